@@ -1,0 +1,22 @@
+//! bedrock-gateway: one REST endpoint in front of AWS Bedrock.
+//!
+//! The layers, highest first; a module imports only from lower ones, and `tests/architecture.rs` holds it.
+//! `docs/ARCHITECTURE.md` tells the journey of a request through them.
+
+pub mod api;
+pub mod app;
+pub mod catalog;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod converse;
+pub mod error;
+pub mod gateway;
+pub mod ids;
+pub mod money;
+pub mod report;
+pub mod simulator;
+pub mod store;
+pub mod telemetry;
+pub mod tenancy;
+pub mod upstream;
