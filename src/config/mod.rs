@@ -1,1 +1,5 @@
 //! config
+
+mod aws;
+
+pub use aws::{Aws, Endpoints, Quota, Secret};

@@ -1,0 +1,91 @@
+//! `[aws]`: which Regions, how to reach them, and how long to wait.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Deserialize;
+
+/// `[aws]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Aws {
+    /// Regions to call, in order of preference.
+    pub regions: Vec<String>,
+    /// A role to assume for every call; empty: the credentials of the AWS chain as they are.
+    pub role_arn: String,
+    /// Attempts of one call over all candidates, the first included: 1 to 10.
+    pub max_attempts: u32,
+    /// Milliseconds to wait for a connection.
+    pub connect_timeout_ms: u64,
+    /// Seconds from sending a request to the head of its answer.
+    pub first_byte_timeout_s: u64,
+    /// Seconds between two pieces of an answer.
+    pub idle_timeout_s: u64,
+    /// What the account really has, by Region and model, where it differs from the catalog.
+    pub quotas: BTreeMap<String, BTreeMap<String, Quota>>,
+    /// Other hosts than AWS's own, by Region: VPC endpoints, the simulator, tests.
+    pub endpoints: BTreeMap<String, Endpoints>,
+    /// An Amazon Bedrock API key, sent instead of a SigV4 signature. From `AWS_BEARER_TOKEN_BEDROCK` only.
+    #[serde(skip)]
+    pub bearer_token: Option<Secret>,
+}
+
+impl Default for Aws {
+    fn default() -> Self {
+        Self {
+            regions: vec!["us-east-1".into(), "us-west-2".into()],
+            role_arn: String::new(),
+            max_attempts: 4,
+            connect_timeout_ms: 2_000,
+            first_byte_timeout_s: 300,
+            idle_timeout_s: 300,
+            quotas: BTreeMap::new(),
+            endpoints: BTreeMap::new(),
+            bearer_token: None,
+        }
+    }
+}
+
+/// The account's quota for one model in one Region.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Quota {
+    /// Tokens per minute.
+    pub tokens_per_minute: Option<u64>,
+    /// Requests per minute.
+    pub requests_per_minute: Option<u64>,
+}
+
+/// Other hosts than AWS's own for one Region.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Endpoints {
+    /// Base URL of `bedrock-runtime`.
+    pub runtime: Option<String>,
+    /// Base URL of `bedrock`.
+    pub control: Option<String>,
+    /// Base URL of S3.
+    pub s3: Option<String>,
+}
+
+/// Text that never shows in a log or an error.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps it.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for the one place that sends it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
