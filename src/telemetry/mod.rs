@@ -1,1 +1,7 @@
-//! telemetry
+//! What the gateway tells about itself: the log subscriber and every metric.
+
+pub mod metrics;
+mod subscriber;
+
+pub use metrics::Metrics;
+pub use subscriber::install;

@@ -1,0 +1,378 @@
+//! Every metric: name, help and labels in one place, one method for each thing that happens.
+//!
+//! Labels are bounded sets. Team and model names are as many as people make them, so each metric set knows at most
+//! [`NAMES`] of either and calls the rest `other`: no caller can make the scrape grow without end.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    CounterVec, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
+};
+
+use crate::money::MicroUsd;
+
+/// How many different teams, and how many different models, are told apart.
+pub const NAMES: usize = 200;
+
+/// Seconds: from an answer out of the cache to a long reasoning call.
+const CALL_SECONDS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
+
+/// The metrics of one gateway. A cheap clone.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Families>);
+
+#[derive(Debug)]
+struct Families {
+    registry: Registry,
+    announced: Vec<Announced>,
+    teams: Bound,
+    models: Bound,
+    requests: IntCounterVec,
+    request_seconds: HistogramVec,
+    in_flight: IntGauge,
+    streams_open: IntGauge,
+    tokens: IntCounterVec,
+    cost: CounterVec,
+    unpriced: IntCounterVec,
+    rejected: IntCounterVec,
+    attempts: IntCounterVec,
+    cooling: GaugeVec,
+    first_token_seconds: HistogramVec,
+    ledger_lag: Gauge,
+}
+
+/// Name, help and type of a family, told even before it has a series.
+#[derive(Debug)]
+struct Announced {
+    name: String,
+    help: String,
+    kind: &'static str,
+}
+
+/// Tokens by class, as the label `type` names them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tokens {
+    /// Read at the full price.
+    pub input: u64,
+    /// Written by the model.
+    pub output: u64,
+    /// Read from the cache.
+    pub cache_read: u64,
+    /// Written to the cache.
+    pub cache_write: u64,
+}
+
+impl Metrics {
+    /// A set of metrics of its own, with nothing counted yet.
+    ///
+    /// # Errors
+    /// Two families of one name, which only a change of this file can bring about.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let mut make = Maker { registry: Registry::new(), announced: Vec::new() };
+        let requests = make.int_counters(
+            "gateway_requests_total",
+            "Requests answered, by surface, operation, team, model and HTTP status.",
+            &["surface", "operation", "team", "model", "status"],
+        )?;
+        let request_seconds = make.histograms(
+            "gateway_request_duration_seconds",
+            "Seconds from the head of a request to the last byte of its answer.",
+            &["surface", "operation"],
+        )?;
+        let in_flight = make.int_gauge("gateway_requests_in_flight", "Requests whose answer has not ended.")?;
+        let streams_open = make.int_gauge("gateway_streams_open", "Streamed answers that have not ended.")?;
+        let tokens = make.int_counters(
+            "gateway_tokens_total",
+            "Tokens booked, by team, model, Region and class (input, output, cache_read, cache_write).",
+            &["team", "model", "region", "type"],
+        )?;
+        let cost = make.counters(
+            "gateway_cost_usd_total",
+            "US dollars booked, by team, model and service tier; calls without a known price are not in it.",
+            &["team", "model", "tier"],
+        )?;
+        let unpriced = make.int_counters(
+            "gateway_unpriced_requests_total",
+            "Calls booked without a cost because the model has no known price.",
+            &["model"],
+        )?;
+        let rejected = make.int_counters(
+            "gateway_rejected_total",
+            "Requests refused by the gateway itself, by reason.",
+            &["reason"],
+        )?;
+        let attempts = make.int_counters(
+            "gateway_upstream_attempts_total",
+            "Attempts at AWS, by Region, model and outcome (ok, throttled, unavailable, timeout, rejected, error).",
+            &["region", "model", "outcome"],
+        )?;
+        let cooling = make.gauges(
+            "gateway_upstream_cooling",
+            "1 while a model rests in a Region after throttling or an outage.",
+            &["region", "model"],
+        )?;
+        let first_token_seconds = make.histograms(
+            "gen_ai_server_time_to_first_token_seconds",
+            "Seconds from sending a streamed call to its first event.",
+            &["model"],
+        )?;
+        let ledger_lag =
+            make.gauge("gateway_ledger_lag_seconds", "Age of the oldest call that is not yet in the ledger.")?;
+        Ok(Self(Arc::new(Families {
+            registry: make.registry,
+            announced: make.announced,
+            teams: Bound::default(),
+            models: Bound::default(),
+            requests,
+            request_seconds,
+            in_flight,
+            streams_open,
+            tokens,
+            cost,
+            unpriced,
+            rejected,
+            attempts,
+            cooling,
+            first_token_seconds,
+            ledger_lag,
+        })))
+    }
+
+    /// A request came in; it counts as in flight until the guard is dropped.
+    pub fn in_flight(&self) -> Open {
+        Open::new(self.0.in_flight.clone())
+    }
+
+    /// A streamed answer began; it counts as open until the guard is dropped.
+    pub fn stream_open(&self) -> Open {
+        Open::new(self.0.streams_open.clone())
+    }
+
+    /// A request was answered.
+    pub fn request(&self, what: (&str, &str), team: &str, model: &str, status: u16, took: Duration) {
+        let (surface, operation) = what;
+        let digits = itoa(status);
+        let labels = [surface, operation, self.0.teams.label(team), self.0.models.label(model), digits.text()];
+        self.0.requests.with_label_values(&labels).inc();
+        self.0.request_seconds.with_label_values(&[surface, operation]).observe(took.as_secs_f64());
+    }
+
+    /// A call was booked. `cost` is `None` when the model has no known price.
+    pub fn booked(&self, team: &str, model: &str, region: &str, tokens: Tokens, cost: Option<MicroUsd>) {
+        let (team, model) = (self.0.teams.label(team), self.0.models.label(model));
+        let classes = [
+            ("input", tokens.input),
+            ("output", tokens.output),
+            ("cache_read", tokens.cache_read),
+            ("cache_write", tokens.cache_write),
+        ];
+        for (class, count) in classes {
+            if count > 0 {
+                self.0.tokens.with_label_values(&[team, model, region, class]).inc_by(count);
+            }
+        }
+        match cost {
+            #[expect(clippy::cast_precision_loss, reason = "exact up to nine billion dollars for one series")]
+            Some(cost) => self.0.cost.with_label_values(&[team, model, "default"]).inc_by(cost.0 as f64 / 1e6),
+            None => self.0.unpriced.with_label_values(&[model]).inc(),
+        }
+    }
+
+    /// A request was refused by the gateway itself.
+    pub fn rejected(&self, reason: &str) {
+        self.0.rejected.with_label_values(&[reason]).inc();
+    }
+
+    /// An attempt at AWS ended.
+    pub fn attempt(&self, region: &str, model: &str, outcome: &str) {
+        self.0.attempts.with_label_values(&[region, self.0.models.label(model), outcome]).inc();
+    }
+
+    /// A model began, or ceased, to rest in a Region.
+    pub fn cooling(&self, region: &str, model: &str, cooling: Cooling) {
+        let value = if cooling == Cooling::Yes { 1.0 } else { 0.0 };
+        self.0.cooling.with_label_values(&[region, self.0.models.label(model)]).set(value);
+    }
+
+    /// The first event of a stream came.
+    pub fn first_token(&self, model: &str, after: Duration) {
+        self.0.first_token_seconds.with_label_values(&[self.0.models.label(model)]).observe(after.as_secs_f64());
+    }
+
+    /// How far the ledger is behind.
+    pub fn ledger_lag(&self, lag: Duration) {
+        self.0.ledger_lag.set(lag.as_secs_f64());
+    }
+
+    /// The scrape, in Prometheus's text format.
+    pub fn render(&self) -> String {
+        let families = self.0.registry.gather();
+        let mut text = Vec::with_capacity(16 * 1024);
+        // Writing to memory fails only for a family without series, and gathering leaves those out.
+        TextEncoder::new().encode(&families, &mut text).ok();
+        let mut text = String::from_utf8(text).unwrap_or_default();
+        for family in &self.0.announced {
+            if !families.iter().any(|gathered| gathered.name() == family.name) {
+                writeln!(text, "# HELP {0} {1}\n# TYPE {0} {2}", family.name, family.help, family.kind).ok();
+            }
+        }
+        text
+    }
+}
+
+/// Whether a model rests in a Region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cooling {
+    /// It rests.
+    Yes,
+    /// It serves.
+    No,
+}
+
+/// Counts as open until dropped.
+#[derive(Debug)]
+pub struct Open(IntGauge);
+
+impl Open {
+    fn new(gauge: IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Makes families and remembers them for the announcement.
+struct Maker {
+    registry: Registry,
+    announced: Vec<Announced>,
+}
+
+impl Maker {
+    fn register<C: Collector + Clone + 'static>(
+        &mut self,
+        family: C,
+        name: &str,
+        help: &str,
+        kind: &'static str,
+    ) -> Result<C, prometheus::Error> {
+        self.registry.register(Box::new(family.clone()))?;
+        self.announced.push(Announced { name: name.into(), help: help.into(), kind });
+        Ok(family)
+    }
+
+    fn int_counters(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels)?, name, help, "counter")
+    }
+
+    fn counters(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<CounterVec, prometheus::Error> {
+        self.register(CounterVec::new(Opts::new(name, help), labels)?, name, help, "counter")
+    }
+
+    fn gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+        self.register(GaugeVec::new(Opts::new(name, help), labels)?, name, help, "gauge")
+    }
+
+    fn int_gauge(&mut self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.register(IntGauge::new(name, help)?, name, help, "gauge")
+    }
+
+    fn gauge(&mut self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+        self.register(Gauge::new(name, help)?, name, help, "gauge")
+    }
+
+    fn histograms(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
+        let options = HistogramOpts::new(name, help).buckets(CALL_SECONDS.to_vec());
+        self.register(HistogramVec::new(options, labels)?, name, help, "histogram")
+    }
+}
+
+/// The first [`NAMES`] names seen.
+#[derive(Debug, Default)]
+struct Bound(RwLock<HashSet<Box<str>>>);
+
+impl Bound {
+    /// The name itself while it is one of the first, else `other`.
+    fn label<'a>(&self, name: &'a str) -> &'a str {
+        if self.0.read().is_ok_and(|seen| seen.contains(name)) {
+            return name;
+        }
+        let Ok(mut seen) = self.0.write() else { return "other" };
+        if seen.len() >= NAMES {
+            return "other";
+        }
+        seen.insert(name.into());
+        name
+    }
+}
+
+/// A status code as text, without an allocation.
+fn itoa(status: u16) -> Digits {
+    let digit = |by: u16| b'0' + u8::try_from(status / by % 10).unwrap_or_default();
+    Digits([digit(100), digit(10), digit(1)])
+}
+
+struct Digits([u8; 3]);
+
+impl Digits {
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or("000")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_are_announced_before_they_have_a_series() {
+        let text = Metrics::new().unwrap().render();
+        assert!(text.contains("# TYPE gateway_requests_total counter"), "{text}");
+        assert!(text.contains("# TYPE gateway_request_duration_seconds histogram"), "{text}");
+        assert!(text.contains("gateway_requests_in_flight 0"), "{text}");
+    }
+
+    #[test]
+    fn a_flood_of_model_names_adds_a_bounded_number_of_series() {
+        let metrics = Metrics::new().unwrap();
+        for n in 0..NAMES * 3 {
+            metrics.request(("openai", "chat"), "team", &format!("model-{n}"), 200, Duration::from_millis(3));
+        }
+        let text = metrics.render();
+        assert_eq!(text.lines().filter(|line| line.starts_with("gateway_requests_total{")).count(), NAMES + 1);
+        assert!(text.contains(r#"model="other""#));
+    }
+
+    #[test]
+    fn cost_is_counted_in_dollars_and_a_missing_price_is_counted_apart() {
+        let metrics = Metrics::new().unwrap();
+        let tokens = Tokens { input: 10, ..Tokens::default() };
+        metrics.booked("a", "m", "us-east-1", tokens, Some(MicroUsd(1_250_000)));
+        metrics.booked("a", "m", "us-east-1", tokens, None);
+        let text = metrics.render();
+        assert!(text.contains(r#"gateway_cost_usd_total{model="m",team="a",tier="default"} 1.25"#), "{text}");
+        assert!(text.contains(r#"gateway_unpriced_requests_total{model="m"} 1"#), "{text}");
+        assert!(
+            text.contains(r#"gateway_tokens_total{model="m",region="us-east-1",team="a",type="input"} 20"#),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_open_guard_counts_while_it_lives() {
+        let metrics = Metrics::new().unwrap();
+        let guard = metrics.in_flight();
+        assert!(metrics.render().contains("gateway_requests_in_flight 1"));
+        drop(guard);
+        assert!(metrics.render().contains("gateway_requests_in_flight 0"));
+    }
+}
