@@ -1,1 +1,121 @@
-//! api
+//! HTTP in, HTTP out: the only folder that names `axum` besides `app.rs` and the simulator.
+//!
+//! One folder per surface. This file has all routes, the order of the middleware, and the OpenAPI document; a route is
+//! registered together with its documentation, so neither exists without the other.
+
+mod access_log;
+mod answer;
+mod bedrock;
+mod caller;
+mod openai;
+pub mod ops;
+mod problem;
+mod route;
+mod sse;
+
+use axum::extract::{DefaultBodyLimit, OriginalUri};
+use axum::middleware::{from_fn_with_state, map_response};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::{HeaderValue, Method};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::OpenApi as _;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::SwaggerUi;
+
+use crate::config::Server;
+use crate::error::{Error, Kind};
+use crate::gateway::Gateway;
+use crate::tenancy::Caller;
+
+/// The OpenAPI document's head.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "bedrock-gateway",
+        description = "One REST endpoint in front of AWS Bedrock. Use the official OpenAI client or any AWS SDK: change \
+                       the base URL and the key."
+    ),
+    tags(
+        (name = "OpenAI", description = "For the `openai` clients; base URL `/v1`."),
+        (name = "Bedrock runtime", description = "For the AWS SDKs' `bedrock-runtime` clients; endpoint `/`.")
+    )
+)]
+struct Document;
+
+/// All routes of the client port, in their middleware.
+pub fn router(gateway: &Gateway, server: &Server) -> Router {
+    let (routes, document) = documented().split_for_parts();
+    let mut routes = routes.fallback(no_route).method_not_allowed_fallback(wrong_method);
+    if server.public_docs {
+        routes = routes
+            .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
+            .route("/", get(|| async { Redirect::temporary("/docs/") }));
+    } else {
+        // With a key, the document is there all the same.
+        routes = routes.route("/openapi.json", get(|_: Caller| async move { Json(document) }));
+    }
+    // The last layer is the outermost.
+    routes
+        .layer(DefaultBodyLimit::max(server.max_body_bytes()))
+        .layer(CatchPanicLayer::custom(after_panic))
+        .layer(map_response(shape))
+        .layer(cors(&server.cors_origins))
+        .layer(from_fn_with_state(gateway.clone(), access_log::observe))
+        .with_state(gateway.clone())
+}
+
+/// The OpenAPI document, as `bedrock-gateway openapi` prints it.
+pub fn openapi() -> OpenApi {
+    documented().into_openapi()
+}
+
+fn documented() -> OpenApiRouter<Gateway> {
+    let mut document = Document::openapi();
+    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("A gateway key: `bgw_<id>_<secret>`."));
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("key", SecurityScheme::Http(bearer.build()));
+    OpenApiRouter::with_openapi(document).merge(openai::router()).merge(bedrock::router())
+}
+
+/// Browsers of these origins may call; none by default, `*` when it is written out.
+fn cors(origins: &[String]) -> CorsLayer {
+    if origins.is_empty() {
+        return CorsLayer::new();
+    }
+    let allowed = if origins.iter().any(|origin| origin == "*") {
+        AllowOrigin::any()
+    } else {
+        AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
+    };
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .allow_methods([Method::GET, Method::POST, Method::DELETE, Method::PUT])
+        .allow_headers(tower_http::cors::Any)
+        .expose_headers(tower_http::cors::Any)
+}
+
+async fn no_route(method: Method, OriginalUri(uri): OriginalUri) -> Response {
+    Error::new(Kind::NotFound, format!("There is no route {method} {}.", uri.path())).into_response()
+}
+
+async fn wrong_method(method: Method, OriginalUri(uri): OriginalUri) -> Response {
+    Error::new(Kind::MethodNotAllowed, format!("The route {} does not take {method}.", uri.path())).into_response()
+}
+
+/// Gives the errors that no surface's own layer has shaped, an unknown route or a panic, the shape that the clients of
+/// such a path read.
+async fn shape(OriginalUri(uri): OriginalUri, response: Response) -> Response {
+    if uri.path().starts_with("/model/") { bedrock::render(response).await } else { openai::render(response).await }
+}
+
+/// A panic is a fault of ours: the caller gets a 500 in its dialect, the log gets a line.
+fn after_panic(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = text.unwrap_or("of an unknown kind"), "a handler panicked");
+    Error::new(Kind::Internal, "The gateway failed to handle the request.").into_response()
+}

@@ -1,1 +1,286 @@
-//! gateway
+//! The one path that every completion takes, whatever dialect it came in: admit, candidates, attempt, settle.
+//!
+//! A surface calls [`Gateway::complete`], [`Gateway::stream`] with a canonical request, or [`Gateway::forward`],
+//! [`Gateway::forward_stream`] with bytes that already are what the model speaks. No call that was admitted ends
+//! without being booked, once; see [`settle`].
+
+mod attempt;
+mod meter;
+mod settle;
+mod stream;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use tokio_util::sync::CancellationToken;
+
+pub use settle::{Booked, Receipt};
+pub use stream::{EventStream, FrameStream};
+
+use crate::catalog::{Catalog, Place, Resolved};
+use crate::clock::Clock;
+use crate::converse::{self, Usage};
+use crate::error::{Error, Kind};
+use crate::ids::RequestId;
+use crate::money::MicroUsd;
+use crate::telemetry::Metrics;
+use crate::tenancy::{Caller, Need, Tenancy};
+use crate::upstream::{Call, Operation, Reply, Upstream};
+use meter::Meter;
+use settle::Settlement;
+
+/// What every request needs. A cheap clone.
+#[derive(Clone)]
+pub struct Gateway(Arc<Parts>);
+
+/// What a gateway is made of.
+pub struct Parts {
+    /// Models and where they can be called.
+    pub catalog: Catalog,
+    /// Teams, keys, and the ledger.
+    pub tenancy: Tenancy,
+    /// AWS, Region by Region.
+    pub upstream: Upstream,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// What time it is.
+    pub clock: Clock,
+    /// Attempts of one call, the first included.
+    pub max_attempts: u32,
+    /// Cancelled when the drain is over: streams still open are told so and cut.
+    pub cut: CancellationToken,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gateway(..)")
+    }
+}
+
+/// Where a request came from, for the ledger.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// `openai`, `anthropic` or `bedrock`.
+    pub surface: &'static str,
+    /// What was asked for, as the metric labels name it.
+    pub operation: &'static str,
+    /// The id that `x-request-id` shows.
+    pub request_id: RequestId,
+    /// Who the caller says its own user is.
+    pub end_user: Option<String>,
+}
+
+/// An answer, and how it came about.
+#[derive(Debug)]
+pub struct Answer<T> {
+    /// What the client asked for.
+    pub body: T,
+    /// How it came about.
+    pub served: Served,
+}
+
+/// How an answer came about.
+#[derive(Clone, Debug)]
+pub struct Served {
+    /// The Region that was called.
+    pub region: Arc<str>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// What the access log may know.
+    pub receipt: Arc<Receipt>,
+    /// What it cost; told only of whole answers.
+    pub cost: Cost,
+}
+
+/// What an answer cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cost {
+    /// Settled.
+    Known(MicroUsd),
+    /// The model has no known price.
+    Unknown,
+    /// The answer has not ended.
+    Open,
+}
+
+impl Gateway {
+    /// Puts a gateway together.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Models and where they can be called.
+    pub fn catalog(&self) -> &Catalog {
+        &self.0.catalog
+    }
+
+    /// Teams, keys, and the ledger.
+    pub fn tenancy(&self) -> &Tenancy {
+        &self.0.tenancy
+    }
+
+    /// AWS, Region by Region.
+    pub fn upstream(&self) -> &Upstream {
+        &self.0.upstream
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// What time it is.
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// The whole answer to a canonical request.
+    pub async fn complete(
+        &self,
+        caller: &Caller,
+        origin: Origin,
+        model: &Resolved,
+        request: &converse::Request,
+    ) -> Result<Answer<converse::Response>, Error> {
+        let answer = self.forward(caller, origin, model, call(Operation::Converse, request)?).await?;
+        let body = serde_json::from_slice(&answer.body.body).map_err(|error| {
+            Error::new(Kind::UpstreamUnavailable, "Bedrock sent an answer that could not be read.").source(error)
+        })?;
+        Ok(Answer { body, served: answer.served })
+    }
+
+    /// The streamed answer to a canonical request. By the time this returns the first event is there.
+    pub async fn stream(
+        &self,
+        caller: &Caller,
+        origin: Origin,
+        model: &Resolved,
+        request: &converse::Request,
+    ) -> Result<Answer<EventStream>, Error> {
+        let answer = self.forward_stream(caller, origin, model, call(Operation::ConverseStream, request)?).await?;
+        let (_, frames) = answer.body;
+        Ok(Answer { body: EventStream::new(frames), served: answer.served })
+    }
+
+    /// The whole answer to a body that is already what the model speaks, byte for byte.
+    pub async fn forward(
+        &self,
+        caller: &Caller,
+        origin: Origin,
+        model: &Resolved,
+        call: Call,
+    ) -> Result<Answer<Reply>, Error> {
+        let mut settlement = self.admit(caller, origin, model, &call)?;
+        let candidates = self.candidates(caller, model)?;
+        let sent = attempt::first_success(self, &candidates, &mut settlement, async |region, id| {
+            region.send(id, &call).await
+        })
+        .await;
+        let reply = match sent {
+            Ok(reply) => reply,
+            Err(error) => {
+                settlement.fail(&error);
+                return Err(error);
+            }
+        };
+        let usage = match call.operation {
+            Operation::Converse | Operation::ConverseStream => meter::converse_usage(&reply.body),
+            Operation::InvokeModel | Operation::InvokeModelWithResponseStream => {
+                meter::invoke_usage(&reply.headers, &reply.body)
+            }
+        };
+        let mut served = served(&settlement);
+        let cost = match usage {
+            Some(usage) => settlement.finish(usage),
+            None => {
+                let usage = untold(settlement.input_estimate(), &reply.body);
+                settlement.finish_untold(usage)
+            }
+        };
+        served.cost = cost.map_or(Cost::Unknown, Cost::Known);
+        Ok(Answer { body: reply, served })
+    }
+
+    /// The streamed answer to a body that is already what the model speaks: response headers, and frames byte for byte.
+    pub async fn forward_stream(
+        &self,
+        caller: &Caller,
+        origin: Origin,
+        model: &Resolved,
+        call: Call,
+    ) -> Result<Answer<(HeaderMap, FrameStream)>, Error> {
+        let mut settlement = self.admit(caller, origin, model, &call)?;
+        let candidates = self.candidates(caller, model)?;
+        let opened = attempt::first_success(self, &candidates, &mut settlement, async |region, id| {
+            region.open(id, &call).await
+        })
+        .await;
+        let (headers, frames) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                settlement.fail(&error);
+                return Err(error);
+            }
+        };
+        let meter = match call.operation {
+            Operation::Converse | Operation::ConverseStream => Meter::converse(),
+            Operation::InvokeModel | Operation::InvokeModelWithResponseStream => Meter::invoke(),
+        };
+        let served = served(&settlement);
+        let cut = self.0.cut.clone().cancelled_owned();
+        let frames = FrameStream::new(frames, meter, settlement, cut, self.metrics().stream_open());
+        Ok(Answer { body: (headers, frames), served })
+    }
+
+    /// Whether this caller may make this call now; what it may cost is held until the settlement.
+    fn admit(&self, caller: &Caller, origin: Origin, model: &Resolved, call: &Call) -> Result<Settlement, Error> {
+        let input_estimate = settle::input_estimate(call.body.len());
+        let hold = self.tenancy().admit(caller, &Need { model: &model.name, asked: &model.asked })?;
+        Ok(Settlement::begin(self, caller, origin, model, (hold, input_estimate)))
+    }
+
+    /// Where this caller may have this model called, best first.
+    fn candidates(&self, caller: &Caller, model: &Resolved) -> Result<Vec<Place>, Error> {
+        let places = self.catalog().candidates(model, self.upstream().names());
+        let allowed: Vec<Place> = places.into_iter().filter(|place| caller.may_use_region(&place.region)).collect();
+        if allowed.is_empty() {
+            return Err(self.no_candidate(caller, model));
+        }
+        Ok(allowed)
+    }
+
+    /// Says why there is nowhere to go.
+    fn no_candidate(&self, caller: &Caller, model: &Resolved) -> Error {
+        let regions: Vec<&str> =
+            self.upstream().names().iter().map(|name| &**name).filter(|name| caller.may_use_region(name)).collect();
+        let message = if regions.is_empty() {
+            "This key may not use any of the Regions that this gateway calls.".to_owned()
+        } else {
+            format!("The model `{}` cannot be called from {}, the Regions open to this key.", model.asked, regions.join(", "))
+        };
+        Error::new(Kind::Forbidden, message).param("model")
+    }
+}
+
+/// The wire call that carries a canonical request.
+fn call(operation: Operation, request: &converse::Request) -> Result<Call, Error> {
+    let body = serde_json::to_vec(request).map_err(Error::internal)?;
+    Ok(Call::json(operation, Bytes::from(body)))
+}
+
+fn served(settlement: &Settlement) -> Served {
+    Served {
+        region: settlement.region().clone(),
+        attempts: settlement.attempts(),
+        receipt: settlement.receipt().clone(),
+        cost: Cost::Open,
+    }
+}
+
+/// The usage of an answer that does not tell it: estimated by its size.
+fn untold(input_tokens: u64, body: &[u8]) -> Usage {
+    let output_tokens = settle::input_estimate(body.len());
+    Usage { input_tokens, output_tokens, total_tokens: input_tokens + output_tokens, ..Usage::default() }
+}

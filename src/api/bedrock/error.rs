@@ -1,0 +1,72 @@
+//! The shape of an error as an AWS SDK reads it: the exception's name in `x-amzn-errortype`, the text in `message`.
+
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::api::problem::{Problem, retry_headers};
+use crate::error::{Error, Exception, Kind};
+use crate::upstream::frames;
+
+/// An error.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BedrockError)]
+pub(super) struct Envelope<'a> {
+    /// What to do about it.
+    #[schema(value_type = String)]
+    message: &'a str,
+}
+
+/// Gives a failed request this surface's shape.
+pub(in crate::api) async fn render(mut response: Response) -> Response {
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let error = &*problem.0;
+    let exception = exception(error);
+    let status = StatusCode::from_u16(exception.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = serde_json::to_vec(&Envelope { message: error.message() }).unwrap_or_default();
+    let mut shaped = (status, body).into_response();
+    let headers = shaped.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert("x-amzn-errortype", HeaderValue::from_static(exception.name));
+    retry_headers(error, headers);
+    shaped.extensions_mut().insert(problem);
+    shaped
+}
+
+/// The exception frame that ends a stream which broke after its first byte.
+pub(super) fn frame(error: &Error) -> Bytes {
+    // The five exceptions that every event stream of the runtime declares.
+    let name = match exception(error).name {
+        "ValidationException" => "validationException",
+        "ThrottlingException" => "throttlingException",
+        "ServiceUnavailableException" => "serviceUnavailableException",
+        "ModelStreamErrorException" | "ModelErrorException" | "ModelTimeoutException" => "modelStreamErrorException",
+        _ => "internalServerException",
+    };
+    frames::exception(name, error.message())
+}
+
+/// The exception that stands for an error: AWS's own if there is one behind it.
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html#API_runtime_Converse_Errors>
+fn exception(error: &Error) -> Exception {
+    if let Some(exception) = error.aws() {
+        return exception;
+    }
+    let (name, status) = match error.kind() {
+        Kind::Invalid | Kind::Unsupported | Kind::TooLarge | Kind::UpstreamRejected => ("ValidationException", 400),
+        Kind::Conflict => ("ConflictException", 400),
+        Kind::Unauthenticated => ("UnrecognizedClientException", 403),
+        Kind::Forbidden => ("AccessDeniedException", 403),
+        Kind::ModelNotFound => ("ResourceNotFoundException", 404),
+        Kind::NotFound => ("UnknownOperationException", 404),
+        Kind::MethodNotAllowed => ("UnknownOperationException", 405),
+        Kind::RateLimited | Kind::UpstreamThrottled => ("ThrottlingException", 429),
+        Kind::BudgetExhausted => ("ServiceQuotaExceededException", 400),
+        Kind::UpstreamUnavailable => ("ServiceUnavailableException", 503),
+        Kind::Timeout => ("ModelTimeoutException", 408),
+        Kind::Internal => ("InternalServerException", 500),
+    };
+    Exception { name, status }
+}

@@ -1,0 +1,231 @@
+//! The inference operations of `bedrock-runtime`:
+//! <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html>.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use axum::body::Body as HttpBody;
+use axum::extract::State;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::Stream;
+use http::{HeaderMap, HeaderName};
+use http_body::Frame;
+use serde::Deserialize;
+
+use super::error;
+use crate::api::answer::annotate;
+use crate::api::caller::{Body, Segment};
+use crate::error::{Error, Result};
+use crate::gateway::{FrameStream, Gateway, Origin};
+use crate::ids::RequestId;
+use crate::report::Report;
+use crate::tenancy::Caller;
+use crate::upstream::{Call, Operation};
+
+/// Converse
+///
+/// AWS's own operation: the body goes to the model byte for byte.
+#[utoipa::path(
+    post,
+    path = "/model/{model_id}/converse",
+    tag = "Bedrock runtime",
+    params(("model_id" = String, Path, description = "Model, alias, inference profile or ARN, percent-encoded as one segment.")),
+    request_body(content = serde_json::Value, content_type = "application/json"),
+    responses((status = 200, description = "As AWS answers.", body = serde_json::Value), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
+    security(("key" = []))
+)]
+pub(super) async fn converse(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    id: RequestId,
+    Segment(model): Segment,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<Response> {
+    unary(&gateway, &caller, (id, "converse"), &model, call(Operation::Converse, &headers, body)?).await
+}
+
+/// ConverseStream
+///
+/// AWS's own operation: frames of the event stream are passed on byte for byte.
+#[utoipa::path(
+    post,
+    path = "/model/{model_id}/converse-stream",
+    tag = "Bedrock runtime",
+    params(("model_id" = String, Path, description = "Model, alias, inference profile or ARN, percent-encoded as one segment.")),
+    request_body(content = serde_json::Value, content_type = "application/json"),
+    responses((status = 200, description = "An event stream.", content_type = "application/vnd.amazon.eventstream"), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
+    security(("key" = []))
+)]
+pub(super) async fn converse_stream(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    id: RequestId,
+    Segment(model): Segment,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<Response> {
+    streamed(&gateway, &caller, (id, "converse_stream"), &model, call(Operation::ConverseStream, &headers, body)?).await
+}
+
+/// InvokeModel
+///
+/// AWS's own operation: the body is the model's own, and goes to it byte for byte.
+#[utoipa::path(
+    post,
+    path = "/model/{model_id}/invoke",
+    tag = "Bedrock runtime",
+    params(("model_id" = String, Path, description = "Model, alias, inference profile or ARN, percent-encoded as one segment.")),
+    request_body(content = serde_json::Value, content_type = "application/json"),
+    responses((status = 200, description = "As the model answers.", body = serde_json::Value), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
+    security(("key" = []))
+)]
+pub(super) async fn invoke(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    id: RequestId,
+    Segment(model): Segment,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<Response> {
+    unary(&gateway, &caller, (id, "invoke_model"), &model, call(Operation::InvokeModel, &headers, body)?).await
+}
+
+/// InvokeModelWithResponseStream
+///
+/// AWS's own operation: frames of the event stream are passed on byte for byte.
+#[utoipa::path(
+    post,
+    path = "/model/{model_id}/invoke-with-response-stream",
+    tag = "Bedrock runtime",
+    params(("model_id" = String, Path, description = "Model, alias, inference profile or ARN, percent-encoded as one segment.")),
+    request_body(content = serde_json::Value, content_type = "application/json"),
+    responses((status = 200, description = "An event stream.", content_type = "application/vnd.amazon.eventstream"), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
+    security(("key" = []))
+)]
+pub(super) async fn invoke_with_response_stream(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    id: RequestId,
+    Segment(model): Segment,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<Response> {
+    let call = call(Operation::InvokeModelWithResponseStream, &headers, body)?;
+    streamed(&gateway, &caller, (id, "invoke_model_with_response_stream"), &model, call).await
+}
+
+/// The wire call with the caller's own bytes and the `x-amzn-bedrock-*` headers that belong to them.
+fn call(operation: Operation, headers: &HeaderMap, body: Bytes) -> Result<Call> {
+    check(&body)?;
+    let mut call = Call::json(operation, body);
+    for (name, value) in headers.iter().filter(|(name, _)| is_bedrocks(name)) {
+        call.headers.append(name, value.clone());
+    }
+    Ok(call)
+}
+
+/// Only whether it is one JSON object is looked at: what is in it is between the caller and the model.
+fn check(body: &[u8]) -> Result<()> {
+    #[derive(Deserialize)]
+    struct Object {}
+    let begins = body.iter().find(|byte| !byte.is_ascii_whitespace());
+    if begins != Some(&b'{') {
+        return Err(Error::invalid("body", "The request body must be a JSON object."));
+    }
+    match serde_json::from_slice::<Object>(body) {
+        Ok(Object {}) => Ok(()),
+        Err(error) => Err(Error::invalid("body", format!("The request body is not valid JSON: {error}."))),
+    }
+}
+
+fn is_bedrocks(name: &HeaderName) -> bool {
+    name.as_str().starts_with("x-amzn-bedrock-")
+}
+
+async fn unary(
+    gateway: &Gateway,
+    caller: &Caller,
+    (request_id, operation): (RequestId, &'static str),
+    model: &str,
+    call: Call,
+) -> Result<Response> {
+    let model = gateway.catalog().resolve(model)?;
+    let origin = Origin { surface: "bedrock", operation, request_id, end_user: None };
+    let answer = gateway.forward(caller, origin, &model, call).await?;
+    let response = respond(&answer.body.headers, HttpBody::from(answer.body.body));
+    Ok(annotate(response, answer.served, &Report::default()))
+}
+
+async fn streamed(
+    gateway: &Gateway,
+    caller: &Caller,
+    (request_id, operation): (RequestId, &'static str),
+    model: &str,
+    call: Call,
+) -> Result<Response> {
+    let model = gateway.catalog().resolve(model)?;
+    let origin = Origin { surface: "bedrock", operation, request_id, end_user: None };
+    let answer = gateway.forward_stream(caller, origin, &model, call).await?;
+    let (headers, frames) = answer.body;
+    let response = respond(&headers, HttpBody::new(Raw { frames }));
+    Ok(annotate(response, answer.served, &Report::default()))
+}
+
+/// AWS's answer with the headers that mean something to its client.
+fn respond(headers: &HeaderMap, body: HttpBody) -> Response {
+    let mut response = Response::new(body);
+    for (name, value) in headers {
+        if is_bedrocks(name) || *name == http::header::CONTENT_TYPE || name.as_str() == "x-amzn-requestid" {
+            response.headers_mut().append(name, value.clone());
+        }
+    }
+    response
+}
+
+/// Frames as they came; the gateway's own last word, if it has one, as an exception frame.
+struct Raw {
+    frames: FrameStream,
+}
+
+impl http_body::Body for Raw {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Pin::new(&mut self.frames).poll_next(cx).map(|item| {
+            let bytes = match item? {
+                Ok(frame) => frame.raw,
+                Err(error) => error::frame(&error),
+            };
+            Some(Ok(Frame::data(bytes)))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_that_is_no_json_object_is_refused_before_it_travels() {
+        for bad in ["", "[]", "nul", "{", "{\"a\":}", "\"text\"", "{} {}"] {
+            assert!(check(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+        assert!(check(b"\xff{}").is_err());
+        assert!(check(br#" {"messages": [{"unknown": [[[1]]]}]}"#).is_ok());
+    }
+
+    #[test]
+    fn only_bedrocks_own_headers_travel() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-amzn-bedrock-trace", "ENABLED".parse().unwrap());
+        headers.insert("authorization", "Bearer secret".parse().unwrap());
+        headers.insert("x-forwarded-for", "10.0.0.1".parse().unwrap());
+        let call = call(Operation::InvokeModel, &headers, Bytes::from_static(b"{}")).unwrap();
+        assert!(call.headers.contains_key("x-amzn-bedrock-trace"));
+        assert!(!call.headers.contains_key("authorization") && !call.headers.contains_key("x-forwarded-for"));
+    }
+}

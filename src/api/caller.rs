@@ -1,0 +1,155 @@
+//! Extractors: what a handler's signature says about the request it takes.
+
+use std::convert::Infallible;
+
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Request};
+use axum::response::IntoResponse as _;
+use bytes::Bytes;
+use http::header::AUTHORIZATION;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use crate::error::{Error, Kind};
+use crate::gateway::Gateway;
+use crate::ids::{self, RequestId};
+use crate::report::Report;
+use crate::tenancy::Caller;
+
+/// Who is calling: the key in `Authorization: Bearer` or `x-api-key`. No key, or a bad one, is an answer of its own.
+impl FromRequestParts<Gateway> for Caller {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Error> {
+        gateway.tenancy().authenticate(presented_key(&parts.headers)).await
+    }
+}
+
+/// For pages that are open to all but tell a caller more.
+impl OptionalFromRequestParts<Gateway> for Caller {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Option<Self>, Error> {
+        match presented_key(&parts.headers) {
+            None => Ok(None),
+            key => gateway.tenancy().authenticate(key).await.map(Some),
+        }
+    }
+}
+
+/// The text of the key, whichever header it came in.
+fn presented_key(headers: &HeaderMap) -> Option<&str> {
+    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
+    bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()).map(str::trim))
+}
+
+/// The whole body, at most `server.max_body_mb`.
+pub(super) struct Body(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|rejection: BytesRejection| {
+            let too_large = rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE;
+            if too_large {
+                Error::new(Kind::TooLarge, "The request body is larger than this gateway takes (server.max_body_mb).")
+            } else {
+                Error::new(Kind::Invalid, "The request body ended early.")
+            }
+        })?;
+        Ok(Self(bytes))
+    }
+}
+
+/// One segment of the path, percent-decoded: `%2F` in an ARN is part of the segment.
+pub(super) struct Segment(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segment {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let Path(text) = Path::<String>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Error::invalid("modelId", "The path is not percent-encoded UTF-8."))?;
+        Ok(Self(text))
+    }
+}
+
+/// Whether the caller wants a 400 where the gateway would have to change its request: `x-gateway-strict: 1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Strictness {
+    /// Changes are reported.
+    Lenient,
+    /// Changes are refused.
+    Strict,
+}
+
+impl Strictness {
+    /// In strict mode, a translation that changed anything is a 400.
+    pub(super) fn judge(self, report: &Report) -> Result<(), Error> {
+        if self == Self::Lenient || report.is_empty() {
+            return Ok(());
+        }
+        let message = format!("The request cannot be sent to this model unchanged, and x-gateway-strict asks for that: {report}.");
+        Err(Error::new(Kind::Unsupported, message))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Strictness {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        match parts.headers.get("x-gateway-strict").map(HeaderValue::as_bytes) {
+            None | Some(b"" | b"0" | b"false") => Ok(Self::Lenient),
+            Some(b"1" | b"true") => Ok(Self::Strict),
+            Some(_) => Err(Error::invalid("x-gateway-strict", "The header x-gateway-strict takes 1 or 0.")),
+        }
+    }
+}
+
+/// The id of the request, as the access log middleware accepted or made it.
+impl<S: Send + Sync> FromRequestParts<S> for RequestId {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(|| ids::fresh("req_").into()))
+    }
+}
+
+/// The caller's own id if it is one that can stand in a header and a log line, else a new one.
+pub(super) fn request_id(headers: &HeaderMap) -> RequestId {
+    let own = headers.get("x-request-id").and_then(|value| value.to_str().ok());
+    match own {
+        Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()) => id.into(),
+        _ => ids::fresh("req_").into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, value: &str) -> HeaderMap {
+        HeaderMap::from_iter([(http::HeaderName::from_static(name), value.parse().unwrap())])
+    }
+
+    #[test]
+    fn the_key_is_found_in_either_header_and_any_spelling_of_bearer() {
+        assert_eq!(presented_key(&headers("authorization", "Bearer bgw_a_b")), Some("bgw_a_b"));
+        assert_eq!(presented_key(&headers("authorization", "bearer  bgw_a_b ")), Some("bgw_a_b"));
+        assert_eq!(presented_key(&headers("x-api-key", "bgw_a_b")), Some("bgw_a_b"));
+        assert_eq!(presented_key(&headers("authorization", "Basic bgw_a_b")), None);
+        assert_eq!(presented_key(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_request_id_that_could_spoil_a_log_line_is_replaced() {
+        assert_eq!(request_id(&headers("x-request-id", "abc-123")).as_str(), "abc-123");
+        assert_ne!(request_id(&headers("x-request-id", "a b")).as_str(), "a b");
+        assert_ne!(request_id(&headers("x-request-id", &"x".repeat(129))).as_str(), "x".repeat(129));
+    }
+}

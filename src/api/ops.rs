@@ -1,0 +1,51 @@
+//! The ops port: `/metrics`, `/livez`, `/readyz`. Never public: it asks for no key.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{StatusCode, header};
+
+use crate::telemetry::Metrics;
+
+/// Whether new requests are welcome; false from the start of the drain on. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Listeners, store and catalog are there.
+    pub fn ready(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// The drain begins.
+    pub fn draining(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    fn is_ready(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+/// The routes of the ops port.
+pub fn router(metrics: Metrics, readiness: Readiness) -> Router {
+    Router::new()
+        .route("/metrics", get(scrape).with_state(metrics))
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz).with_state(readiness))
+}
+
+async fn scrape(State(metrics): State<Metrics>) -> Response {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()
+}
+
+async fn readyz(State(readiness): State<Readiness>) -> Response {
+    if readiness.is_ready() {
+        return "ready\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, "starting or draining\n").into_response()
+}

@@ -1,0 +1,29 @@
+//! What a route is called in metrics and log lines, and why a request was refused.
+
+use crate::error::{Error, Kind};
+
+/// Surface and operation of a route pattern, as the metric labels name them.
+pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
+    match pattern {
+        "/v1/chat/completions" => ("openai", "chat"),
+        "/v1/models" | "/v1/models/{model}" => ("openai", "models"),
+        "/model/{model_id}/converse" => ("bedrock", "converse"),
+        "/model/{model_id}/converse-stream" => ("bedrock", "converse_stream"),
+        "/model/{model_id}/invoke" => ("bedrock", "invoke_model"),
+        "/model/{model_id}/invoke-with-response-stream" => ("bedrock", "invoke_model_with_response_stream"),
+        _ => ("none", "none"),
+    }
+}
+
+/// The value of the label `reason`, when it was the gateway that refused.
+pub(super) fn refusal(error: &Error) -> Option<&'static str> {
+    match error.kind() {
+        Kind::Unauthenticated => Some("key"),
+        Kind::Forbidden => Some("scope"),
+        Kind::ModelNotFound => Some("model"),
+        Kind::Invalid | Kind::TooLarge | Kind::Unsupported => Some("body"),
+        Kind::BudgetExhausted => Some("budget"),
+        Kind::RateLimited => Some("requests_per_minute"),
+        _ => None,
+    }
+}

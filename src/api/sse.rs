@@ -1,0 +1,120 @@
+//! Server-sent events: from a stream of canonical events to a response body.
+//!
+//! What arrived together leaves together, in one write. An idle stream is kept alive by a comment every 15 s, because
+//! load balancers cut silent connections while a model thinks.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use http::{HeaderValue, header};
+use http_body::Frame;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::converse::Event;
+use crate::error::Error;
+use crate::gateway::EventStream;
+
+/// Silence after which a comment is sent.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// A surface's way of writing events; the state machine is the surface's, the plumbing is here.
+pub(super) trait Render: Send + Unpin + 'static {
+    /// Appends what the client shall see of `event`.
+    fn event(&mut self, event: Event, out: &mut BytesMut);
+    /// Appends the end of a whole answer.
+    fn finish(&mut self, out: &mut BytesMut);
+    /// Appends the surface's error event; nothing follows it.
+    fn error(&mut self, error: &Error, out: &mut BytesMut);
+}
+
+/// A response that sends `events` as `render` writes them.
+pub(super) fn response<R: Render>(events: EventStream, render: R) -> Response {
+    let body = SseBody {
+        events: Some(events),
+        render,
+        out: BytesMut::with_capacity(1024),
+        quiet_since: Instant::now(),
+        timer: Box::pin(sleep_until(Instant::now() + KEEP_ALIVE)),
+    };
+    let mut response = Response::new(Body::new(body));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // nginx would gather the stream otherwise.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+struct SseBody<R> {
+    /// `None` once the answer has ended.
+    events: Option<EventStream>,
+    render: R,
+    out: BytesMut,
+    quiet_since: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<R: Render> SseBody<R> {
+    /// Renders every event that is there already.
+    fn fill(&mut self, cx: &mut Context<'_>) {
+        while let Some(events) = &mut self.events {
+            match Pin::new(events).poll_next(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Some(Ok(event))) => self.render.event(event, &mut self.out),
+                Poll::Ready(Some(Err(error))) => {
+                    self.render.error(&error, &mut self.out);
+                    self.events = None;
+                }
+                Poll::Ready(None) => {
+                    self.render.finish(&mut self.out);
+                    self.events = None;
+                }
+            }
+        }
+    }
+
+    /// Whether the stream was silent long enough for a comment. The timer is moved only when it fires, so that an
+    /// event costs no timer operation.
+    fn poll_quiet(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let due = self.quiet_since + KEEP_ALIVE;
+            if due <= Instant::now() {
+                self.quiet_since = Instant::now();
+                self.timer.as_mut().reset(self.quiet_since + KEEP_ALIVE);
+                return Poll::Ready(());
+            }
+            self.timer.as_mut().reset(due);
+        }
+        Poll::Pending
+    }
+}
+
+impl<R: Render> http_body::Body for SseBody<R> {
+    type Data = Bytes;
+    type Error = std::convert::Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = &mut *self;
+        this.fill(cx);
+        if !this.out.is_empty() {
+            this.quiet_since = Instant::now();
+            return Poll::Ready(Some(Ok(Frame::data(this.out.split().freeze()))));
+        }
+        if this.events.is_none() {
+            return Poll::Ready(None);
+        }
+        if this.poll_quiet(cx).is_ready() {
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b": keep-alive\n\n")))));
+        }
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.events.is_none() && self.out.is_empty()
+    }
+}

@@ -1,0 +1,112 @@
+//! Local mode: the gateway in front of a simulated Bedrock, with a key of its own and no AWS account.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Tls;
+use crate::clock::Clock;
+use crate::config::{Config, Secret};
+use crate::error::{Error, Result};
+use crate::simulator::{Settings, Simulator};
+use crate::store::Store;
+use crate::tenancy::admin::{self, Actor};
+use crate::tenancy::{NewKey, NewTeam};
+
+/// The name of local mode's team and of its key.
+const LOCAL: &str = "local";
+
+/// The file that clients of `--local --tls` have to trust.
+const AUTHORITY: &str = "bedrock-gateway-local-ca.pem";
+
+/// A simulated Bedrock that the configuration points to.
+pub struct Local {
+    /// What plays Bedrock.
+    pub simulator: Simulator,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Local {
+    /// Starts a simulator, one port for each Region, and points `config` at it.
+    pub async fn start(config: &mut Config) -> Result<Self> {
+        let settings = Settings::default();
+        config.aws.credentials = Some((settings.access_key.clone(), Secret::new(settings.secret_key.clone())));
+        config.aws.bearer_token = None;
+        config.aws.role_arn.clear();
+        let simulator = Simulator::new(settings);
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        for region in config.aws.regions.clone() {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let listener = TcpListener::bind(address).await.map_err(Error::internal)?;
+            let url = format!("http://{}", listener.local_addr().map_err(Error::internal)?);
+            let endpoints = config.aws.endpoints.entry(region.clone()).or_default();
+            endpoints.runtime = Some(url.clone());
+            endpoints.control = Some(url.clone());
+            endpoints.s3 = Some(url);
+            let (simulator, stop) = (simulator.clone(), stop.clone());
+            tracker.spawn(async move {
+                if let Err(error) = simulator.serve_region(listener, &region, stop.cancelled_owned()).await {
+                    tracing::error!(%error, region, "the simulator failed");
+                }
+            });
+        }
+        Ok(Self { simulator, tracker, stop })
+    }
+
+    /// Stops the simulator.
+    pub async fn stop(self) {
+        self.stop.cancel();
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+/// Makes the key of local mode; those of earlier starts cease to work.
+pub async fn key(config: &Config, clock: &Clock) -> Result<String> {
+    let store = Store::open(&config.store.url).await?;
+    let team = match admin::list_teams(&store).await?.into_iter().find(|team| team.name == LOCAL) {
+        Some(team) => team,
+        None => admin::create_team(&store, clock, Actor::Gateway, NewTeam::new(LOCAL)).await?,
+    };
+    for key in admin::list_keys(&store).await? {
+        if key.team == team.id && key.name == LOCAL && key.revoked_at.is_none() {
+            admin::revoke_key(&store, clock, Actor::Gateway, &key.id).await?;
+        }
+    }
+    let (_, secret) = admin::create_key(&store, clock, Actor::Gateway, NewKey::new(LOCAL, LOCAL)).await?;
+    store.close().await;
+    Ok(secret.expose().to_owned())
+}
+
+/// A certificate for `localhost` and the loopback addresses from an authority made on the spot, whose own certificate is
+/// written to a file in the working directory. Returns that file's path.
+pub async fn development_tls() -> Result<(Tls, PathBuf)> {
+    let (chain, key, authority) = certificates().map_err(Error::internal)?;
+    let path = Path::new(".").canonicalize().map_err(Error::internal)?.join(AUTHORITY);
+    std::fs::write(&path, authority)
+        .map_err(|error| Error::internal(error).param(format!("cannot write {}", path.display())))?;
+    Ok((Tls::from_pem(chain, key).await?, path))
+}
+
+fn certificates() -> Result<(String, String, String), rcgen::Error> {
+    let mut authority = CertificateParams::new(Vec::new())?;
+    authority.distinguished_name.push(DnType::CommonName, "bedrock-gateway local development");
+    authority.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+    let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
+
+    let names = ["localhost", "127.0.0.1", "::1"].map(String::from);
+    let mut server = CertificateParams::new(names)?;
+    server.distinguished_name.push(DnType::CommonName, "localhost");
+    server.use_authority_key_identifier_extension = true;
+    server.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    server.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
+    let key = KeyPair::generate()?;
+    let certificate = server.signed_by(&key, &authority)?;
+    Ok((certificate.pem(), key.serialize_pem(), authority.pem()))
+}

@@ -1,0 +1,119 @@
+//! The composition root: from a [`Config`] to a gateway that serves, and back down without cutting an answer.
+//!
+//! Everything is put together here and handed what it needs; background work runs on one tracker, and the shutdown
+//! waits for it.
+
+mod listener;
+mod local;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use listener::Tls;
+pub use local::{Local, development_tls, key as local_key};
+
+use crate::api::{self, ops};
+use crate::catalog::Catalog;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::gateway::{Gateway, Parts};
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::tenancy::Tenancy;
+use crate::upstream::Upstream;
+use listener::Listener;
+
+/// How long what is left may take once the drain is over: the last words of cut streams, the last rows of the ledger.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// A gateway that serves.
+pub struct App {
+    /// Where clients reach it.
+    pub address: SocketAddr,
+    /// Where operators reach it.
+    pub ops_address: SocketAddr,
+    gateway: Gateway,
+    readiness: ops::Readiness,
+    clients: Listener,
+    operators: Listener,
+    cut: CancellationToken,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+    drain: Duration,
+}
+
+impl App {
+    /// Opens the store, loads keys and catalog, and listens. Asks nothing of AWS: an outage there does not keep a
+    /// gateway from starting.
+    pub async fn start(config: &Config, clock: Clock, tls: Option<Tls>) -> Result<Self> {
+        let tracker = TaskTracker::new();
+        let (cut, stop) = (CancellationToken::new(), CancellationToken::new());
+        let metrics = Metrics::new().map_err(Error::internal)?;
+        let clients = listener::bind("server.listen", config.server.listen)?;
+        let operators = listener::bind("server.ops_listen", config.server.ops_listen)?;
+
+        let catalog = Catalog::embedded(&config.models)?;
+        let store = Store::open(&config.store.url).await?;
+        let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
+        let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
+        let gateway = Gateway::new(Parts {
+            catalog,
+            tenancy,
+            upstream,
+            metrics: metrics.clone(),
+            clock,
+            max_attempts: config.aws.max_attempts,
+            cut: cut.clone(),
+        });
+
+        let readiness = ops::Readiness::default();
+        let clients = Listener::serve(clients, api::router(&gateway, &config.server), tls, &tracker)?;
+        let operators = Listener::serve(operators, ops::router(metrics, readiness.clone()), None, &tracker)?;
+        readiness.ready();
+        Ok(Self {
+            address: clients.address,
+            ops_address: operators.address,
+            gateway,
+            readiness,
+            clients,
+            operators,
+            cut,
+            stop,
+            tracker,
+            drain: Duration::from_secs(config.server.drain_seconds),
+        })
+    }
+
+    /// What every request needs.
+    pub fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// Takes no more connections, lets open answers end for `server.drain_seconds` or until `hurry` ends, tells those
+    /// still open that they are cut, books everything, and stops.
+    pub async fn drain(self, hurry: impl Future<Output = ()>) {
+        self.readiness.draining();
+        self.clients.close();
+        tokio::select! {
+            () = self.clients.closed() => {}
+            () = tokio::time::sleep(self.drain) => {}
+            () = hurry => {}
+        }
+        self.cut.cancel();
+        if tokio::time::timeout(LAST_WORDS, self.clients.closed()).await.is_err() {
+            self.clients.abort();
+            self.clients.closed().await;
+        }
+        // Nothing can be booked any more: the ledger's writer may empty its queue and end.
+        self.stop.cancel();
+        self.operators.abort();
+        self.tracker.close();
+        if tokio::time::timeout(LAST_WORDS, self.tracker.wait()).await.is_err() {
+            tracing::error!("background work did not end in time; the last rows of the ledger may be missing");
+        }
+    }
+}

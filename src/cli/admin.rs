@@ -1,0 +1,230 @@
+//! `keys` and `teams`: administration against the configured store, with or without a gateway running.
+
+use clap::{Args, Subcommand};
+use comfy_table::{Table, presets};
+use jiff::{Span, Zoned};
+use serde_json::{Value, json};
+
+use super::{ConfigFile, Failure, print};
+use crate::clock::{Clock, Timestamp};
+use crate::error::Error;
+use crate::ids::KeyId;
+use crate::store::Store;
+use crate::tenancy::admin::{self, Actor};
+use crate::tenancy::{Key, NewKey, NewTeam, Scope, Team};
+
+/// Make, list and revoke keys.
+#[derive(Debug, Subcommand)]
+pub(super) enum Keys {
+    /// Make a key. It is shown once, alone on the last line.
+    Create(CreateKey),
+    /// List all keys.
+    List(Listing),
+    /// Revoke a key, for good.
+    Revoke {
+        /// The key's id: what stands between the first two underscores of the key.
+        id: String,
+        #[command(flatten)]
+        common: Listing,
+    },
+}
+
+/// Make and list teams.
+#[derive(Debug, Subcommand)]
+pub(super) enum Teams {
+    /// Make a team.
+    Create(CreateTeam),
+    /// List all teams.
+    List(Listing),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct Listing {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// JSON instead of text.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateKey {
+    /// Id or name of the team it belongs to.
+    #[arg(long)]
+    team: String,
+    /// What it is for.
+    #[arg(long)]
+    name: String,
+    /// What it may do: inference, batch, admin, metrics.
+    #[arg(long, value_delimiter = ',', default_value = "inference,batch")]
+    scopes: Vec<String>,
+    /// When it ends: a duration from now, such as 30d or 12h, or a date and time as in RFC 3339.
+    #[arg(long, value_name = "WHEN")]
+    expires: Option<String>,
+    /// Models it may use, `*` at the end of a name as a wildcard; without it, those of its team.
+    #[arg(long, value_delimiter = ',')]
+    models: Option<Vec<String>>,
+    /// Regions it may use; without it, those of its team.
+    #[arg(long, value_delimiter = ',')]
+    regions: Option<Vec<String>>,
+    #[command(flatten)]
+    common: Listing,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateTeam {
+    /// The team's name.
+    name: String,
+    /// Models it may use, `*` at the end of a name as a wildcard; without it, every model.
+    #[arg(long, value_delimiter = ',')]
+    models: Option<Vec<String>>,
+    /// Regions it may use; without it, every Region.
+    #[arg(long, value_delimiter = ',')]
+    regions: Option<Vec<String>>,
+    #[command(flatten)]
+    common: Listing,
+}
+
+impl Listing {
+    async fn store(&self) -> Result<Store, Failure> {
+        Ok(Store::open(&self.config.load()?.store.url).await?)
+    }
+
+    /// One thing: its JSON, or its line of text.
+    fn show(&self, value: &Value, text: &str) -> Result<(), Failure> {
+        if self.json { print(value) } else { print(&text) }
+    }
+
+    /// Several things: `{"data": [...], "next": null}`, or a table.
+    fn table(&self, rows: &[Value], columns: &[&str]) -> Result<(), Failure> {
+        if self.json {
+            return print(&json!({ "data": rows, "next": null }));
+        }
+        let mut table = Table::new();
+        table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(columns);
+        for row in rows {
+            table.add_row(columns.iter().map(|column| cell(&row[column])));
+        }
+        print(&table)
+    }
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "-".into(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+impl Keys {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let clock = Clock::system();
+        match self {
+            Self::Create(arguments) => arguments.run(&clock).await,
+            Self::List(listing) => {
+                let keys = admin::list_keys(&listing.store().await?).await?;
+                let rows: Vec<Value> = keys.iter().map(key_json).collect();
+                listing.table(&rows, &["id", "team", "name", "scopes", "expires_at", "revoked_at", "last_use"])
+            }
+            Self::Revoke { id, common } => {
+                let store = common.store().await?;
+                let key = admin::revoke_key(&store, &clock, Actor::CommandLine, &KeyId::from(&id)).await?;
+                common.show(&key_json(&key), &format!("Revoked key {id}."))
+            }
+        }
+    }
+}
+
+impl CreateKey {
+    async fn run(self, clock: &Clock) -> Result<(), Failure> {
+        let scopes = self.scopes.iter().map(|scope| Scope::parse(scope)).collect::<Result<Vec<_>, _>>()?;
+        let expires_at = self.expires.as_deref().map(|when| ending(when, clock.now())).transpose()?;
+        let new =
+            NewKey { scopes, expires_at, models: self.models, regions: self.regions, ..NewKey::new(self.team, self.name) };
+        let store = self.common.store().await?;
+        let (key, secret) = admin::create_key(&store, clock, Actor::CommandLine, new).await?;
+        let mut value = key_json(&key);
+        value["key"] = json!(secret.expose());
+        let text = format!("Made key {} for team {}. It is shown this once:\n{}", key.id, key.team, secret.expose());
+        self.common.show(&value, &text)
+    }
+}
+
+impl Teams {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let clock = Clock::system();
+        match self {
+            Self::Create(CreateTeam { name, models, regions, common }) => {
+                let store = common.store().await?;
+                let new = NewTeam { name, models, regions };
+                let team = admin::create_team(&store, &clock, Actor::CommandLine, new).await?;
+                common.show(&team_json(&team), &format!("Made team {} ({}).", team.name, team.id))
+            }
+            Self::List(listing) => {
+                let teams = admin::list_teams(&listing.store().await?).await?;
+                let rows: Vec<Value> = teams.iter().map(team_json).collect();
+                listing.table(&rows, &["id", "name", "models", "regions", "created_at"])
+            }
+        }
+    }
+}
+
+fn key_json(key: &Key) -> Value {
+    let scopes: Vec<String> = key.scopes.iter().map(ToString::to_string).collect();
+    json!({
+        "id": key.id.as_str(),
+        "team": key.team.as_str(),
+        "name": key.name,
+        "scopes": scopes,
+        "models": key.models.entries(),
+        "regions": key.regions.entries(),
+        "created_at": moment(key.created_at),
+        "expires_at": key.expires_at.map(moment),
+        "revoked_at": key.revoked_at.map(moment),
+        "last_use": key.last_use.map(moment),
+    })
+}
+
+fn team_json(team: &Team) -> Value {
+    json!({
+        "id": team.id.as_str(),
+        "name": team.name,
+        "models": team.models.entries(),
+        "regions": team.regions.entries(),
+        "created_at": moment(team.created_at),
+    })
+}
+
+/// RFC 3339, in UTC.
+fn moment(at: Timestamp) -> String {
+    jiff::Timestamp::from_millisecond(at.millis()).map_or_else(|_| at.millis().to_string(), |moment| moment.to_string())
+}
+
+/// A duration from now, such as `30d`, or a moment as RFC 3339 writes it.
+fn ending(text: &str, now: Timestamp) -> Result<Timestamp, Error> {
+    if let Ok(moment) = text.parse::<jiff::Timestamp>() {
+        return Ok(Timestamp::from_millis(moment.as_millisecond()));
+    }
+    let wrong = || Error::invalid("--expires", format!("`{text}` is neither a duration such as 30d nor an RFC 3339 time"));
+    let span: Span = text.parse().map_err(|_| wrong())?;
+    let start = jiff::Timestamp::from_millisecond(now.millis()).map_err(|_| wrong())?;
+    let start: Zoned = start.to_zoned(jiff::tz::TimeZone::UTC);
+    let end = start.checked_add(span).map_err(|_| wrong())?;
+    Ok(Timestamp::from_millis(end.timestamp().as_millisecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expiry_is_a_duration_or_a_moment() {
+        let now = Timestamp::from_millis(1_000);
+        assert_eq!(ending("30d", now).unwrap().millis(), 1_000 + 30 * 86_400_000);
+        assert_eq!(ending("12h", now).unwrap().millis(), 1_000 + 12 * 3_600_000);
+        assert_eq!(ending("2030-01-01T00:00:00Z", now).unwrap().millis(), 1_893_456_000_000);
+        assert!(ending("soon", now).is_err());
+    }
+}

@@ -1,0 +1,149 @@
+//! The command line: `serve`, `simulate`, `keys`, `teams`, `config check`, `openapi`.
+//!
+//! The environment and the arguments are read here and nowhere else.
+
+mod admin;
+mod serve;
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::api;
+use crate::catalog;
+use crate::config::{self, Config, Problems, Sources};
+use crate::error::Error;
+
+/// One REST endpoint in front of AWS Bedrock.
+#[derive(Debug, Parser)]
+#[command(name = "bedrock-gateway", version, about, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway.
+    Serve(serve::Serve),
+    /// Run the simulator alone: Bedrock's runtime and control plane over HTTP, without an AWS account.
+    Simulate(serve::Simulate),
+    /// Make, list and revoke keys.
+    #[command(subcommand)]
+    Keys(admin::Keys),
+    /// Make and list teams.
+    #[command(subcommand)]
+    Teams(admin::Teams),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the OpenAPI document.
+    Openapi,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Name every problem at once, with its path. Exit code 1 if there is one.
+    Check(ConfigFile),
+}
+
+/// Where settings come from besides the environment.
+#[derive(Clone, Debug, Args)]
+struct ConfigFile {
+    /// The configuration file; without it, defaults and BEDROCK_GATEWAY__SECTION__KEY variables.
+    #[arg(long = "config", value_name = "FILE")]
+    file: Option<PathBuf>,
+}
+
+impl ConfigFile {
+    /// The settings, or every problem with them.
+    fn load(&self) -> Result<Config, Problems> {
+        let config = config::load(&Sources { file: self.file.clone(), env: environment() })?;
+        catalog::check(&config).or(config)
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+}
+
+/// What keeps a command from doing its work.
+enum Failure {
+    Config(Problems),
+    Error(Error),
+    Output(std::io::Error),
+}
+
+impl From<Problems> for Failure {
+    fn from(problems: Problems) -> Self {
+        Self::Config(problems)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::Output(error)
+    }
+}
+
+/// Runs the program: 0 when all went well, 1 when something kept it from its work, 2 for arguments it cannot read.
+pub fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever read our output has read enough.
+        Err(Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(failure) => {
+            let mut stderr = std::io::stderr().lock();
+            let told = match failure {
+                Failure::Config(problems) => writeln!(stderr, "error: the configuration has problems\n{problems}"),
+                Failure::Error(error) => match (error.blamed(), error.causes()) {
+                    (Some(param), _) => writeln!(stderr, "error: {param}: {error}"),
+                    (None, causes) if causes.is_empty() => writeln!(stderr, "error: {error}"),
+                    (None, causes) => writeln!(stderr, "error: {error}\ncause: {causes}"),
+                },
+                Failure::Output(error) => writeln!(stderr, "error: cannot write the output: {error}"),
+            };
+            // Nobody is left to tell if this fails too.
+            told.ok();
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Openapi => {
+            let document = api::openapi().to_pretty_json().map_err(Error::internal)?;
+            print(&document)
+        }
+        Command::Config(ConfigCommand::Check(file)) => {
+            file.load()?;
+            print(&"The configuration is good.")
+        }
+        Command::Serve(serve) => block_on(serve.run()),
+        Command::Simulate(simulate) => block_on(simulate.run()),
+        Command::Keys(keys) => block_on(keys.run()),
+        Command::Teams(teams) => block_on(teams.run()),
+    }
+}
+
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(work)
+}
+
+/// Writes a line to standard output.
+fn print(text: &impl Display) -> Result<(), Failure> {
+    writeln!(std::io::stdout().lock(), "{text}")?;
+    Ok(())
+}

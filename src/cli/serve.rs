@@ -1,0 +1,158 @@
+//! `serve` and `simulate`.
+
+use std::net::SocketAddr;
+
+use clap::Args;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::{ConfigFile, Failure, print};
+use crate::app::{self, App, Local, Tls};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::error::Error;
+use crate::simulator::{Settings, Simulator};
+use crate::telemetry;
+
+/// Run the gateway.
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// Embed the simulator instead of calling AWS, and print a key that works.
+    #[arg(long)]
+    local: bool,
+    /// With --local: serve https with a development certificate.
+    #[arg(long, requires = "local")]
+    tls: bool,
+}
+
+impl Serve {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        let mut config = self.config.load()?;
+        telemetry::install(&config.telemetry.log)?;
+        let mut signals = Signals::new()?;
+        if self.local { self.run_local(&mut config, &mut signals).await } else { run(&config, &mut signals).await }
+    }
+
+    async fn run_local(&self, config: &mut Config, signals: &mut Signals) -> Result<(), Failure> {
+        let local = Local::start(config).await?;
+        let clock = Clock::system();
+        let (tls, authority) = if self.tls {
+            let (tls, path) = app::development_tls().await?;
+            (Some(tls), Some(path))
+        } else {
+            (None, None)
+        };
+        let app = App::start(config, clock.clone(), tls).await?;
+        let key = app::local_key(config, &clock).await?;
+        let scheme = if self.tls { "https" } else { "http" };
+        let welcome = Welcome {
+            base: format!("{scheme}://{}", app.address),
+            ops: format!("http://{}", app.ops_address),
+            key,
+            authority: authority.map(|path| path.display().to_string()),
+        };
+        print(&welcome.text())?;
+        signals.wait().await;
+        app.drain(signals.wait()).await;
+        local.stop().await;
+        Ok(())
+    }
+}
+
+async fn run(config: &Config, signals: &mut Signals) -> Result<(), Failure> {
+    let tls = match config.server.tls_cert.as_str() {
+        "" => None,
+        chain => Some(Tls::from_files(chain, &config.server.tls_key).await?),
+    };
+    let app = App::start(config, Clock::system(), tls).await?;
+    tracing::info!(address = %app.address, ops_address = %app.ops_address, "ready");
+    signals.wait().await;
+    tracing::info!("draining");
+    app.drain(signals.wait()).await;
+    Ok(())
+}
+
+/// What local mode says when it is ready.
+struct Welcome {
+    base: String,
+    ops: String,
+    key: String,
+    authority: Option<String>,
+}
+
+impl Welcome {
+    fn text(&self) -> String {
+        let Self { base, ops, key, authority } = self;
+        let trust = authority.as_ref().map_or(String::new(), |path| format!(" --cacert {path}"));
+        let mut text = format!(
+            "bedrock-gateway is ready, in front of a simulated Bedrock: no AWS account is used.\n\n\
+             base URL  {base}/v1\n\
+             key       {key}\n\
+             docs      {base}/docs\n\
+             metrics   {ops}/metrics\n\n\
+             Try it:\n\n\
+             curl -N{trust} {base}/v1/chat/completions -H 'Authorization: Bearer {key}' \
+             -H 'Content-Type: application/json' -d '{{\"model\":\"claude-haiku-4-5\",\"stream\":true,\
+             \"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'\n"
+        );
+        if let Some(path) = authority {
+            text += &format!(
+                "\nFor boto3 (endpoint_url='{base}'):\n\n\
+                 export AWS_CA_BUNDLE={path}\n\
+                 export AWS_BEARER_TOKEN_BEDROCK={key}\n"
+            );
+        }
+        text
+    }
+}
+
+/// Run the simulator alone.
+#[derive(Debug, Args)]
+pub(super) struct Simulate {
+    /// Address and port to listen on.
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4567")]
+    listen: SocketAddr,
+}
+
+impl Simulate {
+    pub(super) async fn run(self) -> Result<(), Failure> {
+        telemetry::install("info")?;
+        let mut signals = Signals::new()?;
+        let listener = TcpListener::bind(self.listen)
+            .await
+            .map_err(|error| Error::invalid("--listen", format!("cannot listen on {}: {error}", self.listen)))?;
+        let address = listener.local_addr()?;
+        let settings = Settings::default();
+        print(&format!(
+            "Simulated Bedrock on http://{address}; the Region is the one a call is signed for.\n\n\
+             export AWS_ENDPOINT_URL=http://{address}\n\
+             export AWS_ACCESS_KEY_ID={}\n\
+             export AWS_SECRET_ACCESS_KEY={}\n",
+            settings.access_key, settings.secret_key
+        ))?;
+        Simulator::new(settings).serve(listener, async move { signals.wait().await }).await?;
+        Ok(())
+    }
+}
+
+/// SIGTERM and SIGINT.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self, Failure> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one.
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

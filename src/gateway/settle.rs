@@ -1,0 +1,244 @@
+//! Books a call exactly once, however it ends.
+//!
+//! A [`Settlement`] is made before the first byte goes to AWS and travels with the call. Whoever learns how the call
+//! ended hands it the usage; if nobody does, because the client left and the task was dropped, its own drop books what
+//! is known by then.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use super::{Gateway, Origin, meter};
+use crate::catalog::{Place, Price, Resolved};
+use crate::clock::Timestamp;
+use crate::converse::Usage;
+use crate::error::Error;
+use crate::ids;
+use crate::money::MicroUsd;
+use crate::telemetry::metrics::Tokens;
+use crate::tenancy::ledger::{Entry, UsageSource};
+use crate::tenancy::{Caller, Hold};
+
+/// What the access log and the response headers may know of a call.
+#[derive(Debug)]
+pub struct Receipt {
+    caller: Caller,
+    model: Arc<str>,
+    booked: OnceLock<Booked>,
+}
+
+impl Receipt {
+    /// The team's name.
+    pub fn team(&self) -> &str {
+        &self.caller.team.name
+    }
+
+    /// The key's id.
+    pub fn key(&self) -> &str {
+        self.caller.key.id.as_str()
+    }
+
+    /// The model's Bedrock id.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// How the call was booked, once it is.
+    pub fn booked(&self) -> Option<&Booked> {
+        self.booked.get()
+    }
+}
+
+/// How a call was booked.
+#[derive(Clone, Debug)]
+pub struct Booked {
+    /// The Region that served, or was asked last.
+    pub region: Arc<str>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Tokens by class.
+    pub usage: Usage,
+    /// `None` when the model has no known price.
+    pub cost: Option<MicroUsd>,
+    /// `ok`, `cancelled`, or the error's kind.
+    pub outcome: &'static str,
+}
+
+/// How a call ended.
+enum End<'a> {
+    Ok,
+    Failed(&'a Error),
+    Cancelled,
+}
+
+/// A call that is not booked yet. Dropping it books it as cancelled.
+#[derive(Debug)]
+pub(super) struct Settlement {
+    gateway: Gateway,
+    origin: Origin,
+    receipt: Arc<Receipt>,
+    region: Arc<str>,
+    price: Option<Price>,
+    attempts: u32,
+    input_estimate: u64,
+    /// What a stream was seen to use so far.
+    seen: Option<Usage>,
+    at: Timestamp,
+    started: Instant,
+    first_event: Option<Duration>,
+    /// Freed when the call is booked.
+    hold: Option<Hold>,
+}
+
+impl Settlement {
+    pub(super) fn begin(
+        gateway: &Gateway,
+        caller: &Caller,
+        origin: Origin,
+        model: &Resolved,
+        (hold, input_estimate): (Hold, u64),
+    ) -> Self {
+        let receipt = Receipt { caller: caller.clone(), model: model.name.clone(), booked: OnceLock::new() };
+        Self {
+            gateway: gateway.clone(),
+            origin,
+            receipt: Arc::new(receipt),
+            region: Arc::from(""),
+            price: None,
+            attempts: 0,
+            input_estimate,
+            seen: None,
+            at: gateway.clock().now(),
+            started: Instant::now(),
+            first_event: None,
+            hold: Some(hold),
+        }
+    }
+
+    /// An attempt is about to be made at `place`.
+    pub(super) fn attempt(&mut self, place: &Place, price: Option<Price>) {
+        self.attempts += 1;
+        self.region = place.region.clone();
+        self.price = price;
+    }
+
+    pub(super) fn receipt(&self) -> &Arc<Receipt> {
+        &self.receipt
+    }
+
+    pub(super) fn region(&self) -> &Arc<str> {
+        &self.region
+    }
+
+    pub(super) fn attempts(&self) -> u32 {
+        self.attempts
+    }
+
+    pub(super) fn input_estimate(&self) -> u64 {
+        self.input_estimate
+    }
+
+    /// The first event of a stream came.
+    pub(super) fn first_event(&mut self) {
+        let after = self.started.elapsed();
+        self.first_event = Some(after);
+        self.gateway.metrics().first_token(&self.receipt.model, after);
+    }
+
+    /// Keeps what was seen so far, for the case that nothing more comes.
+    pub(super) fn seen(&mut self, usage: Usage) {
+        self.seen = Some(usage);
+    }
+
+    /// The call ended well, and Bedrock told what it used.
+    pub(super) fn finish(mut self, usage: Usage) -> Option<MicroUsd> {
+        self.book(&End::Ok, usage, UsageSource::Final)
+    }
+
+    /// The call ended well, but nothing told what it used.
+    pub(super) fn finish_untold(mut self, usage: Usage) -> Option<MicroUsd> {
+        self.book(&End::Ok, usage, UsageSource::Estimated)
+    }
+
+    /// The call failed. A refused call used nothing; a stream that broke used what was seen of it.
+    pub(super) fn fail(mut self, error: &Error) {
+        let (usage, source) = match self.seen.take() {
+            Some(usage) => (usage, UsageSource::Partial),
+            None => (Usage::default(), UsageSource::Final),
+        };
+        self.book(&End::Failed(error), usage, source);
+    }
+
+    fn book(&mut self, end: &End<'_>, usage: Usage, source: UsageSource) -> Option<MicroUsd> {
+        // The hold goes with the booking, so that a second one finds none.
+        drop(self.hold.take()?);
+        let cost = if usage == Usage::default() {
+            Some(MicroUsd::default())
+        } else {
+            self.price.as_ref().and_then(|price| price.cost(&usage))
+        };
+        let (outcome, status) = match end {
+            End::Ok => ("ok", 200),
+            End::Failed(error) => (error.kind().into(), error.aws().map_or(500, |exception| exception.status)),
+            // The status that nginx made customary for a client that left.
+            End::Cancelled => ("cancelled", 499),
+        };
+        let receipt = &self.receipt;
+        let tokens = Tokens {
+            input: usage.input_tokens,
+            output: usage.output_tokens,
+            cache_read: usage.cache_read_input_tokens,
+            cache_write: usage.cache_write_input_tokens,
+        };
+        self.gateway.metrics().booked(receipt.team(), &receipt.model, &self.region, tokens, cost);
+        self.gateway.tenancy().record(Entry {
+            id: ids::fresh("call_"),
+            request_id: self.origin.request_id.clone(),
+            at: self.at,
+            team: receipt.caller.team.id.clone(),
+            key: receipt.caller.key.id.clone(),
+            surface: self.origin.surface,
+            operation: self.origin.operation,
+            model: receipt.model.clone(),
+            region: self.region.clone(),
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            cache_read_tokens: usage.cache_read_input_tokens,
+            cache_write_tokens: usage.cache_write_input_tokens,
+            cost,
+            latency: self.started.elapsed(),
+            first_event: self.first_event,
+            attempts: self.attempts,
+            status,
+            outcome,
+            usage_source: source,
+            end_user: self.origin.end_user.take(),
+        });
+        let booked = Booked { region: self.region.clone(), attempts: self.attempts, usage, cost, outcome };
+        // Set once, because the hold was taken above.
+        receipt.booked.set(booked).ok();
+        cost
+    }
+}
+
+impl Drop for Settlement {
+    fn drop(&mut self) {
+        if self.attempts == 0 {
+            // Nothing was asked of AWS, so there is nothing to book.
+            self.hold = None;
+            return;
+        }
+        let (usage, source) = match self.seen.take() {
+            Some(usage) => (usage, UsageSource::Partial),
+            None => {
+                let input = self.input_estimate;
+                (Usage { input_tokens: input, total_tokens: input, ..Usage::default() }, UsageSource::Estimated)
+            }
+        };
+        self.book(&End::Cancelled, usage, source);
+    }
+}
+
+/// The estimate of what a body of `bytes` will be counted as.
+pub(super) fn input_estimate(bytes: usize) -> u64 {
+    meter::estimate(bytes)
+}
