@@ -144,9 +144,7 @@ impl Backend {
         let options = AnyPoolOptions::new().acquire_timeout(ACQUIRE_TIMEOUT);
         match self {
             // Every connection to `:memory:` is another database, which ends with it.
-            Self::SqliteMemory => {
-                options.max_connections(1).min_connections(1).idle_timeout(None).max_lifetime(None)
-            }
+            Self::SqliteMemory => options.max_connections(1).min_connections(1).idle_timeout(None).max_lifetime(None),
             Self::SqliteFile => options.max_connections(4).after_connect(|connection, _| {
                 Box::pin(async move { connection.execute(SQLITE_SETTINGS).await.map(drop) })
             }),
@@ -222,7 +220,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_failure_to_open_never_shows_the_password() {
-        for url in ["postgres://gate:hunter2@127.0.0.1:1/gw", "postgres://gate:hun/ter2@127.0.0.1/gw", "mysql://a:hunter2@h/d"] {
+        for url in
+            ["postgres://gate:hunter2@127.0.0.1:1/gw", "postgres://gate:hun/ter2@127.0.0.1/gw", "mysql://a:hunter2@h/d"]
+        {
             let error = Store::open(url).await.unwrap_err();
             let told = format!("{error} {} {error:?}", error.causes());
             assert!(!told.contains("ter2"), "{told}");

@@ -3,6 +3,7 @@
 
 use std::ops::Deref;
 
+use sqlx::Row as _;
 use tempfile::TempDir;
 
 use super::Store;
@@ -26,6 +27,12 @@ impl TestStore {
     /// Does to the database what no query of the gateway would.
     pub(crate) async fn execute(&self, sql: &'static str) {
         sqlx::query(sql).execute(self.store.pool()).await.unwrap();
+    }
+
+    /// What a query answers that has columns of text only.
+    pub(crate) async fn texts(&self, sql: &'static str) -> Vec<Vec<String>> {
+        let rows = sqlx::query(sql).fetch_all(self.store.pool()).await.unwrap();
+        rows.iter().map(|row| (0..row.len()).map(|column| row.get(column)).collect()).collect()
     }
 }
 
