@@ -1,1 +1,134 @@
-//! tenancy
+//! Tenancy: who is calling, what they may do, and the record of what they did.
+//!
+//! The teams and keys of the store are in memory, so that a call is authenticated and admitted without touching the
+//! store; a version row says when they changed. The ledger is written behind. All SQL is in `queries.rs`.
+//! Invariants: a caller whose key is revoked or expired is never returned; every [`Hold`] gives back what it holds when
+//! it is dropped; an [`ledger::Entry`] makes at most one row, however often it is delivered.
+
+pub mod admin;
+mod admit;
+mod allow_list;
+mod directory;
+mod key;
+pub mod ledger;
+mod queries;
+mod team;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::admit::{Hold, Need};
+pub use self::allow_list::AllowList;
+pub use self::directory::Caller;
+pub use self::key::{Key, NewKey, Scope};
+pub use self::team::{NewTeam, Team};
+
+use self::directory::Directory;
+use self::key::Presented;
+use crate::clock::Clock;
+use crate::error::Result;
+use crate::store::Store;
+
+/// How often a serving process looks whether teams or keys changed: a revocation counts after this at most.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Teams, keys and the ledger, as a serving process uses them. A cheap clone.
+#[derive(Clone)]
+pub struct Tenancy(Arc<Inner>);
+
+struct Inner {
+    clock: Clock,
+    directory: Arc<Directory>,
+    recorder: ledger::Recorder,
+}
+
+impl Tenancy {
+    /// Loads every team and key, and spawns on `tracker` the poller of changes and the writer of the ledger.
+    ///
+    /// Both end with `stop`. The writer first writes what was recorded until then, for ten seconds at most; what is
+    /// recorded afterwards is lost. So cancel `stop` when the last call is settled, not when the drain begins.
+    pub async fn open(store: Store, clock: Clock, tracker: &TaskTracker, stop: CancellationToken) -> Result<Self> {
+        let directory = Arc::new(Directory::load(store.clone()).await?);
+        let (recorder, writer) = writer::new(store, clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
+        tracker.spawn(stop.clone().run_until_cancelled_owned(poll(Arc::clone(&directory))));
+        tracker.spawn(writer.run(stop));
+        Ok(Self(Arc::new(Inner { clock, directory, recorder })))
+    }
+
+    /// Who presents this key: the text of the key alone, whichever header it came in.
+    ///
+    /// Answers from memory. Only an id that is not there waits for a look into the store, which all such callers share,
+    /// at most one every quarter of a second: a key that was just made works at once, and a flood of made-up keys costs
+    /// the store nothing. Fails with [`crate::error::Kind::Unauthenticated`], and says that a key expired or was revoked
+    /// only to who has its secret.
+    pub async fn authenticate(&self, presented: Option<&str>) -> Result<Caller> {
+        let presented = Presented::parse(presented.ok_or_else(key::missing)?)?;
+        let directory = &self.0.directory;
+        let caller = match directory.caller(presented.id) {
+            Some(caller) => caller,
+            None => {
+                directory.refresh_since(Instant::now()).await;
+                directory.caller(presented.id).ok_or_else(key::unknown)?
+            }
+        };
+        let now = self.0.clock.now();
+        caller.key.check(presented.secret, now)?;
+        caller.touch(now);
+        Ok(caller)
+    }
+
+    /// Admits a call, or says why not: [`crate::error::Kind::Forbidden`] without the scope,
+    /// [`crate::error::Kind::ModelNotFound`] when team or key may not use the model. Which Regions the call may go to is
+    /// asked of [`Caller::allows_region`]. The hold is kept until the call is settled.
+    pub fn admit(&self, caller: &Caller, need: &Need<'_>) -> Result<Hold> {
+        admit::admit(caller, need)
+    }
+
+    /// Books a call. Returns at once and never touches the store: a writer task does, within a fifth of a second.
+    ///
+    /// While the store is away, entries wait in memory, [`ledger::QUEUE_ENTRIES`] of them; beyond that the newest are
+    /// lost, counted in [`ledger::State::lost`] and logged.
+    pub fn record(&self, entry: ledger::Entry) {
+        self.0.recorder.record(entry);
+    }
+
+    /// How far the writer of the ledger is behind.
+    pub fn ledger(&self) -> ledger::State {
+        self.0.recorder.state(self.0.clock.now())
+    }
+
+    /// Waits until everything recorded so far is in the store, or the writer has ended. Waits as long as the store is
+    /// away: for tests and tools.
+    pub async fn flush(&self) {
+        self.0.recorder.flush().await;
+    }
+
+    /// Looks into the store for changed teams and keys now, and returns when they count: what an administrative act on
+    /// this process calls. A store that does not answer is logged, and what is in memory goes on counting.
+    pub async fn refresh(&self) {
+        self.0.directory.refresh_since(Instant::now()).await;
+    }
+}
+
+impl fmt::Debug for Tenancy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tenancy").field("directory", &self.0.directory).finish_non_exhaustive()
+    }
+}
+
+async fn poll(directory: Arc<Directory>) {
+    let mut tick = tokio::time::interval(POLL_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        directory.refresh_since(Instant::now()).await;
+    }
+}

@@ -1,0 +1,51 @@
+//! Admission: whether a caller may make a call, and what is held for it until it is settled.
+
+use std::sync::atomic::Ordering;
+
+use super::directory::Caller;
+use super::key::Scope;
+use crate::error::{Error, Exception, Kind, Result};
+
+/// What a call needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Need<'a> {
+    /// The scope the route asks for.
+    pub scope: Scope,
+    /// The model as the caller named it: what an error repeats.
+    pub model: &'a str,
+    /// Every other name the model goes by: Bedrock's id, the short id, an alias. Being allowed under one is enough.
+    pub names: &'a [&'a str],
+}
+
+/// What an admitted call holds. Dropping it gives everything back.
+#[derive(Debug)]
+pub struct Hold {
+    caller: Caller,
+}
+
+impl Hold {
+    /// Who holds it.
+    pub fn caller(&self) -> &Caller {
+        &self.caller
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.caller.activity.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pub(super) fn admit(caller: &Caller, need: &Need<'_>) -> Result<Hold> {
+    if !caller.key.may(need.scope) {
+        let message = format!("This key lacks the scope `{}`. Use a key that was made with it.", need.scope);
+        return Err(
+            Error::new(Kind::Forbidden, message).exception(Exception { name: "AccessDeniedException", status: 403 })
+        );
+    }
+    if !caller.allows_model(std::iter::once(need.model).chain(need.names.iter().copied())) {
+        return Err(Error::model_not_found(need.model));
+    }
+    caller.activity.in_flight.fetch_add(1, Ordering::Relaxed);
+    Ok(Hold { caller: caller.clone() })
+}

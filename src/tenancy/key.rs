@@ -1,0 +1,323 @@
+//! Keys: the credential `bgw_<id>_<secret>`. The store and this module keep a SHA-256 of the secret alone, compared
+//! in constant time; the secret exists in full only where it is made and where it is presented.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::allow_list::AllowList;
+use super::team::check_name;
+use crate::clock::Timestamp;
+use crate::config::Secret;
+use crate::error::{Error, Exception, Kind, Result};
+use crate::ids::{self, KeyId, TeamId};
+
+const PREFIX: &str = "bgw_";
+/// Longest text worth hashing: what we hand out has 89 characters.
+const MAX_TEXT: usize = 512;
+
+/// What a key may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::Display, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Scope {
+    /// Calls to models, the catalog.
+    Inference,
+    /// Files and batches.
+    Batch,
+    /// Administration.
+    Admin,
+    /// The metrics of the ops port.
+    Metrics,
+}
+
+impl Scope {
+    /// Reads one of `inference`, `batch`, `admin`, `metrics`.
+    pub fn parse(text: &str) -> Result<Self> {
+        text.parse().map_err(|_| {
+            Error::invalid("scopes", format!("There is no scope `{text}`; there are inference, batch, admin, metrics."))
+        })
+    }
+}
+
+/// A key, as the store has it: everything but the secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Its public part.
+    pub id: KeyId,
+    /// Who pays for it.
+    pub team: TeamId,
+    /// What people call it.
+    pub name: String,
+    /// What it may be used for.
+    pub scopes: Vec<Scope>,
+    /// The models it may use, within its team's.
+    pub models: AllowList,
+    /// The Regions its calls may go to, within its team's.
+    pub regions: AllowList,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// From when on it is refused, if ever.
+    pub expires_at: Option<Timestamp>,
+    /// Since when it is refused, if it is.
+    pub revoked_at: Option<Timestamp>,
+    /// When it was last used, give or take a minute.
+    pub last_use: Option<Timestamp>,
+    pub(super) secret: SecretHash,
+}
+
+impl Key {
+    /// Whether the key may be used for `scope`.
+    pub fn may(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+
+    /// Whether `secret` is this key's and the key still counts. Only who has the right secret learns why it does not.
+    pub(super) fn check(&self, secret: &str, now: Timestamp) -> Result<()> {
+        if !self.secret.is_of(secret) {
+            return Err(refused(WRONG));
+        }
+        if self.revoked_at.is_some() {
+            return Err(refused("This key was revoked."));
+        }
+        if self.expires_at.is_some_and(|end| end <= now) {
+            return Err(refused("This key has expired."));
+        }
+        Ok(())
+    }
+}
+
+/// What it takes to make a key.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    /// Id or name of its team.
+    pub team: String,
+    /// 1 to 64 printable characters.
+    pub name: String,
+    /// What it may be used for; at least one.
+    pub scopes: Vec<Scope>,
+    /// From when on it is refused; in the future.
+    pub expires_at: Option<Timestamp>,
+    /// Allowed models; `None`: what the team may.
+    pub models: Option<Vec<String>>,
+    /// Allowed Regions; `None`: what the team may.
+    pub regions: Option<Vec<String>>,
+}
+
+impl NewKey {
+    /// A key for inference and batches that never expires and may what its team may.
+    pub fn new(team: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            team: team.into(),
+            name: name.into(),
+            scopes: vec![Scope::Inference, Scope::Batch],
+            expires_at: None,
+            models: None,
+            regions: None,
+        }
+    }
+
+    /// The key of `team` and its whole text, or which field keeps it from being one.
+    pub(super) fn check(self, team: TeamId, now: Timestamp) -> Result<(Key, Secret)> {
+        check_name(&self.name)?;
+        if self.scopes.is_empty() {
+            return Err(Error::invalid("scopes", "A key needs at least one scope."));
+        }
+        if self.expires_at.is_some_and(|end| end <= now) {
+            return Err(Error::invalid("expires_at", "`expires_at` must be in the future."));
+        }
+        // 76 random bits and no underscore: an id that is short in logs and that nobody meets twice.
+        let (id, secret) = (ids::secret()[..20].to_owned(), ids::secret());
+        let text = Secret::new(format!("{PREFIX}{id}_{secret}"));
+        let key = Key {
+            id: KeyId::from(id),
+            team,
+            name: self.name,
+            scopes: self.scopes,
+            models: AllowList::models("models", self.models)?,
+            regions: AllowList::regions("regions", self.regions)?,
+            created_at: now,
+            expires_at: self.expires_at,
+            revoked_at: None,
+            last_use: None,
+            secret: SecretHash::of(&secret),
+        };
+        Ok((key, text))
+    }
+}
+
+/// A key as somebody presents it.
+#[derive(Clone, Copy)]
+pub(super) struct Presented<'a> {
+    pub(super) id: &'a str,
+    pub(super) secret: &'a str,
+}
+
+impl<'a> Presented<'a> {
+    /// Takes the text of a key apart. Whatever has not our form is no key of ours, and nobody needs to be asked.
+    pub(super) fn parse(text: &'a str) -> Result<Self> {
+        if text.is_empty() {
+            return Err(missing());
+        }
+        let parts = if text.len() <= MAX_TEXT { text.strip_prefix(PREFIX) } else { None };
+        match parts.and_then(|parts| parts.split_once('_')) {
+            Some((id, secret)) if is_id(id) && !secret.is_empty() => Ok(Self { id, secret }),
+            _ => Err(unknown()),
+        }
+    }
+}
+
+fn is_id(id: &str) -> bool {
+    (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+}
+
+/// SHA-256 of a secret. Shows in no log: it is all that is needed to try secrets at leisure.
+#[derive(Clone, Copy)]
+pub(super) struct SecretHash([u8; 32]);
+
+impl SecretHash {
+    pub(super) fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).into())
+    }
+
+    fn is_of(self, secret: &str) -> bool {
+        self.0.ct_eq(&Self::of(secret).0).into()
+    }
+
+    /// Lowercase hex, as the store keeps it.
+    pub(super) fn to_hex(self) -> String {
+        use fmt::Write as _;
+        self.0.iter().fold(String::with_capacity(64), |mut text, byte| {
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+    }
+
+    /// Reads what [`SecretHash::to_hex`] wrote.
+    pub(super) fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return None;
+        }
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl PartialEq for SecretHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for SecretHash {}
+
+impl fmt::Debug for SecretHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretHash(..)")
+    }
+}
+
+const WRONG: &str =
+    "The key is not valid. It must be a gateway key, `bgw_...`, exactly as it was shown when it was made.";
+
+/// Nobody presented a key.
+pub(super) fn missing() -> Error {
+    let message = "No key was sent. Send a gateway key as `Authorization: Bearer bgw_...` or `x-api-key: bgw_...`.";
+    Error::new(Kind::Unauthenticated, message)
+        .exception(Exception { name: "MissingAuthenticationTokenException", status: 403 })
+}
+
+/// The key is not ours: malformed, unknown, or with a wrong secret, which all look alike.
+pub(super) fn unknown() -> Error {
+    refused(WRONG)
+}
+
+fn refused(message: &'static str) -> Error {
+    Error::new(Kind::Unauthenticated, message).exception(Exception { name: "UnrecognizedClientException", status: 403 })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+
+    #[test]
+    fn a_new_key_is_accepted_by_its_own_text_only() {
+        let (key, text) = NewKey::new("t", "k").check(TeamId::from("t"), NOW).unwrap();
+        let presented = Presented::parse(text.expose()).unwrap();
+        assert_eq!(presented.id, key.id.as_str());
+        assert!(key.check(presented.secret, NOW).is_ok());
+        for wrong in ["", "x", &presented.secret[1..], &format!("{}0", presented.secret)] {
+            assert_eq!(key.check(wrong, NOW).unwrap_err().message(), WRONG);
+        }
+        assert!(!format!("{key:?}").contains(&key.secret.to_hex()), "the hash shows in no log");
+    }
+
+    #[test]
+    fn only_the_right_secret_learns_that_a_key_expired_or_was_revoked() {
+        let new = NewKey { expires_at: Some(Timestamp::from_millis(2_000_000)), ..NewKey::new("t", "k") };
+        let (mut key, text) = new.check(TeamId::from("t"), NOW).unwrap();
+        let secret = Presented::parse(text.expose()).unwrap().secret;
+        assert!(key.check(secret, Timestamp::from_millis(1_999_999)).is_ok());
+        let at_the_end = Timestamp::from_millis(2_000_000);
+        assert!(key.check(secret, at_the_end).unwrap_err().message().contains("expired"));
+        key.revoked_at = Some(NOW);
+        assert!(key.check(secret, NOW).unwrap_err().message().contains("revoked"));
+        assert_eq!(key.check("guess", at_the_end).unwrap_err().message(), WRONG);
+    }
+
+    #[test]
+    fn a_bad_new_key_names_its_field() {
+        let base = || NewKey::new("t", "k");
+        let cases = [
+            (NewKey { name: String::new(), ..base() }, "name"),
+            (NewKey { scopes: vec![], ..base() }, "scopes"),
+            (NewKey { expires_at: Some(NOW), ..base() }, "expires_at"),
+            (NewKey { models: Some(vec!["*x".into()]), ..base() }, "models[0]"),
+            (NewKey { regions: Some(vec!["mars".into()]), ..base() }, "regions[0]"),
+        ];
+        for (new, field) in cases {
+            assert_eq!(new.check(TeamId::from("t"), NOW).unwrap_err().blamed(), Some(field));
+        }
+        assert_eq!(Scope::parse("root").unwrap_err().blamed(), Some("scopes"));
+        assert_eq!(Scope::parse("metrics").unwrap(), Scope::Metrics);
+    }
+
+    #[test]
+    fn a_missing_key_and_a_foreign_one_are_told_apart_and_neither_is_repeated() {
+        let name = |text: &str| Presented::parse(text).err().and_then(|error| error.aws()).unwrap().name;
+        assert_eq!(name(""), "MissingAuthenticationTokenException");
+        assert_eq!(name("sk-proj-abc"), "UnrecognizedClientException");
+        assert!(!unknown().message().contains("sk-proj-abc"));
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_takes_exactly_what_was_put_together(id in "[a-z0-9]{1,64}", secret in "[!-~]{1,200}") {
+            let text = format!("bgw_{id}_{secret}");
+            let presented = Presented::parse(&text).unwrap();
+            prop_assert_eq!((presented.id, presented.secret), (&*id, &*secret));
+        }
+
+        #[test]
+        fn any_text_parses_to_its_own_parts_or_to_an_error(text in "(bgw_)?\\PC{0,40}_?\\PC{0,40}") {
+            if let Ok(presented) = Presented::parse(&text) {
+                prop_assert_eq!(&format!("bgw_{}_{}", presented.id, presented.secret), &text);
+                prop_assert!(is_id(presented.id));
+            }
+        }
+
+        #[test]
+        fn a_hash_reads_back_and_other_text_is_no_hash(secret in "\\PC{0,80}", other in "\\PC{0,70}") {
+            let hash = SecretHash::of(&secret);
+            prop_assert_eq!(SecretHash::from_hex(&hash.to_hex()).unwrap(), hash);
+            prop_assert!(SecretHash::from_hex(&other).is_none() || other.len() == 64);
+        }
+    }
+}
