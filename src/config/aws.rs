@@ -5,8 +5,11 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use super::decode::key_text;
+use super::{Problems, shape};
+
 /// `[aws]`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Aws {
     /// Regions to call, in order of preference.
@@ -15,11 +18,11 @@ pub struct Aws {
     pub role_arn: String,
     /// Attempts of one call over all candidates, the first included: 1 to 10.
     pub max_attempts: u32,
-    /// Milliseconds to wait for a connection.
+    /// Milliseconds to wait for a connection: 50 to 60000.
     pub connect_timeout_ms: u64,
-    /// Seconds from sending a request to the head of its answer.
+    /// Seconds from sending a request to the head of its answer: 1 to 3600.
     pub first_byte_timeout_s: u64,
-    /// Seconds between two pieces of an answer.
+    /// Seconds between two pieces of an answer: 1 to 3600.
     pub idle_timeout_s: u64,
     /// What the account really has, by Region and model, where it differs from the catalog.
     pub quotas: BTreeMap<String, BTreeMap<String, Quota>>,
@@ -42,6 +45,41 @@ impl Default for Aws {
             quotas: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             bearer_token: None,
+        }
+    }
+}
+
+impl Aws {
+    pub(super) fn validate(&self, problems: &mut Problems) {
+        if self.regions.is_empty() {
+            problems.add("aws.regions", "names no Region");
+        }
+        for (index, region) in self.regions.iter().enumerate() {
+            if !shape::is_region(region) {
+                problems.add(format!("aws.regions[{index}]"), shape::not_a_region(region));
+            } else if self.regions[..index].contains(region) {
+                problems.add(format!("aws.regions[{index}]"), format!("\"{region}\" is given twice"));
+            }
+        }
+        shape::check_role_arn("aws.role_arn", &self.role_arn, problems);
+        problems.add_unless_within("aws.max_attempts", self.max_attempts.into(), 1, 10);
+        problems.add_unless_within("aws.connect_timeout_ms", self.connect_timeout_ms, 50, 60_000);
+        problems.add_unless_within("aws.first_byte_timeout_s", self.first_byte_timeout_s, 1, 3600);
+        problems.add_unless_within("aws.idle_timeout_s", self.idle_timeout_s, 1, 3600);
+        if !self.quotas.is_empty() {
+            problems.add_unsupported("aws.quotas");
+        }
+        for (region, endpoints) in &self.endpoints {
+            let path = format!("aws.endpoints.{}", key_text(region));
+            if !shape::is_region(region) {
+                problems.add(&path, shape::not_a_region(region));
+            }
+            let Endpoints { runtime, control, s3 } = endpoints;
+            for (key, url) in [("runtime", runtime), ("control", control), ("s3", s3)] {
+                if let Some(url) = url {
+                    shape::check_base_url(&format!("{path}.{key}"), url, problems);
+                }
+            }
         }
     }
 }

@@ -1,5 +1,112 @@
-//! config
+//! The configuration: one [`Config`], a file per section, each with its defaults and its checks.
+//!
+//! [`load`] puts the environment over the file, decodes and checks, and reports every problem at once with its path.
+//! Nothing here reads the process's environment (it is handed in), and nothing knows which Regions and models
+//! exist: `crate::catalog` checks that. Secrets are in neither problems nor `Debug`.
 
+mod alias;
+mod auth;
 mod aws;
+mod batch;
+mod decode;
+mod layers;
+mod problem;
+mod server;
+mod shape;
+mod shared;
+mod store;
+mod suggest;
+mod telemetry;
 
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+pub use alias::Alias;
+pub use auth::{Auth, Jwt};
 pub use aws::{Aws, Endpoints, Quota, Secret};
+pub use batch::{Batch, BatchLimits, SmallBatches};
+pub use problem::{Problem, Problems};
+pub use server::Server;
+pub use shared::{OnFailure, Shared};
+pub use store::Store;
+pub use suggest::nearest;
+pub use telemetry::Telemetry;
+
+/// Everything that can be set.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Listeners and bodies.
+    pub server: Server,
+    /// The database.
+    pub store: Store,
+    /// What replicas share.
+    pub shared: Shared,
+    /// Regions and how to call them.
+    pub aws: Aws,
+    /// Batch jobs.
+    pub batch: Batch,
+    /// Administrators and token issuers.
+    pub auth: Auth,
+    /// Other names for models.
+    pub models: Vec<Alias>,
+    /// Logs and traces.
+    pub telemetry: Telemetry,
+}
+
+/// Where the settings come from. No `Debug`: the environment holds secrets.
+#[derive(Clone, Default)]
+pub struct Sources {
+    /// The file of `--config`. Without one the defaults hold; no file is looked for.
+    pub file: Option<PathBuf>,
+    /// The process's environment, as the command line collected it once.
+    pub env: Vec<(String, String)>,
+}
+
+/// Reads and checks the settings: defaults, under the file, under `BEDROCK_GATEWAY__SECTION__KEY`. Of the standard
+/// variables of AWS only `AWS_BEARER_TOKEN_BEDROCK` is taken here; the AWS SDK reads the others itself.
+///
+/// # Errors
+/// Every problem with its path.
+pub fn load(sources: &Sources) -> Result<Config, Problems> {
+    let mut problems = Problems::default();
+    let mut tree = sources.file.as_deref().map(|path| layers::file(path, &mut problems)).unwrap_or_default();
+    let variables = layers::overlay(&mut tree, &sources.env, &mut problems);
+    let origins: Vec<(String, String)> =
+        variables.iter().map(|variable| (decode::path_of(&variable.keys), variable.name.clone())).collect();
+    let mut config = decode::decode(tree, variables, &mut problems);
+    config.aws.bearer_token = bearer_token(&sources.env, &mut problems);
+    config.validate(&mut problems);
+    for (path, variable) in &origins {
+        problems.attribute(path, variable);
+    }
+    problems.sort();
+    problems.or(config)
+}
+
+impl Config {
+    fn validate(&self, problems: &mut Problems) {
+        self.server.validate(problems);
+        self.store.validate(problems);
+        self.shared.validate(problems);
+        self.aws.validate(problems);
+        self.batch.validate(problems);
+        self.auth.validate(problems);
+        alias::validate(&self.models, problems);
+        self.telemetry.validate(problems);
+    }
+}
+
+fn bearer_token(env: &[(String, String)], problems: &mut Problems) -> Option<Secret> {
+    const NAME: &str = "AWS_BEARER_TOKEN_BEDROCK";
+    let token = env.iter().find(|(name, _)| name == NAME).map(|(_, value)| value.trim())?;
+    if !token.chars().all(|c| c.is_ascii_graphic()) {
+        problems.add(NAME, "holds characters that no HTTP header can carry");
+        return None;
+    }
+    (!token.is_empty()).then(|| Secret::new(token))
+}
+
+#[cfg(test)]
+mod tests;

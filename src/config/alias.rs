@@ -1,0 +1,32 @@
+//! `[[models]]`: other names for models.
+
+use serde::Deserialize;
+
+use super::Problems;
+
+/// `[[models]]`: a name that clients may use, and what it stands for. It wins over a model's own name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Alias {
+    /// The name: 1 to 128 letters, digits and `-_.:/`.
+    pub alias: String,
+    /// Any name of a model but another alias.
+    pub model: String,
+}
+
+pub(super) fn validate(aliases: &[Alias], problems: &mut Problems) {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
+    for (index, Alias { alias, model }) in aliases.iter().enumerate() {
+        let path = format!("models[{index}].alias");
+        if alias.is_empty() {
+            problems.add(path, "is missing");
+        } else if alias.len() > 128 || alias.contains("..") || !alias.chars().all(is_plain) {
+            problems.add(path, "must be at most 128 letters, digits and -_.:/ without \"..\"");
+        } else if aliases[..index].iter().any(|earlier| earlier.alias == *alias) {
+            problems.add(path, format!("{alias:?} is given twice"));
+        }
+        if model.is_empty() {
+            problems.add(format!("models[{index}].model"), "is missing");
+        }
+    }
+}

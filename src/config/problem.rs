@@ -1,0 +1,99 @@
+//! What is wrong with a configuration: all of it at once, each with the path of its key.
+//!
+//! No value of a setting that may hold a secret is repeated here.
+
+use std::fmt;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The key, such as `aws.regions[1]`; the file's name when the file itself is at fault.
+    pub path: String,
+    /// What is wrong and what to do.
+    pub message: String,
+    /// The environment variable that the value came from, if it did not come from the file.
+    pub variable: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.variable {
+            Some(variable) => write!(f, "{} (from {variable}): {}", self.path, self.message),
+            None => write!(f, "{}: {}", self.path, self.message),
+        }
+    }
+}
+
+/// Everything that is wrong; at most one problem per key, the first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// Notes that the key at `path` is wrong. Ignored when it, or what holds it, is already known to be wrong.
+    pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        let path = path.into();
+        if !self.0.iter().any(|known| is_at_or_below(&path, &known.path)) {
+            self.0.push(Problem { path, message: message.into(), variable: None });
+        }
+    }
+
+    /// Notes a setting whose feature this version does not have: better refused than believed in.
+    pub(super) fn add_unsupported(&mut self, path: &str) {
+        self.add(path, "not supported by this version yet; leave it out");
+    }
+
+    /// Notes that the number at `path` is out of its range.
+    pub(super) fn add_unless_within(&mut self, path: &str, value: u64, low: u64, high: u64) {
+        if value < low || value > high {
+            self.add(path, format!("{value} is out of range: {low} to {high}"));
+        }
+    }
+
+    /// Says from which environment variable the values below `path` came.
+    pub(super) fn attribute(&mut self, path: &str, variable: &str) {
+        for problem in &mut self.0 {
+            if is_at_or_below(&problem.path, path) {
+                problem.variable = Some(variable.to_owned());
+            }
+        }
+    }
+
+    /// Puts them in the order of their paths, so that a section's problems stand together.
+    pub(super) fn sort(&mut self) {
+        self.0.sort_by(|left, right| left.path.cmp(&right.path));
+    }
+
+    /// Whether all is well.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The problems.
+    pub fn iter(&self) -> impl Iterator<Item = &Problem> {
+        self.0.iter()
+    }
+
+    /// `value` if nothing is wrong, otherwise the problems.
+    pub fn or<T>(self, value: T) -> Result<T, Self> {
+        if self.is_empty() { Ok(value) } else { Err(self) }
+    }
+}
+
+fn is_at_or_below(path: &str, top: &str) -> bool {
+    path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// One problem a line.
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

@@ -1,0 +1,79 @@
+//! `[server]`: the listeners, and what bodies and connections may be.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde::Deserialize;
+
+use super::Problems;
+
+/// `[server]`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Server {
+    /// Client APIs, admin API, documents. Port 0: one that is free.
+    pub listen: SocketAddr,
+    /// Metrics, liveness, readiness: never public. Port 0: one that is free.
+    pub ops_listen: SocketAddr,
+    /// The largest body of an inference call, in MiB: 1 to 1024.
+    pub max_body_mb: u64,
+    /// Origins that a browser may call from, exactly; `*` for any. Empty: none.
+    pub cors_origins: Vec<String>,
+    /// Seconds that open streams get to finish on SIGTERM: 0 to 3600.
+    pub drain_seconds: u64,
+    /// PEM file with the certificate chain; empty: plain HTTP.
+    pub tls_cert: String,
+    /// PEM file with the private key; empty: plain HTTP.
+    pub tls_key: String,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<String>,
+    /// Whether `/docs` and `/openapi.json` need no key.
+    pub public_docs: bool,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 8080).into(),
+            ops_listen: (Ipv4Addr::LOCALHOST, 9090).into(),
+            max_body_mb: 25,
+            cors_origins: Vec::new(),
+            drain_seconds: 120,
+            tls_cert: String::new(),
+            tls_key: String::new(),
+            trusted_proxies: Vec::new(),
+            public_docs: true,
+        }
+    }
+}
+
+impl Server {
+    pub(super) fn validate(&self, problems: &mut Problems) {
+        if self.listen == self.ops_listen && self.listen.port() != 0 {
+            problems.add("server.ops_listen", "is the same address as server.listen; the ops port is never public");
+        }
+        problems.add_unless_within("server.max_body_mb", self.max_body_mb, 1, 1024);
+        problems.add_unless_within("server.drain_seconds", self.drain_seconds, 0, 3600);
+        match (self.tls_cert.is_empty(), self.tls_key.is_empty()) {
+            (true, false) => problems.add("server.tls_cert", "is missing, but server.tls_key is set"),
+            (false, true) => problems.add("server.tls_key", "is missing, but server.tls_cert is set"),
+            _ => {}
+        }
+        for (index, origin) in self.cors_origins.iter().enumerate() {
+            if origin != "*" && !is_origin(origin) {
+                let message = format!("{origin:?} is not an origin; write https://HOST[:PORT] or \"*\"");
+                problems.add(format!("server.cors_origins[{index}]"), message);
+            }
+        }
+        if !self.trusted_proxies.is_empty() {
+            problems.add_unsupported("server.trusted_proxies");
+        }
+    }
+}
+
+/// A browser sends scheme, host and port, and no slash after them; anything else would never match.
+fn is_origin(text: &str) -> bool {
+    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    host.is_some_and(|host| {
+        !host.is_empty() && !host.contains(['/', '?', '#', '@', '*']) && host.bytes().all(|b| b.is_ascii_graphic())
+    })
+}

@@ -1,0 +1,84 @@
+//! The shapes that several sections check: Region names, URLs, ARNs.
+
+use super::Problems;
+
+/// Whether the text is built as Region names are (`us-east-1`, `us-gov-west-1`); whether it exists the catalog knows.
+pub(super) fn is_region(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let Some((number, words)) = parts.split_last() else { return false };
+    let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
+    (2..=4).contains(&words.len())
+        && words[0].len() == 2
+        && words.iter().all(is_word)
+        && matches!(number.len(), 1 | 2)
+        && number.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// What to say about a text that is not built as a Region name.
+pub(super) fn not_a_region(text: &str) -> String {
+    format!("{text:?} is not a Region name; one looks like \"us-east-1\"")
+}
+
+/// Notes a URL that is not `http(s)://host[:port]`. The text is not repeated: it may hold a password.
+pub(super) fn check_base_url(path: &str, url: &str, problems: &mut Problems) {
+    let parsed = url.parse::<http::Uri>().ok();
+    let is_base = parsed.is_some_and(|uri| {
+        matches!(uri.scheme_str(), Some("http" | "https"))
+            && uri.authority().is_some_and(|authority| !authority.as_str().contains('@'))
+            && matches!(uri.path(), "" | "/")
+            && uri.query().is_none()
+    });
+    if !is_base {
+        problems.add(path, "must be http://HOST[:PORT] or https://HOST[:PORT], without path, query or user");
+    }
+}
+
+/// Notes a text that is neither empty nor the ARN of an IAM role. The text is not repeated: it holds an account id.
+pub(super) fn check_role_arn(path: &str, arn: &str, problems: &mut Problems) {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let is_role = match parts[..] {
+        ["arn", partition, "iam", "", account, role] => {
+            partition.starts_with("aws")
+                && account.len() == 12
+                && account.bytes().all(|b| b.is_ascii_digit())
+                && role.strip_prefix("role/").is_some_and(|name| !name.is_empty())
+        }
+        _ => false,
+    };
+    if !arn.is_empty() && !is_role {
+        problems.add(path, "is not the ARN of a role; one looks like arn:aws:iam::123456789012:role/NAME");
+    }
+}
+
+/// The URL without its password and query, for `Debug`.
+pub(super) fn masked(url: &str) -> String {
+    let (base, query) = url.split_once('?').map_or((url, ""), |(base, _)| (base, "?.."));
+    let masked = base.split_once("://").and_then(|(scheme, rest)| {
+        let (user, host) = rest.rsplit_once('@')?;
+        let (name, _) = user.split_once(':')?;
+        Some(format!("{scheme}://{name}:..@{host}"))
+    });
+    format!("{}{query}", masked.as_deref().unwrap_or(base))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn region_names_are_told_by_their_build() {
+        for name in ["us-east-1", "us-gov-west-1", "ap-southeast-7", "mx-central-1"] {
+            assert!(is_region(name), "{name}");
+        }
+        for name in ["", "us-east", "US-EAST-1", "us_east_1", "us-east-1a", "useast-1", "eu--1", "us-east-1 "] {
+            assert!(!is_region(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_masked_url_shows_neither_password_nor_query() {
+        assert_eq!(masked("postgres://gw:s3@cr:et@db/x?password=p"), "postgres://gw:..@db/x?..");
+        assert_eq!(masked("sqlite://gateway.db"), "sqlite://gateway.db");
+        assert_eq!(masked("postgres://gw@db/x"), "postgres://gw@db/x");
+    }
+}
