@@ -1,0 +1,382 @@
+//! The run: which measure is taken when, floor and gateway in turn.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use futures_util::future::try_join_all;
+
+use crate::Result;
+use crate::calls::{self, Call, Pair};
+use crate::gateway::Installation;
+use crate::generator::{self, Load, OpenStream, Until};
+use crate::process::{self, Process};
+use crate::report::{Row, Samples, Target, markdown};
+use crate::upstream::{Gap, Pace, STREAM_PATH};
+
+/// Callers of a closed loop: enough to keep two cores busy, few enough to leave every answer a caller waiting.
+const CALLERS: u64 = 16;
+/// Streams open together while the cost of one event is measured.
+const PACED_STREAMS: u64 = 64;
+/// Between two events of a paced stream: a fast model.
+const PACED_GAP_MS: u64 = 8;
+
+/// `compare`.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// Half a minute instead of some three: fewer, shorter rounds and a short soak.
+    #[arg(long)]
+    quick: bool,
+    /// Measures the floor alone.
+    #[arg(long)]
+    without_gateway: bool,
+    /// The gateway to measure.
+    #[arg(long, value_name = "BINARY", default_value = env!("CARGO_BIN_EXE_bedrock-gateway"))]
+    gateway: PathBuf,
+    /// Rounds; each goes once over both sides, and the middle one counts.
+    #[arg(long, value_name = "N")]
+    rounds: Option<usize>,
+    /// Streams held open for the memory they take, one measure each.
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1000")]
+    streams: Vec<usize>,
+    /// Requests over which the gateway's memory must stay flat.
+    #[arg(long, value_name = "N")]
+    soak: Option<u64>,
+    /// Requests a second while latency is measured, instead of half of what the gateway can do.
+    #[arg(long, value_name = "PER_SECOND")]
+    rate: Option<f64>,
+}
+
+/// How long everything takes.
+struct Plan {
+    rounds: usize,
+    round: Duration,
+    warm_up: Duration,
+    paced_deltas: usize,
+    starts: usize,
+    soak: u64,
+}
+
+impl Plan {
+    fn of(options: &Options) -> Self {
+        let ms = Duration::from_millis;
+        let mut plan = if options.quick {
+            Self { rounds: 3, round: ms(400), warm_up: ms(100), paced_deltas: 90, starts: 3, soak: 20_000 }
+        } else {
+            Self { rounds: 5, round: ms(1_500), warm_up: ms(300), paced_deltas: 280, starts: 5, soak: 200_000 }
+        };
+        plan.rounds = options.rounds.unwrap_or(plan.rounds).max(1);
+        plan.soak = options.soak.unwrap_or(plan.soak);
+        plan
+    }
+}
+
+/// A process under test.
+struct Side {
+    process: Process,
+    target: Arc<generator::Target>,
+    call: fn(&Pair) -> &Call,
+}
+
+/// The processes, and what was measured of them so far.
+struct Bench {
+    plan: Plan,
+    upstream: Arc<generator::Target>,
+    floor: Side,
+    gateway: Option<Side>,
+    rows: Vec<Row>,
+    _upstream: Process,
+}
+
+/// Takes every measure and prints the table to standard output.
+pub(crate) async fn run(options: &Options) -> Result<()> {
+    let machine = process::machine()?;
+    let (upstream_process, upstream) = Process::start_self(&["upstream"])?;
+    let (floor, floor_address) = Process::start_self(&["floor", &upstream.to_string()])?;
+    let plan = Plan::of(options);
+    let mut rows = Vec::new();
+    let (gateway, _installation) = if options.without_gateway {
+        (None, None)
+    } else {
+        let installation = Installation::prepare(&options.gateway, upstream)?;
+        let process = start_gateway(&installation, plan.starts, &mut rows)?;
+        let target = generator::Target::new(installation.listen, Some(&installation.key))?;
+        (Some(Side { process, target, call: |pair| &pair.gateway }), Some(installation))
+    };
+    let floor = Side { process: floor, target: generator::Target::new(floor_address, None)?, call: |pair| &pair.floor };
+    let upstream = generator::Target::new(upstream, None)?;
+    let mut bench = Bench { plan, upstream, floor, gateway, rows, _upstream: upstream_process };
+    bench.memory_idle()?;
+    bench.check_answers().await?;
+    for &count in &options.streams {
+        bench.memory_of_streams(count).await?;
+    }
+    let saturation = bench.cost_of_requests().await?;
+    bench.cost_of_events().await?;
+    bench.latency(options.rate.unwrap_or(saturation / 2.0)).await?;
+    bench.soak().await?;
+    let date = jiff::Timestamp::now().strftime("%Y-%m-%d");
+    let (rounds, round) = (bench.plan.rounds, bench.plan.round.as_millis());
+    let table = markdown(&bench.rows);
+    writeln!(std::io::stdout(), "\n{date}; {machine}; {rounds} rounds of {round} ms.\n\n{table}")?;
+    Ok(())
+}
+
+/// Starts the gateway several times and leaves the last one running.
+fn start_gateway(installation: &Installation, starts: usize, rows: &mut Vec<Row>) -> Result<Process> {
+    progress("start to ready")?;
+    let (mut process, first) = installation.start()?;
+    let mut taken = vec![milliseconds(first)];
+    for _ in 1..starts {
+        drop(process);
+        let (next, time) = installation.start()?;
+        process = next;
+        taken.push(milliseconds(time));
+    }
+    let measure = "start to ready".into();
+    rows.push(Row {
+        measure,
+        unit: "ms",
+        floor: Samples::default(),
+        gateway: Samples(taken),
+        target: Target::Most(300.0),
+    });
+    Ok(process)
+}
+
+impl Bench {
+    fn sides(&self) -> impl Iterator<Item = &Side> {
+        std::iter::once(&self.floor).chain(&self.gateway)
+    }
+
+    /// A row from what each side gave, floor first.
+    fn record(&mut self, measure: impl Into<String>, unit: &'static str, samples: Vec<Samples>, target: Target) {
+        let mut samples = samples.into_iter();
+        let (floor, gateway) = (samples.next().unwrap_or_default(), samples.next().unwrap_or_default());
+        self.rows.push(Row { measure: measure.into(), unit, floor, gateway, target });
+    }
+
+    async fn set_pace(&self, deltas: usize, gap: Gap) -> Result<Pace> {
+        let pace = Pace { deltas, gap };
+        let body = serde_json::to_vec(&pace)?.into();
+        self.upstream.exchange(&Call { path: STREAM_PATH.into(), body }).await?;
+        Ok(pace)
+    }
+
+    /// Nothing is worth measuring that does not come out right: every call once, and the text of the answer in it.
+    async fn check_answers(&self) -> Result<()> {
+        progress("answers")?;
+        self.set_pace(20, Gap::Flush).await?;
+        for pair in [calls::chat(1_000), calls::chat(50_000), calls::native("converse", 1_000), calls::invoke(1_000)] {
+            for side in self.sides() {
+                expect(&side.target.exchange((side.call)(&pair)).await?, "A model would have written", 9)?;
+            }
+        }
+        for pair in [calls::chat_stream(1_000), calls::native("converse-stream", 1_000)] {
+            for side in self.sides() {
+                expect(&side.target.exchange((side.call)(&pair)).await?, "twenty characters..", 20)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn memory_idle(&mut self) -> Result<()> {
+        let resident = self.sides().map(resident_mb).collect::<Result<_>>()?;
+        self.record("resident memory, idle", "MB", resident, Target::None);
+        Ok(())
+    }
+
+    async fn memory_of_streams(&mut self, count: usize) -> Result<()> {
+        // Two sockets for every stream in the proxy; the rest of a process needs a few as well.
+        if count * 2 + 200 > process::open_files()? {
+            progress(&format!("{count} open streams: left out, `ulimit -n` is too low"))?;
+            return Ok(());
+        }
+        progress(&format!("{count} open streams"))?;
+        let pair = calls::chat_stream(1_000);
+        let mut resident = Vec::new();
+        for side in self.sides() {
+            self.set_pace(20, Gap::Hold).await?;
+            let streams = side.target.open_streams((side.call)(&pair), count).await?;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            resident.push(resident_mb(side)?);
+            self.set_pace(20, Gap::Flush).await?;
+            try_join_all(streams.into_iter().map(OpenStream::finish)).await?;
+        }
+        let target = match count {
+            1_000 => Target::Most(80.0),
+            10_000 => Target::Most(500.0),
+            _ => Target::None,
+        };
+        self.record(format!("resident memory, {count} open streams"), "MB", resident, target);
+        Ok(())
+    }
+
+    /// CPU of one answer that is not streamed, the cores kept busy; the requests a second that the slower side answered
+    /// at 1 KB.
+    async fn cost_of_requests(&mut self) -> Result<f64> {
+        let until = Until::Elapsed(self.plan.round);
+        let few = Target::Ratio { most: 3.0, aim: 2.0 };
+        let many = Target::Ratio { most: 3.0, aim: 3.0 };
+        let (small, rates) = self.rounds(&calls::chat(1_000), CALLERS, until, 1).await?;
+        self.record("CPU per request, chat 1 KB", "µs", small, few);
+        let saturation = rates.iter().filter_map(Samples::median).fold(f64::INFINITY, f64::min);
+        self.record("answers a second, chat 1 KB", "/s", rates, Target::None);
+        let (large, _) = self.rounds(&calls::chat(50_000), CALLERS, until, 1).await?;
+        self.record("CPU per request, chat 50 KB", "µs", large, many);
+        let (native, _) = self.rounds(&calls::native("converse", 1_000), CALLERS, until, 1).await?;
+        self.record("CPU per request, Bedrock converse 1 KB", "µs", native, Target::None);
+        let (invoke, _) = self.rounds(&calls::invoke(1_000), CALLERS, until, 1).await?;
+        self.record("CPU per request, Bedrock invoke 1 KB", "µs", invoke, Target::None);
+        Ok(saturation)
+    }
+
+    /// CPU of one event of a stream: as a model sends them, and as fast as they can be written.
+    async fn cost_of_events(&mut self) -> Result<()> {
+        let target = Target::Ratio { most: 2.0, aim: 1.5 };
+        let (chat, native) = (calls::chat_stream(1_000), calls::native("converse-stream", 1_000));
+        let paced = self.set_pace(self.plan.paced_deltas, Gap::Milliseconds(PACED_GAP_MS)).await?;
+        let once = Until::Requests(PACED_STREAMS);
+        let (samples, _) = self.rounds(&chat, PACED_STREAMS, once, paced.frames()).await?;
+        self.record(format!("CPU per event, chat stream, {PACED_GAP_MS} ms apart"), "µs", samples, target);
+        let (samples, _) = self.rounds(&native, PACED_STREAMS, once, paced.frames()).await?;
+        self.record(format!("CPU per event, Bedrock stream, {PACED_GAP_MS} ms apart"), "µs", samples, target);
+        let burst = self.set_pace(496, Gap::Flush).await?;
+        let (samples, _) = self.rounds(&chat, CALLERS, Until::Elapsed(self.plan.round), burst.frames()).await?;
+        self.record("CPU per event, chat stream, unpaced", "µs", samples, Target::None);
+        Ok(())
+    }
+
+    /// CPU-µs per unit, and requests a second, of each side in every round. A side is charged until its next turn, so
+    /// that what it writes behind counts; each request is `units` units.
+    async fn rounds(
+        &self,
+        pair: &Pair,
+        concurrency: u64,
+        until: Until,
+        units: usize,
+    ) -> Result<(Vec<Samples>, Vec<Samples>)> {
+        let path = &(self.sides().last().unwrap_or(&self.floor).call)(pair).path;
+        progress(&format!("{path}, {} bytes, {concurrency} callers", pair.gateway.body.len()))?;
+        for side in self.sides() {
+            let warm_up = Until::Elapsed(self.plan.warm_up);
+            side.target.closed_loop((side.call)(pair), concurrency, warm_up).await?;
+        }
+        let mut costs: Vec<Samples> = self.sides().map(|_| Samples::default()).collect();
+        let mut rates = costs.clone();
+        let mut turns = Vec::new();
+        for _ in 0..self.plan.rounds {
+            for side in self.sides() {
+                let before = side.process.cpu()?;
+                let load = side.target.closed_loop((side.call)(pair), concurrency, until).await?;
+                turns.push((before, load));
+            }
+            if self.gateway.is_none() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        tokio::time::sleep(self.plan.round.min(Duration::from_secs(1))).await;
+        let sides: Vec<&Side> = self.sides().collect();
+        for (turn, (before, load)) in turns.iter().enumerate() {
+            let index = turn % sides.len();
+            let after = match turns.get(turn + sides.len()) {
+                Some((next, _)) => next,
+                None => &sides[index].process.cpu()?,
+            };
+            costs[index].0.push(microseconds(after.since(before)) / (float(load.requests) * float(units.try_into()?)));
+            rates[index].0.push(load.rate());
+        }
+        Ok((costs, rates))
+    }
+
+    /// What a side adds to the time of a request that goes straight to the upstream, at a rate it can keep.
+    async fn latency(&mut self, rate: f64) -> Result<()> {
+        progress(&format!("latency at {rate:.0} requests a second"))?;
+        let pair = calls::chat(1_000);
+        let gap = Duration::from_secs_f64(1.0 / rate);
+        let count = self.sides().count();
+        let [mut p50, mut p99, mut cpu] = [(); 3].map(|()| vec![Samples::default(); count]);
+        let mut direct = (Samples::default(), Samples::default());
+        for _ in 0..self.plan.rounds {
+            let base = self.upstream.open_loop(&pair.floor, gap, self.plan.round).await?;
+            direct.0.0.push(microseconds(base.p50));
+            direct.1.0.push(microseconds(base.p99));
+            for (index, side) in self.sides().enumerate() {
+                let before = side.process.cpu()?;
+                let latency = side.target.open_loop((side.call)(&pair), gap, self.plan.round).await?;
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                p50[index].0.push(microseconds(latency.p50) - microseconds(base.p50));
+                p99[index].0.push(microseconds(latency.p99) - microseconds(base.p99));
+                cpu[index].0.push(microseconds(side.process.cpu()?.since(&before)) / float(latency.requests));
+            }
+        }
+        let at = |percentile, direct: &Samples| {
+            let direct = direct.median().unwrap_or_default();
+            format!("added {percentile}, chat 1 KB at {rate:.0}/s (direct: {direct:.0} µs)")
+        };
+        self.record(at("p50", &direct.0), "µs", p50, Target::None);
+        self.record(at("p99", &direct.1), "µs", p99, Target::Most(1_000.0));
+        self.record(format!("CPU per request, chat 1 KB at {rate:.0}/s"), "µs", cpu, Target::None);
+        Ok(())
+    }
+
+    /// The gateway's memory over many requests: what it grew by after the first fifth, when every pool is filled.
+    async fn soak(&mut self) -> Result<()> {
+        let Some(side) = &self.gateway else { return Ok(()) };
+        progress(&format!("memory over {} requests", self.plan.soak))?;
+        let pair = calls::chat(1_000);
+        let mut resident = Vec::new();
+        for part in [self.plan.soak / 5, self.plan.soak - self.plan.soak / 5] {
+            side.target.closed_loop(&pair.gateway, CALLERS, Until::Requests(part)).await?;
+            resident.push(megabytes(side.process.resident()?));
+        }
+        let (before, after) = (resident[0], resident[1]);
+        let measure = |name| format!("resident memory after {} requests, {name}", self.plan.soak);
+        let (total, growth) = (measure("total"), measure("growth since the first fifth"));
+        self.record(total, "MB", vec![Samples::default(), Samples(vec![after])], Target::None);
+        self.record(growth, "MB", vec![Samples::default(), Samples(vec![after - before])], Target::Most(2.0));
+        Ok(())
+    }
+}
+
+impl Load {
+    fn rate(self) -> f64 {
+        float(self.requests) / self.elapsed.as_secs_f64()
+    }
+}
+
+fn expect(body: &[u8], text: &str, times: usize) -> Result<()> {
+    let found = String::from_utf8_lossy(body).matches(text).count();
+    if found == times {
+        return Ok(());
+    }
+    Err(format!("expected {text:?} {times} times, found it {found} times in: {}", String::from_utf8_lossy(body)).into())
+}
+
+fn resident_mb(side: &Side) -> Result<Samples> {
+    Ok(Samples(vec![megabytes(side.process.resident()?)]))
+}
+
+/// A line on standard error: what is being measured.
+fn progress(text: &str) -> Result<()> {
+    Ok(writeln!(std::io::stderr(), "- {text}")?)
+}
+
+fn megabytes(bytes: u64) -> f64 {
+    float(bytes) / 1e6
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+fn microseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+fn float(count: u64) -> f64 {
+    count as f64
+}
