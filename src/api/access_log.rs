@@ -131,7 +131,7 @@ impl Line {
             input_tokens = booked.map(|booked| booked.usage.input_tokens),
             output_tokens = booked.map(|booked| booked.usage.output_tokens),
             cost_micro_usd = booked.and_then(|booked| booked.cost).map(|cost| cost.0),
-            outcome = booked.map(|booked| booked.outcome),
+            outcome = booked.map(|booked| booked.outcome.as_str()),
             error = kind,
             error_message = problem.map(|error| error.message()),
             error_causes = causes,

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{StatusCode, header};
 
-use crate::telemetry::Metrics;
+use crate::gateway::Gateway;
 
 /// Whether new requests are welcome; false from the start of the drain on. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -32,14 +32,22 @@ impl Readiness {
 }
 
 /// The routes of the ops port.
-pub fn router(metrics: Metrics, readiness: Readiness) -> Router {
+pub fn router(gateway: Gateway, readiness: Readiness) -> Router {
     Router::new()
-        .route("/metrics", get(scrape).with_state(metrics))
+        .route("/metrics", get(scrape).with_state(gateway))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz).with_state(readiness))
 }
 
-async fn scrape(State(metrics): State<Metrics>) -> Response {
+/// The scrape; what is a state rather than an event is read when it is asked for.
+async fn scrape(State(gateway): State<Gateway>) -> Response {
+    let metrics = gateway.metrics();
+    metrics.ledger_lag(gateway.tenancy().ledger().lag);
+    let now = gateway.clock().now();
+    let resting = gateway.upstream().regions().map(|region| (region.name().to_string(), region.health().resting(now)));
+    metrics.cooling(resting.flat_map(|(region, models)| {
+        models.into_iter().map(move |model| (region.clone(), model.model_id))
+    }));
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()
 }
 

@@ -64,7 +64,7 @@ impl App {
             catalog,
             tenancy,
             upstream,
-            metrics: metrics.clone(),
+            metrics,
             clock,
             max_attempts: config.aws.max_attempts,
             cut: cut.clone(),
@@ -72,7 +72,7 @@ impl App {
 
         let readiness = ops::Readiness::default();
         let clients = Listener::serve(clients, api::router(&gateway, &config.server), tls, &tracker)?;
-        let operators = Listener::serve(operators, ops::router(metrics, readiness.clone()), None, &tracker)?;
+        let operators = Listener::serve(operators, ops::router(gateway.clone(), readiness.clone()), None, &tracker)?;
         readiness.ready();
         Ok(Self {
             address: clients.address,

@@ -26,8 +26,8 @@ use crate::error::{Error, Kind};
 use crate::ids::RequestId;
 use crate::money::MicroUsd;
 use crate::telemetry::Metrics;
-use crate::tenancy::{Caller, Need, Tenancy};
-use crate::upstream::{Call, Operation, Reply, Upstream};
+use crate::tenancy::{Caller, Need, Scope, Tenancy};
+use crate::upstream::{Call, Operation, Region, Reply, Upstream};
 use meter::Meter;
 use settle::Settlement;
 
@@ -131,6 +131,11 @@ impl Gateway {
         &self.0.metrics
     }
 
+    /// Attempts of one call, the first included.
+    fn max_attempts(&self) -> u32 {
+        self.0.max_attempts
+    }
+
     /// What time it is.
     pub fn clock(&self) -> &Clock {
         &self.0.clock
@@ -174,10 +179,8 @@ impl Gateway {
     ) -> Result<Answer<Reply>, Error> {
         let mut settlement = self.admit(caller, origin, model, &call)?;
         let candidates = self.candidates(caller, model)?;
-        let sent = attempt::first_success(self, &candidates, &mut settlement, async |region, id| {
-            region.send(id, &call).await
-        })
-        .await;
+        let one = async |region: &Region, id: &str| region.send(id, &call).await;
+        let sent = attempt::first_success(self, model, candidates, &mut settlement, one).await;
         let reply = match sent {
             Ok(reply) => reply,
             Err(error) => {
@@ -213,10 +216,8 @@ impl Gateway {
     ) -> Result<Answer<(HeaderMap, FrameStream)>, Error> {
         let mut settlement = self.admit(caller, origin, model, &call)?;
         let candidates = self.candidates(caller, model)?;
-        let opened = attempt::first_success(self, &candidates, &mut settlement, async |region, id| {
-            region.open(id, &call).await
-        })
-        .await;
+        let one = async |region: &Region, id: &str| region.open(id, &call).await;
+        let opened = attempt::first_success(self, model, candidates, &mut settlement, one).await;
         let (headers, frames) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -237,14 +238,15 @@ impl Gateway {
     /// Whether this caller may make this call now; what it may cost is held until the settlement.
     fn admit(&self, caller: &Caller, origin: Origin, model: &Resolved, call: &Call) -> Result<Settlement, Error> {
         let input_estimate = settle::input_estimate(call.body.len());
-        let hold = self.tenancy().admit(caller, &Need { model: &model.name, asked: &model.asked })?;
+        let need = Need { scope: Scope::Inference, model: &model.asked, names: &model.names() };
+        let hold = self.tenancy().admit(caller, &need)?;
         Ok(Settlement::begin(self, caller, origin, model, (hold, input_estimate)))
     }
 
     /// Where this caller may have this model called, best first.
     fn candidates(&self, caller: &Caller, model: &Resolved) -> Result<Vec<Place>, Error> {
         let places = self.catalog().candidates(model, self.upstream().names());
-        let allowed: Vec<Place> = places.into_iter().filter(|place| caller.may_use_region(&place.region)).collect();
+        let allowed: Vec<Place> = places.into_iter().filter(|place| caller.allows_region(&place.region)).collect();
         if allowed.is_empty() {
             return Err(self.no_candidate(caller, model));
         }
@@ -254,7 +256,7 @@ impl Gateway {
     /// Says why there is nowhere to go.
     fn no_candidate(&self, caller: &Caller, model: &Resolved) -> Error {
         let regions: Vec<&str> =
-            self.upstream().names().iter().map(|name| &**name).filter(|name| caller.may_use_region(name)).collect();
+            self.upstream().names().iter().map(|name| &**name).filter(|name| caller.allows_region(name)).collect();
         let message = if regions.is_empty() {
             "This key may not use any of the Regions that this gateway calls.".to_owned()
         } else {
@@ -267,7 +269,7 @@ impl Gateway {
 /// The wire call that carries a canonical request.
 fn call(operation: Operation, request: &converse::Request) -> Result<Call, Error> {
     let body = serde_json::to_vec(request).map_err(Error::internal)?;
-    Ok(Call::json(operation, Bytes::from(body)))
+    Ok(Call { operation, headers: HeaderMap::new(), body: Bytes::from(body) })
 }
 
 fn served(settlement: &Settlement) -> Served {

@@ -9,13 +9,11 @@ use std::time::{Duration, Instant};
 
 use super::{Gateway, Origin, meter};
 use crate::catalog::{Place, Price, Resolved};
-use crate::clock::Timestamp;
 use crate::converse::Usage;
 use crate::error::Error;
-use crate::ids;
 use crate::money::MicroUsd;
 use crate::telemetry::metrics::Tokens;
-use crate::tenancy::ledger::{Entry, UsageSource};
+use crate::tenancy::ledger::{Entry, Outcome, UsageSource};
 use crate::tenancy::{Caller, Hold};
 
 /// What the access log and the response headers may know of a call.
@@ -60,7 +58,7 @@ pub struct Booked {
     /// `None` when the model has no known price.
     pub cost: Option<MicroUsd>,
     /// `ok`, `cancelled`, or the error's kind.
-    pub outcome: &'static str,
+    pub outcome: Outcome,
 }
 
 /// How a call ended.
@@ -82,7 +80,6 @@ pub(super) struct Settlement {
     input_estimate: u64,
     /// What a stream was seen to use so far.
     seen: Option<Usage>,
-    at: Timestamp,
     started: Instant,
     first_event: Option<Duration>,
     /// Freed when the call is booked.
@@ -107,7 +104,6 @@ impl Settlement {
             attempts: 0,
             input_estimate,
             seen: None,
-            at: gateway.clock().now(),
             started: Instant::now(),
             first_event: None,
             hold: Some(hold),
@@ -177,10 +173,12 @@ impl Settlement {
             self.price.as_ref().and_then(|price| price.cost(&usage))
         };
         let (outcome, status) = match end {
-            End::Ok => ("ok", 200),
-            End::Failed(error) => (error.kind().into(), error.aws().map_or(500, |exception| exception.status)),
+            End::Ok => (Outcome::OK, 200),
+            End::Failed(error) => {
+                (Outcome::failed(error.kind()), error.aws().map_or(500, |exception| exception.status))
+            }
             // The status that nginx made customary for a client that left.
-            End::Cancelled => ("cancelled", 499),
+            End::Cancelled => (Outcome::CANCELLED, 499),
         };
         let receipt = &self.receipt;
         let tokens = Tokens {
@@ -191,26 +189,27 @@ impl Settlement {
         };
         self.gateway.metrics().booked(receipt.team(), &receipt.model, &self.region, tokens, cost);
         self.gateway.tenancy().record(Entry {
-            id: ids::fresh("call_"),
+            id: Entry::fresh_id(),
             request_id: self.origin.request_id.clone(),
-            at: self.at,
+            at: self.gateway.clock().now(),
             team: receipt.caller.team.id.clone(),
             key: receipt.caller.key.id.clone(),
-            surface: self.origin.surface,
-            operation: self.origin.operation,
-            model: receipt.model.clone(),
-            region: self.region.clone(),
-            input_tokens: usage.input_tokens,
-            output_tokens: usage.output_tokens,
-            cache_read_tokens: usage.cache_read_input_tokens,
-            cache_write_tokens: usage.cache_write_input_tokens,
+            surface: self.origin.surface.into(),
+            operation: self.origin.operation.into(),
+            model: receipt.model.to_string(),
+            region: Some(self.region.to_string()),
+            input_tokens: tokens.input,
+            output_tokens: tokens.output,
+            cache_read_tokens: tokens.cache_read,
+            cache_write_tokens: tokens.cache_write,
             cost,
-            latency: self.started.elapsed(),
-            first_event: self.first_event,
+            latency_ms: millis(self.started.elapsed()),
+            ttft_ms: self.first_event.map(millis),
             attempts: self.attempts,
             status,
-            outcome,
+            outcome: outcome.clone(),
             usage_source: source,
+            streamed: self.first_event.is_some(),
             end_user: self.origin.end_user.take(),
         });
         let booked = Booked { region: self.region.clone(), attempts: self.attempts, usage, cost, outcome };
@@ -241,4 +240,8 @@ impl Drop for Settlement {
 /// The estimate of what a body of `bytes` will be counted as.
 pub(super) fn input_estimate(bytes: usize) -> u64 {
     meter::estimate(bytes)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -13,7 +13,7 @@ use super::settle::{Receipt, Settlement};
 use crate::converse::Event;
 use crate::error::{Error, Kind};
 use crate::telemetry::metrics::Open;
-use crate::upstream::{Failure, Frame, FrameKind, Frames};
+use crate::upstream::{Frame, FrameKind, Frames};
 
 /// Frames of a streamed answer, byte for byte. An exception that AWS sends in the stream is a frame like any other; an
 /// `Err` is what the gateway has to say itself, and the end.
@@ -49,18 +49,14 @@ impl FrameStream {
     }
 
     fn observe(&mut self, frame: &Frame) {
-        match &frame.kind {
-            FrameKind::Event(kind) => {
-                if let Some(usage) = self.meter.observe(kind, &frame.payload)
-                    && let Some(settlement) = self.settlement.take()
-                {
-                    settlement.finish(usage);
-                }
+        if let FrameKind::Event(kind) = &frame.kind {
+            if let Some(usage) = self.meter.observe(kind.as_str(), &frame.payload)
+                && let Some(settlement) = self.settlement.take()
+            {
+                settlement.finish(usage);
             }
-            FrameKind::Exception(_) | FrameKind::Error { .. } => {
-                let failure = Failure::from_frame(frame);
-                self.fail(&failure.error);
-            }
+        } else if let Some(failure) = frame.failure() {
+            self.fail(&failure.error);
         }
     }
 
@@ -164,10 +160,10 @@ impl Stream for EventStream {
 
 /// The event in a frame.
 fn read(frame: &Frame) -> Result<Event, Error> {
-    match &frame.kind {
-        FrameKind::Event(kind) => Event::parse(kind, &frame.payload).map_err(|error| {
-            Error::new(Kind::UpstreamUnavailable, "Bedrock sent an event that could not be read.").source(error)
-        }),
-        FrameKind::Exception(_) | FrameKind::Error { .. } => Err(Failure::from_frame(frame).error),
-    }
+    let FrameKind::Event(kind) = &frame.kind else {
+        return Err(frame.failure().map_or_else(shutting_down, |failure| failure.error));
+    };
+    Event::parse(kind.as_str(), &frame.payload).map_err(|error| {
+        Error::new(Kind::UpstreamUnavailable, "Bedrock sent an event that could not be read.").source(error)
+    })
 }

@@ -193,10 +193,12 @@ impl Metrics {
         self.0.attempts.with_label_values(&[region, self.0.models.label(model), outcome]).inc();
     }
 
-    /// A model began, or ceased, to rest in a Region.
-    pub fn cooling(&self, region: &str, model: &str, cooling: Cooling) {
-        let value = if cooling == Cooling::Yes { 1.0 } else { 0.0 };
-        self.0.cooling.with_label_values(&[region, self.0.models.label(model)]).set(value);
+    /// Which models rest in which Regions, now.
+    pub fn cooling(&self, resting: impl Iterator<Item = (String, String)>) {
+        self.0.cooling.reset();
+        for (region, model) in resting {
+            self.0.cooling.with_label_values(&[region.as_str(), self.0.models.label(&model)]).set(1.0);
+        }
     }
 
     /// The first event of a stream came.
@@ -223,15 +225,6 @@ impl Metrics {
         }
         text
     }
-}
-
-/// Whether a model rests in a Region.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cooling {
-    /// It rests.
-    Yes,
-    /// It serves.
-    No,
 }
 
 /// Counts as open until dropped.

@@ -120,7 +120,7 @@ pub(super) async fn invoke_with_response_stream(
 /// The wire call with the caller's own bytes and the `x-amzn-bedrock-*` headers that belong to them.
 fn call(operation: Operation, headers: &HeaderMap, body: Bytes) -> Result<Call> {
     check(&body)?;
-    let mut call = Call::json(operation, body);
+    let mut call = Call { operation, headers: HeaderMap::new(), body };
     for (name, value) in headers.iter().filter(|(name, _)| is_bedrocks(name)) {
         call.headers.append(name, value.clone());
     }

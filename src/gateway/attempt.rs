@@ -1,0 +1,73 @@
+//! One candidate after another until one answers, or nothing is left to try. What follows a failure is decided by
+//! `upstream::retry`; it is done here, once, and nowhere beneath.
+
+use super::Gateway;
+use super::settle::Settlement;
+use crate::catalog::{Place, Resolved};
+use crate::error::Error;
+use crate::upstream::health::Condition;
+use crate::upstream::retry::{Next, Retry};
+use crate::upstream::{Failure, Reason, Region, route};
+
+/// Makes attempts with `one` until one succeeds.
+pub(super) async fn first_success<T>(
+    gateway: &Gateway,
+    model: &Resolved,
+    mut candidates: Vec<Place>,
+    settlement: &mut Settlement,
+    one: impl AsyncFn(&Region, &str) -> Result<T, Failure>,
+) -> Result<T, Error> {
+    let clock = gateway.clock();
+    let region = |place: &Place| gateway.upstream().region(&place.region);
+    candidates.retain(|place| region(place).is_some());
+    if let [_, _, ..] = candidates[..] {
+        let now = clock.now();
+        route::order(&mut candidates, |place| {
+            region(place).map_or(Condition::Ready, |region| region.health().condition(&place.id, now))
+        });
+    }
+
+    let mut retry = Retry::new(gateway.max_attempts(), fastrand::u64(..));
+    let mut told: Option<Error> = None;
+    let mut left = candidates.iter();
+    let mut current = left.next();
+    while let Some((place, region)) = current.and_then(|place| Some((place, region(place)?))) {
+        region.health().begin(&place.id, clock.now());
+        settlement.attempt(place, gateway.catalog().price(model, place));
+        let failure = match one(region, &place.id).await {
+            Ok(answer) => {
+                region.health().succeeded(&place.id, clock.now());
+                gateway.metrics().attempt(region.name(), &model.name, "ok");
+                return Ok(answer);
+            }
+            Err(failure) => failure,
+        };
+        region.health().failed(&place.id, &failure, clock.now());
+        gateway.metrics().attempt(region.name(), &model.name, outcome(failure.reason));
+        let reason: &'static str = failure.reason.into();
+        tracing::warn!(region = &**region.name(), model = &*model.name, reason, "an attempt failed");
+
+        let next = retry.after(&failure, left.len());
+        // A refusal means "not through this candidate": what the first one said is the better reason.
+        if told.is_none() || !matches!(failure.reason, Reason::Denied | Reason::Missing) {
+            told = Some(failure.error);
+        }
+        match next {
+            Next::SameRegionAfter(pause) => tokio::time::sleep(pause).await,
+            Next::NextCandidate => current = left.next(),
+            Next::GiveUp => break,
+        }
+    }
+    Err(told.unwrap_or_else(|| Error::internal("no candidate belongs to a configured Region")))
+}
+
+/// The label `outcome` of a failed attempt.
+fn outcome(reason: Reason) -> &'static str {
+    match reason {
+        Reason::Throttled | Reason::Quota => "throttled",
+        Reason::Unavailable | Reason::NotReady | Reason::Connection | Reason::Cut => "unavailable",
+        Reason::Timeout => "timeout",
+        Reason::Rejected | Reason::Denied | Reason::Missing => "rejected",
+        Reason::ModelError | Reason::Credentials => "error",
+    }
+}

@@ -1,0 +1,112 @@
+"""The unmodified boto3 client, with endpoint and key changed: a bearer key over https."""
+
+import json
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+HAIKU = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+NOVA = "amazon.nova-lite-v1:0"
+
+
+def client_for(tls_gateway, key, monkeypatch):
+    monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", key)
+    return boto3.client(
+        "bedrock-runtime", endpoint_url=tls_gateway.url, region_name="us-east-1", verify=tls_gateway.authority,
+        config=Config(retries={"total_max_attempts": 1}))
+
+
+@pytest.fixture
+def client(tls_gateway, monkeypatch):
+    return client_for(tls_gateway, tls_gateway.key, monkeypatch)
+
+
+def say(text):
+    return [{"role": "user", "content": [{"text": text}]}]
+
+
+def test_converse(client):
+    reply = client.converse(modelId=HAIKU, messages=say("Say hello"))
+    assert "Say hello" in reply["output"]["message"]["content"][0]["text"]
+    assert reply["stopReason"] == "end_turn"
+    assert reply["usage"]["totalTokens"] == reply["usage"]["inputTokens"] + reply["usage"]["outputTokens"] > 0
+    headers = reply["ResponseMetadata"]["HTTPHeaders"]
+    assert headers["x-gateway-region"] == "us-east-1" and float(headers["x-gateway-cost-usd"]) > 0
+    assert reply["ResponseMetadata"]["RequestId"]
+
+
+@pytest.mark.parametrize("model", [HAIKU, NOVA, "anthropic.claude-haiku-4-5-20251001-v1:0", "claude-haiku-4-5",
+                                   "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0"])
+def test_converse_takes_every_spelling_of_a_model(client, model):
+    assert client.converse(modelId=model, messages=say("hi"))["output"]["message"]["role"] == "assistant"
+
+
+def test_converse_stream(client):
+    reply = client.converse_stream(modelId=HAIKU, messages=say("A story [[words:30]]"))
+    events = list(reply["stream"])
+    kinds = [next(iter(event)) for event in events]
+    assert kinds[0] == "messageStart" and kinds[-2:] == ["messageStop", "metadata"]
+    text = "".join(event["contentBlockDelta"]["delta"]["text"] for event in events if "contentBlockDelta" in event)
+    assert len(text.split()) >= 30
+    assert events[-1]["metadata"]["usage"]["outputTokens"] > 0
+
+
+def test_converse_stream_with_tools(client):
+    schema = {"json": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}
+    tools = {"tools": [{"toolSpec": {"name": "get_weather", "inputSchema": schema}}], "toolChoice": {"any": {}}}
+    events = list(client.converse_stream(modelId=HAIKU, messages=say("hi"), toolConfig=tools)["stream"])
+    start = next(event["contentBlockStart"] for event in events if "contentBlockStart" in event)
+    assert start["start"]["toolUse"]["name"] == "get_weather"
+    deltas = [event["contentBlockDelta"]["delta"] for event in events if "contentBlockDelta" in event]
+    arguments = json.loads("".join(delta["toolUse"]["input"] for delta in deltas if "toolUse" in delta))
+    assert isinstance(arguments["city"], str)
+
+
+def anthropic(text):
+    return json.dumps({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 200,
+                       "messages": [{"role": "user", "content": text}]})
+
+
+def test_invoke_model_passes_the_models_own_body(client):
+    reply = client.invoke_model(modelId=HAIKU, body=anthropic("Say hello"))
+    body = json.loads(reply["body"].read())
+    assert body["type"] == "message" and "Say hello" in body["content"][0]["text"]
+    headers = reply["ResponseMetadata"]["HTTPHeaders"]
+    assert int(headers["x-amzn-bedrock-output-token-count"]) == body["usage"]["output_tokens"]
+
+
+def test_invoke_model_with_response_stream(client):
+    reply = client.invoke_model_with_response_stream(modelId=HAIKU, body=anthropic("Say hello"))
+    events = [json.loads(event["chunk"]["bytes"]) for event in reply["body"]]
+    assert events[0]["type"] == "message_start" and events[-1]["type"] == "message_stop"
+    assert events[-1]["amazon-bedrock-invocationMetrics"]["outputTokenCount"] > 0
+
+
+def test_a_bad_key_is_an_unrecognized_client(tls_gateway, monkeypatch):
+    client = client_for(tls_gateway, "bgw_unknown_secret", monkeypatch)
+    with pytest.raises(ClientError) as caught:
+        client.converse(modelId=HAIKU, messages=say("hi"))
+    assert caught.value.response["Error"]["Code"] == "UnrecognizedClientException"
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+
+
+def test_an_unknown_model_is_a_resource_not_found(client):
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        client.converse(modelId="anthropic.claude-haiku-9", messages=say("hi"))
+
+
+def test_what_the_model_refuses_is_awss_own_validation_exception(client):
+    with pytest.raises(client.exceptions.ValidationException) as caught:
+        client.converse(modelId=HAIKU, messages=say("hi"), inferenceConfig={"temperature": 0.5, "topP": 0.5})
+    assert "top_p" in caught.value.response["Error"]["Message"]
+    with pytest.raises(client.exceptions.ValidationException, match="blank"):
+        client.converse(modelId=HAIKU, messages=say("  "))
+
+
+@pytest.mark.parametrize("model", ["../../etc/passwd", "a/b", "a\nb", "..", "x" * 2000])
+def test_a_strange_model_id_is_a_clean_refusal(client, model):
+    with pytest.raises(ClientError) as caught:
+        client.converse(modelId=model, messages=say("hi"))
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 404)
