@@ -9,11 +9,16 @@ use tempfile::TempDir;
 use super::Store;
 use crate::ids;
 
-/// A store that nobody else uses. Its file goes with it; its Postgres schema goes with the test database.
-pub(crate) struct TestStore {
-    store: Store,
+/// Where a store can be that nobody else uses. A file goes with it; a Postgres schema goes with the test database.
+pub(crate) struct Place {
     pub(crate) url: String,
     _directory: Option<TempDir>,
+}
+
+/// A store at a place of its own.
+pub(crate) struct TestStore {
+    store: Store,
+    pub(crate) place: Place,
 }
 
 impl Deref for TestStore {
@@ -38,19 +43,36 @@ impl TestStore {
 
 /// One store of every kind there is.
 pub(crate) async fn stores() -> Vec<TestStore> {
-    let mut stores = vec![sqlite().await];
-    stores.extend(postgres().await);
+    let mut stores = Vec::new();
+    for place in places().await {
+        stores.push(open(place).await);
+    }
     stores
 }
 
 /// A store in a SQLite file.
 pub(crate) async fn sqlite() -> TestStore {
-    let directory = tempfile::tempdir().unwrap();
-    let url = format!("sqlite://{}", directory.path().join("test.db").display());
-    TestStore { store: Store::open(&url).await.unwrap(), url, _directory: Some(directory) }
+    open(file()).await
 }
 
-async fn postgres() -> Option<TestStore> {
+async fn open(place: Place) -> TestStore {
+    TestStore { store: Store::open(&place.url).await.unwrap(), place }
+}
+
+/// One place of every kind there is, with nothing in it.
+pub(crate) async fn places() -> Vec<Place> {
+    let mut places = vec![file()];
+    places.extend(schema().await);
+    places
+}
+
+fn file() -> Place {
+    let directory = tempfile::tempdir().unwrap();
+    let url = format!("sqlite://{}", directory.path().join("test.db").display());
+    Place { url, _directory: Some(directory) }
+}
+
+async fn schema() -> Option<Place> {
     #[expect(clippy::disallowed_methods, reason = "tests have no configuration file")]
     let base = std::env::var("TEST_POSTGRES_URL").ok().filter(|url| !url.is_empty())?;
     sqlx::any::install_default_drivers();
@@ -59,6 +81,5 @@ async fn postgres() -> Option<TestStore> {
     let create = sqlx::AssertSqlSafe(format!("CREATE SCHEMA {schema}"));
     sqlx::query(create).execute(&mut connection).await.unwrap();
     let separator = if base.contains('?') { '&' } else { '?' };
-    let url = format!("{base}{separator}options[search_path]={schema}");
-    Some(TestStore { store: Store::open(&url).await.unwrap(), url, _directory: None })
+    Some(Place { url: format!("{base}{separator}options[search_path]={schema}"), _directory: None })
 }

@@ -72,13 +72,12 @@ impl Tenancy {
     pub async fn authenticate(&self, presented: Option<&str>) -> Result<Caller> {
         let presented = Presented::parse(presented.ok_or_else(key::missing)?)?;
         let directory = &self.0.directory;
-        let caller = match directory.caller(presented.id) {
-            Some(caller) => caller,
-            None => {
-                directory.refresh_since(Instant::now()).await;
-                directory.caller(presented.id).ok_or_else(key::unknown)?
-            }
-        };
+        let mut caller = directory.caller(presented.id);
+        if caller.is_none() {
+            directory.refresh_since(Instant::now()).await;
+            caller = directory.caller(presented.id);
+        }
+        let caller = caller.ok_or_else(key::unknown)?;
         let now = self.0.clock.now();
         caller.key.check(presented.secret, now)?;
         caller.touch(now);

@@ -165,7 +165,7 @@ async fn the_poller_sees_a_revocation_by_itself() {
     admin::revoke_key(&served.store, &served.clock, Actor::CommandLine, &key.id).await.unwrap();
     let refused = async {
         while served.tenancy.authenticate(Some(&text)).await.is_ok() {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(5), refused).await.unwrap();
@@ -200,9 +200,9 @@ async fn a_flood_of_made_up_keys_costs_one_look_and_known_keys_none() {
     assert!(served.tenancy.authenticate(Some(&text)).await.is_ok());
     let directory = &served.tenancy.0.directory;
     let (before, began) = (directory.looks(), Instant::now());
-    let guesses: Vec<String> = (0..2_000).map(|n| format!("bgw_made{n}_up")).collect();
-    let guessed = guesses.iter().map(|guess| served.tenancy.authenticate(Some(guess)));
-    assert!(futures_util::future::join_all(guessed).await.iter().all(Result::is_err));
+    let texts: Vec<String> = (0..2_000).map(|n| format!("bgw_made{n}_up")).collect();
+    let guesses = texts.iter().map(|guess| served.tenancy.authenticate(Some(guess)));
+    assert!(futures_util::future::join_all(guesses).await.iter().all(Result::is_err));
     for _ in 0..1_000 {
         assert!(served.tenancy.authenticate(Some(&text)).await.is_ok());
         assert!(served.tenancy.authenticate(Some("bgw_malformed")).await.is_err());

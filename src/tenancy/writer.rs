@@ -27,7 +27,7 @@ const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// What the writer takes at most, once told to stop, to write what is left.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 /// Last uses are written this often at most.
-const TOUCH_INTERVAL: Duration = Duration::from_secs(60);
+const TOUCH_INTERVAL: Duration = Duration::from_mins(1);
 
 /// The two ends of a queue of `capacity` entries.
 pub(super) fn new(store: Store, clock: Clock, directory: Arc<Directory>, capacity: usize) -> (Recorder, Writer) {
