@@ -1,0 +1,425 @@
+//! AWS's binary event stream (`application/vnd.amazon.eventstream`): split into frames, read, and made.
+//!
+//! A frame keeps the very bytes that came, so that the Bedrock surface forwards them untouched. The layout is
+//! <https://smithy.io/2.0/aws/amazon-eventstream.html>: total length, headers length and their CRC, headers, payload,
+//! CRC of all. It is read in place because the general reader of `aws-smithy-eventstream` copies each header and takes
+//! about 600 ns a frame, once per token; tests compare the two, and our own frames are written by that crate.
+
+use std::fmt;
+use std::ops::Range;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
+use bytes::{Bytes, BytesMut};
+use futures_util::Stream;
+use hyper::body::Incoming;
+
+use super::classify::Failure;
+use super::wire::Pieces;
+
+/// AWS's own limit is 16 MB of payload and 128 KB of headers.
+const MAX_FRAME: usize = 16 * 1024 * 1024 + 128 * 1024;
+const PRELUDE: usize = 12;
+const CRC: usize = 4;
+const STRING: u8 = 7;
+
+/// One unit of an event stream.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    /// The whole frame as it came, both checksums verified.
+    pub raw: Bytes,
+    /// What it is.
+    pub kind: FrameKind,
+    /// Its content, JSON for every operation served here.
+    pub payload: Bytes,
+}
+
+/// What a frame is, by its `:message-type`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FrameKind {
+    /// An event by its `:event-type`, such as `contentBlockDelta`.
+    Event(Name),
+    /// An exception of the service by its `:exception-type`, such as `throttlingException`. Ends the stream.
+    Exception(Name),
+    /// An error below the service. Ends the stream.
+    Error {
+        /// `:error-code`
+        code: Name,
+        /// `:error-message`
+        message: Name,
+    },
+}
+
+/// A text inside a frame, not copied.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Name(Bytes);
+
+impl Name {
+    /// The text; empty where it is not UTF-8.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
+}
+
+impl Frame {
+    /// What went wrong, if this frame says that something did: classified like an answer with an error status.
+    pub fn failure(&self) -> Option<Failure> {
+        match &self.kind {
+            FrameKind::Event(_) => None,
+            FrameKind::Exception(name) => Some(Failure::from_stream(name.as_str(), &self.payload)),
+            FrameKind::Error { code, message } => Some(Failure::from_exception(0, code.as_str(), message.as_str())),
+        }
+    }
+
+    /// Reads a whole frame: `raw` has the length that its prelude says.
+    fn read(raw: Bytes) -> Result<Self, Malformed> {
+        let headers_len = usize::try_from(number(&raw, 4)).unwrap_or(usize::MAX);
+        let end = raw.len() - CRC;
+        let Some(payload_start) = headers_len.checked_add(PRELUDE).filter(|start| *start <= end) else {
+            return Err(Malformed("the headers are longer than the frame"));
+        };
+        if crc32fast::hash(&raw[..end]) != number(&raw, end) {
+            return Err(Malformed("the checksum of a frame is wrong"));
+        }
+        let mut found = Headers::default();
+        let mut at = PRELUDE;
+        while at < payload_start {
+            at = found.read(&raw[..payload_start], at).ok_or(Malformed("the headers of a frame are broken"))?;
+        }
+        let name = |range: Range<usize>| Name(raw.slice(range));
+        let kind = match &raw[found.message_type] {
+            b"event" => FrameKind::Event(name(found.event_type)),
+            b"exception" => FrameKind::Exception(name(found.exception_type)),
+            b"error" => FrameKind::Error { code: name(found.error_code), message: name(found.error_message) },
+            _ => return Err(Malformed("a frame has no known type")),
+        };
+        let payload = raw.slice(payload_start..end);
+        Ok(Self { raw, kind, payload })
+    }
+}
+
+/// Where the headers that matter stand in the frame; an empty range for one that is missing.
+#[derive(Default)]
+struct Headers {
+    message_type: Range<usize>,
+    event_type: Range<usize>,
+    exception_type: Range<usize>,
+    error_code: Range<usize>,
+    error_message: Range<usize>,
+}
+
+impl Headers {
+    /// Reads the header at `at` and says where the next one begins; `None` when it does not fit.
+    fn read(&mut self, bytes: &[u8], at: usize) -> Option<usize> {
+        let name_end = at + 1 + usize::from(*bytes.get(at)?);
+        let name = bytes.get(at + 1..name_end)?;
+        let kind = *bytes.get(name_end)?;
+        let start = name_end + 1;
+        // The lengths of the fixed types: booleans, integers of 1, 2, 4 and 8 bytes, a timestamp, a UUID.
+        let value = match kind {
+            0 | 1 => start..start,
+            2 => start..start + 1,
+            3 => start..start + 2,
+            4 => start..start + 4,
+            5 | 8 => start..start + 8,
+            9 => start..start + 16,
+            6 | STRING => {
+                let length = bytes.get(start..start + 2)?;
+                start + 2..start + 2 + usize::from(u16::from_be_bytes([length[0], length[1]]))
+            }
+            _ => return None,
+        };
+        let next = value.end;
+        if next > bytes.len() {
+            return None;
+        }
+        if kind == STRING {
+            match name {
+                b":message-type" => self.message_type = value,
+                b":event-type" => self.event_type = value,
+                b":exception-type" => self.exception_type = value,
+                b":error-code" => self.error_code = value,
+                b":error-message" => self.error_message = value,
+                _ => {}
+            }
+        }
+        Some(next)
+    }
+}
+
+/// The big-endian number at `at`, which the caller has checked to be there.
+fn number(bytes: &[u8], at: usize) -> u32 {
+    bytes.get(at..at + 4).map_or(0, |b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
+}
+
+/// Why bytes are no event stream.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct Malformed(&'static str);
+
+/// Cuts pieces of any size into frames. A frame within one piece is a slice of it; only what straddles two is copied.
+#[derive(Default)]
+struct Splitter {
+    piece: Bytes,
+    partial: BytesMut,
+}
+
+impl Splitter {
+    /// Adds the next piece; all frames of the one before have been taken.
+    fn push(&mut self, piece: Bytes) {
+        self.piece = piece;
+    }
+
+    /// The next whole frame, or `None` when another piece is needed.
+    fn next(&mut self) -> Result<Option<Frame>, Malformed> {
+        if self.partial.is_empty() && self.piece.len() >= PRELUDE {
+            let total = frame_length(&self.piece)?;
+            if self.piece.len() >= total {
+                return Frame::read(self.piece.split_to(total)).map(Some);
+            }
+        }
+        if self.partial.len() < PRELUDE {
+            self.fill(PRELUDE);
+            if self.partial.len() < PRELUDE {
+                return Ok(None);
+            }
+        }
+        let total = frame_length(&self.partial)?;
+        self.fill(total);
+        if self.partial.len() < total {
+            return Ok(None);
+        }
+        Frame::read(self.partial.split().freeze()).map(Some)
+    }
+
+    /// Moves bytes from the piece until `partial` holds `wanted`.
+    fn fill(&mut self, wanted: usize) {
+        let count = wanted.saturating_sub(self.partial.len()).min(self.piece.len());
+        if count > 0 {
+            self.partial.reserve(wanted - self.partial.len());
+            self.partial.extend_from_slice(&self.piece.split_to(count));
+        }
+    }
+
+    /// Whether a frame was begun and not finished.
+    fn is_within_frame(&self) -> bool {
+        !self.partial.is_empty() || !self.piece.is_empty()
+    }
+}
+
+/// The length of the frame that begins here. Its prelude is checked first, so that a broken length is never waited for.
+fn frame_length(bytes: &[u8]) -> Result<usize, Malformed> {
+    if crc32fast::hash(&bytes[..PRELUDE - CRC]) != number(bytes, PRELUDE - CRC) {
+        return Err(Malformed("the checksum of a frame's prelude is wrong"));
+    }
+    let total = usize::try_from(number(bytes, 0)).unwrap_or(usize::MAX);
+    if !(PRELUDE + CRC..=MAX_FRAME).contains(&total) {
+        return Err(Malformed("a frame has an impossible length"));
+    }
+    Ok(total)
+}
+
+/// The frames of an open stream. Dropping it closes the connection, which is how a call is cancelled at AWS.
+///
+/// A broken frame, a stream that ends inside a frame and silence longer than the idle timeout are failures; after one
+/// the stream is over. Exceptions are frames like any other: see [`Frame::failure`].
+pub struct Frames {
+    pieces: Option<Pieces<Incoming>>,
+    splitter: Splitter,
+    peeked: Option<Frame>,
+}
+
+impl Frames {
+    pub(super) fn new(pieces: Pieces<Incoming>) -> Self {
+        Self { pieces: Some(pieces), splitter: Splitter::default(), peeked: None }
+    }
+
+    /// Gives back a frame that was only looked at: it is the next to come.
+    pub(super) fn put_back(&mut self, frame: Frame) {
+        self.peeked = Some(frame);
+    }
+
+    fn end(&mut self, failure: Option<Failure>) -> Poll<Option<Result<Frame, Failure>>> {
+        self.pieces = None;
+        Poll::Ready(failure.map(Err))
+    }
+}
+
+impl Stream for Frames {
+    type Item = Result<Frame, Failure>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if let Some(frame) = self.peeked.take() {
+            return Poll::Ready(Some(Ok(frame)));
+        }
+        loop {
+            match self.splitter.next() {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(None) => {}
+                Err(malformed) => return self.end(Some(Failure::cut(malformed))),
+            }
+            let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
+            match ready!(pieces.poll(cx)) {
+                Some(Ok(piece)) => self.splitter.push(piece),
+                Some(Err(broken)) => return self.end(Some(broken.into())),
+                None if self.splitter.is_within_frame() => {
+                    return self.end(Some(Failure::cut(Malformed("the stream ended inside a frame"))));
+                }
+                None => return self.end(None),
+            }
+        }
+    }
+}
+
+/// An exception frame as AWS sends it: `name` as in `ThrottlingException`, whose first letter is lowered as on the wire.
+pub fn exception(name: &str, message: &str) -> Bytes {
+    let mut wire_name = name.to_owned();
+    if let Some(first) = wire_name.get_mut(..1) {
+        first.make_ascii_lowercase();
+    }
+    let payload = serde_json::json!({ "message": message }).to_string();
+    let headers = [
+        (":exception-type", wire_name),
+        (":content-type", "application/json".to_owned()),
+        (":message-type", "exception".to_owned()),
+    ];
+    encode(headers, payload)
+}
+
+/// An event frame with a JSON payload.
+pub fn event(event_type: &str, payload: impl Into<Bytes>) -> Bytes {
+    let headers = [
+        (":event-type", event_type.to_owned()),
+        (":content-type", "application/json".to_owned()),
+        (":message-type", "event".to_owned()),
+    ];
+    encode(headers, payload)
+}
+
+/// A frame with these text headers. Empty when they exceed what the format can hold (32 KB for a value).
+pub fn encode(headers: impl IntoIterator<Item = (&'static str, String)>, payload: impl Into<Bytes>) -> Bytes {
+    let headers = headers.into_iter().map(|(name, value)| Header::new(name, HeaderValue::String(value.into())));
+    let message = Message::new_from_parts(headers.collect(), payload);
+    let mut frame = BytesMut::new();
+    match aws_smithy_eventstream::frame::write_message_to(&message, &mut frame) {
+        Ok(()) => frame.freeze(),
+        Err(_) => Bytes::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::Reason;
+
+    fn frames_of(pieces: &[&[u8]]) -> Result<Vec<Frame>, Malformed> {
+        let mut splitter = Splitter::default();
+        let mut frames = Vec::new();
+        for piece in pieces {
+            splitter.push(Bytes::copy_from_slice(piece));
+            while let Some(frame) = splitter.next()? {
+                frames.push(frame);
+            }
+        }
+        assert!(!splitter.is_within_frame());
+        Ok(frames)
+    }
+
+    fn stream() -> Vec<u8> {
+        let mut bytes = event("messageStart", r#"{"role":"assistant"}"#).to_vec();
+        bytes.extend(event("contentBlockDelta", r#"{"delta":{"text":"é"}}"#));
+        bytes.extend(event("empty", ""));
+        bytes.extend(exception("ThrottlingException", "slow down"));
+        bytes
+    }
+
+    #[test]
+    fn frames_keep_their_bytes_wherever_the_pieces_are_cut() {
+        let bytes = stream();
+        for cut in 0..=bytes.len() {
+            let frames = frames_of(&[&bytes[..cut], &bytes[cut..]]).unwrap();
+            let raw: Vec<u8> = frames.iter().flat_map(|frame| frame.raw.to_vec()).collect();
+            assert_eq!(raw, bytes, "cut at {cut}");
+            assert_eq!(frames[1].kind, FrameKind::Event(Name("contentBlockDelta".into())));
+            assert_eq!(&frames[1].payload[..], r#"{"delta":{"text":"é"}}"#.as_bytes());
+        }
+        let single: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(frames_of(&single).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn a_frame_within_one_piece_is_not_copied() {
+        let piece = Bytes::from(stream());
+        let mut splitter = Splitter::default();
+        splitter.push(piece.clone());
+        let frame = splitter.next().unwrap().unwrap();
+        assert_eq!(frame.raw.as_ptr(), piece.as_ptr());
+    }
+
+    #[test]
+    fn our_reading_is_that_of_the_smithy_reader() {
+        use aws_smithy_types::event_stream::HeaderValue as Value;
+        let message = Message::new_from_parts(
+            vec![
+                Header::new("flag", Value::Bool(true)),
+                Header::new("byte", Value::Byte(1)),
+                Header::new("short", Value::Int16(2)),
+                Header::new("int", Value::Int32(3)),
+                Header::new("long", Value::Int64(4)),
+                Header::new("bytes", Value::ByteArray(Bytes::from_static(b"event"))),
+                Header::new("time", Value::Timestamp(aws_smithy_types::DateTime::from_secs(5))),
+                Header::new("uuid", Value::Uuid(6)),
+                Header::new(":message-type", Value::String("event".into())),
+                Header::new(":event-type", Value::String("chunk".into())),
+            ],
+            r#"{"bytes":"e30="}"#,
+        );
+        let mut bytes = BytesMut::new();
+        aws_smithy_eventstream::frame::write_message_to(&message, &mut bytes).unwrap();
+        let theirs = aws_smithy_eventstream::frame::read_message_from(bytes.clone().freeze()).unwrap();
+        let ours = Frame::read(bytes.freeze()).unwrap();
+        assert_eq!(ours.kind, FrameKind::Event(Name("chunk".into())));
+        assert_eq!(&ours.payload, theirs.payload());
+    }
+
+    #[test]
+    fn no_single_flipped_bit_passes() {
+        let bytes = event("contentBlockStop", r#"{"contentBlockIndex":0}"#).to_vec();
+        for bit in 0..bytes.len() * 8 {
+            let mut broken = bytes.clone();
+            broken[bit / 8] ^= 1 << (bit % 8);
+            assert!(frames_of(&[&broken]).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn impossible_lengths_are_refused_before_their_bytes_come() {
+        for total in [0, 15, u32::try_from(MAX_FRAME).unwrap() + 1, u32::MAX] {
+            let mut prelude = total.to_be_bytes().to_vec();
+            prelude.extend([0; 4]);
+            let crc = crc32fast::hash(&prelude).to_be_bytes();
+            prelude.extend(crc);
+            let mut splitter = Splitter::default();
+            splitter.push(prelude.into());
+            assert!(splitter.next().is_err(), "{total}");
+        }
+    }
+
+    #[test]
+    fn our_exception_frames_read_back_as_the_failure_they_name() {
+        let frame = Frame::read(exception("ModelStreamErrorException", "broke off")).unwrap();
+        assert_eq!(frame.kind, FrameKind::Exception(Name("modelStreamErrorException".into())));
+        let failure = frame.failure().unwrap();
+        assert_eq!((failure.reason, failure.error.message()), (Reason::ModelError, "broke off"));
+        let error = [(":message-type", "error"), (":error-code", "InternalFailure"), (":error-message", "x")];
+        let frame = Frame::read(encode(error.map(|(name, value)| (name, value.to_owned())), "")).unwrap();
+        assert_eq!(frame.failure().unwrap().reason, Reason::Unavailable);
+    }
+}
