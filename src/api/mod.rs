@@ -13,12 +13,12 @@ mod problem;
 mod route;
 mod sse;
 
-use axum::extract::{DefaultBodyLimit, OriginalUri};
+use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn_with_state, map_response};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, Uri};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::OpenApi as _;
@@ -99,17 +99,17 @@ fn cors(origins: &[String]) -> CorsLayer {
         .expose_headers(tower_http::cors::Any)
 }
 
-async fn no_route(method: Method, OriginalUri(uri): OriginalUri) -> Response {
+async fn no_route(method: Method, uri: Uri) -> Response {
     Error::new(Kind::NotFound, format!("There is no route {method} {}.", uri.path())).into_response()
 }
 
-async fn wrong_method(method: Method, OriginalUri(uri): OriginalUri) -> Response {
+async fn wrong_method(method: Method, uri: Uri) -> Response {
     Error::new(Kind::MethodNotAllowed, format!("The route {} does not take {method}.", uri.path())).into_response()
 }
 
 /// Gives the errors that no surface's own layer has shaped, an unknown route or a panic, the shape that the clients of
 /// such a path read.
-async fn shape(OriginalUri(uri): OriginalUri, response: Response) -> Response {
+async fn shape(uri: Uri, response: Response) -> Response {
     if uri.path().starts_with("/model/") { bedrock::render(response).await } else { openai::render(response).await }
 }
 

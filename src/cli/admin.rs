@@ -1,7 +1,8 @@
 //! `keys` and `teams`: administration against the configured store, with or without a gateway running.
 
 use clap::{Args, Subcommand};
-use comfy_table::{Table, presets};
+use comfy_table::Table;
+use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use jiff::{Span, Zoned};
 use serde_json::{Value, json};
 
@@ -101,7 +102,7 @@ impl Listing {
             return print(&json!({ "data": rows, "next": null }));
         }
         let mut table = Table::new();
-        table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(columns);
+        table.load_style(UTF8_HORIZONTAL_ONLY).set_header(columns);
         for row in rows {
             table.add_row(columns.iter().map(|column| cell(&row[column])));
         }

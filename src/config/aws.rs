@@ -31,6 +31,9 @@ pub struct Aws {
     /// An Amazon Bedrock API key, sent instead of a SigV4 signature. From `AWS_BEARER_TOKEN_BEDROCK` only.
     #[serde(skip)]
     pub bearer_token: Option<Secret>,
+    /// Access key id and secret instead of the AWS chain: for the simulator, which no environment knows of.
+    #[serde(skip)]
+    pub credentials: Option<(String, Secret)>,
 }
 
 impl Default for Aws {
@@ -45,6 +48,7 @@ impl Default for Aws {
             quotas: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             bearer_token: None,
+            credentials: None,
         }
     }
 }

@@ -47,6 +47,11 @@ impl Default for Server {
 }
 
 impl Server {
+    /// The largest body of an inference call, in bytes.
+    pub fn max_body_bytes(&self) -> usize {
+        usize::try_from(self.max_body_mb).unwrap_or(usize::MAX).saturating_mul(1024 * 1024)
+    }
+
     pub(super) fn validate(&self, problems: &mut Problems) {
         if self.listen == self.ops_listen && self.listen.port() != 0 {
             problems.add("server.ops_listen", "is the same address as server.listen; the ops port is never public");

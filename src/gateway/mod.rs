@@ -33,7 +33,13 @@ use settle::Settlement;
 
 /// What every request needs. A cheap clone.
 #[derive(Clone)]
-pub struct Gateway(Arc<Parts>);
+pub struct Gateway(Arc<Inner>);
+
+struct Inner {
+    parts: Parts,
+    /// The Regions that are called, in order of preference.
+    regions: Vec<Arc<str>>,
+}
 
 /// What a gateway is made of.
 pub struct Parts {
@@ -108,37 +114,38 @@ pub enum Cost {
 impl Gateway {
     /// Puts a gateway together.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        let regions = parts.upstream.regions().map(|region| region.name().clone()).collect();
+        Self(Arc::new(Inner { parts, regions }))
     }
 
     /// Models and where they can be called.
     pub fn catalog(&self) -> &Catalog {
-        &self.0.catalog
+        &self.0.parts.catalog
     }
 
     /// Teams, keys, and the ledger.
     pub fn tenancy(&self) -> &Tenancy {
-        &self.0.tenancy
+        &self.0.parts.tenancy
     }
 
     /// AWS, Region by Region.
     pub fn upstream(&self) -> &Upstream {
-        &self.0.upstream
+        &self.0.parts.upstream
     }
 
     /// What is counted.
     pub fn metrics(&self) -> &Metrics {
-        &self.0.metrics
+        &self.0.parts.metrics
     }
 
     /// Attempts of one call, the first included.
     fn max_attempts(&self) -> u32 {
-        self.0.max_attempts
+        self.0.parts.max_attempts
     }
 
     /// What time it is.
     pub fn clock(&self) -> &Clock {
-        &self.0.clock
+        &self.0.parts.clock
     }
 
     /// The whole answer to a canonical request.
@@ -230,7 +237,7 @@ impl Gateway {
             Operation::InvokeModel | Operation::InvokeModelWithResponseStream => Meter::invoke(),
         };
         let served = served(&settlement);
-        let cut = self.0.cut.clone().cancelled_owned();
+        let cut = self.0.parts.cut.clone().cancelled_owned();
         let frames = FrameStream::new(frames, meter, settlement, cut, self.metrics().stream_open());
         Ok(Answer { body: (headers, frames), served })
     }
@@ -245,7 +252,7 @@ impl Gateway {
 
     /// Where this caller may have this model called, best first.
     fn candidates(&self, caller: &Caller, model: &Resolved) -> Result<Vec<Place>, Error> {
-        let places = self.catalog().candidates(model, self.upstream().names());
+        let places = self.catalog().candidates(model, &self.0.regions);
         let allowed: Vec<Place> = places.into_iter().filter(|place| caller.allows_region(&place.region)).collect();
         if allowed.is_empty() {
             return Err(self.no_candidate(caller, model));
@@ -256,7 +263,7 @@ impl Gateway {
     /// Says why there is nowhere to go.
     fn no_candidate(&self, caller: &Caller, model: &Resolved) -> Error {
         let regions: Vec<&str> =
-            self.upstream().names().iter().map(|name| &**name).filter(|name| caller.allows_region(name)).collect();
+            self.0.regions.iter().map(|name| &**name).filter(|name| caller.allows_region(name)).collect();
         let message = if regions.is_empty() {
             "This key may not use any of the Regions that this gateway calls.".to_owned()
         } else {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aws_config::BehaviorVersion;
 use aws_config::sts::AssumeRoleProvider;
+use aws_credential_types::Credentials as StaticCredentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_types::SdkConfig;
 use bytes::Bytes;
@@ -129,8 +130,11 @@ impl Shared {
             return Err(Error::invalid("aws.regions", "At least one Region is needed."));
         };
         // Named here because the default lookup would end by asking the instance over the network.
-        let sdk =
+        let mut sdk =
             aws_config::defaults(BehaviorVersion::v2026_01_12()).region(aws_types::region::Region::new(first.clone()));
+        if let Some((id, secret)) = &aws.credentials {
+            sdk = sdk.credentials_provider(StaticCredentials::new(id, secret.expose(), None, None, "configuration"));
+        }
         let sdk = Box::pin(sdk.load()).await;
         let access = match &aws.bearer_token {
             Some(key) => {
