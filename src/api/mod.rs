@@ -30,6 +30,7 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::config::Server;
 use crate::error::{Error, Kind};
 use crate::gateway::Gateway;
+use crate::ids::RequestId;
 use crate::tenancy::Caller;
 
 /// The OpenAPI document's head.
@@ -109,8 +110,8 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
 
 /// Gives the errors that no surface's own layer has shaped, an unknown route or a panic, the shape that the clients of
 /// such a path read.
-async fn shape(uri: Uri, response: Response) -> Response {
-    if uri.path().starts_with("/model/") { bedrock::render(response).await } else { openai::render(response).await }
+async fn shape(uri: Uri, id: RequestId, response: Response) -> Response {
+    if uri.path().starts_with("/model/") { bedrock::render(response).await } else { openai::render(id, response).await }
 }
 
 /// A panic is a fault of ours: the caller gets a 500 in its dialect, the log gets a line.

@@ -49,14 +49,13 @@ pub struct App {
 impl App {
     /// Opens the store, loads keys and catalog, and listens. Asks nothing of AWS: an outage there does not keep a
     /// gateway from starting.
-    pub async fn start(config: &Config, clock: Clock, tls: Option<Tls>) -> Result<Self> {
+    pub async fn start(config: &Config, catalog: Catalog, clock: Clock, tls: Option<Tls>) -> Result<Self> {
         let tracker = TaskTracker::new();
         let (cut, stop) = (CancellationToken::new(), CancellationToken::new());
         let metrics = Metrics::new().map_err(Error::internal)?;
         let clients = listener::bind("server.listen", config.server.listen)?;
         let operators = listener::bind("server.ops_listen", config.server.ops_listen)?;
 
-        let catalog = Catalog::embedded(&config.models)?;
         let store = Store::open(&config.store.url).await?;
         let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;

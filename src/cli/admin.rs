@@ -88,7 +88,8 @@ pub(super) struct CreateTeam {
 
 impl Listing {
     async fn store(&self) -> Result<Store, Failure> {
-        Ok(Store::open(&self.config.load()?.store.url).await?)
+        let (config, _) = self.config.load()?;
+        Ok(Store::open(&config.store.url).await?)
     }
 
     /// One thing: its JSON, or its line of text.

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::api;
-use crate::catalog;
+use crate::catalog::Catalog;
 use crate::config::{self, Config, Problems, Sources};
 use crate::error::Error;
 
@@ -60,9 +60,10 @@ struct ConfigFile {
 
 impl ConfigFile {
     /// The settings, or every problem with them.
-    fn load(&self) -> Result<Config, Problems> {
+    fn load(&self) -> Result<(Config, Catalog), Problems> {
         let config = config::load(&Sources { file: self.file.clone(), env: environment() })?;
-        catalog::check(&config).or(config)
+        let catalog = Catalog::configured(&config)?;
+        Ok((config, catalog))
     }
 }
 

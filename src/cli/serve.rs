@@ -8,6 +8,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{ConfigFile, Failure, print};
 use crate::app::{self, App, Local, Tls};
+use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Error;
@@ -29,13 +30,16 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let mut config = self.config.load()?;
+        let (mut config, catalog) = self.config.load()?;
         telemetry::install(&config.telemetry.log)?;
         let mut signals = Signals::new()?;
-        if self.local { self.run_local(&mut config, &mut signals).await } else { run(&config, &mut signals).await }
+        if self.local {
+            return self.run_local(&mut config, catalog, &mut signals).await;
+        }
+        run(&config, catalog, &mut signals).await
     }
 
-    async fn run_local(&self, config: &mut Config, signals: &mut Signals) -> Result<(), Failure> {
+    async fn run_local(&self, config: &mut Config, catalog: Catalog, signals: &mut Signals) -> Result<(), Failure> {
         let local = Local::start(config).await?;
         let clock = Clock::system();
         let (tls, authority) = if self.tls {
@@ -44,7 +48,7 @@ impl Serve {
         } else {
             (None, None)
         };
-        let app = App::start(config, clock.clone(), tls).await?;
+        let app = App::start(config, catalog, clock.clone(), tls).await?;
         let key = app::local_key(config, &clock).await?;
         let scheme = if self.tls { "https" } else { "http" };
         let welcome = Welcome {
@@ -61,12 +65,12 @@ impl Serve {
     }
 }
 
-async fn run(config: &Config, signals: &mut Signals) -> Result<(), Failure> {
+async fn run(config: &Config, catalog: Catalog, signals: &mut Signals) -> Result<(), Failure> {
     let tls = match config.server.tls_cert.as_str() {
         "" => None,
         chain => Some(Tls::from_files(chain, &config.server.tls_key).await?),
     };
-    let app = App::start(config, Clock::system(), tls).await?;
+    let app = App::start(config, catalog, Clock::system(), tls).await?;
     tracing::info!(address = %app.address, ops_address = %app.ops_address, "ready");
     signals.wait().await;
     tracing::info!("draining");

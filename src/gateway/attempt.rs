@@ -1,6 +1,8 @@
 //! One candidate after another until one answers, or nothing is left to try. What follows a failure is decided by
 //! `upstream::retry`; it is done here, once, and nowhere beneath.
 
+use std::sync::Arc;
+
 use super::Gateway;
 use super::settle::Settlement;
 use crate::catalog::{Place, Resolved};
@@ -13,7 +15,7 @@ use crate::upstream::{Failure, Reason, Region, route};
 pub(super) async fn first_success<T>(
     gateway: &Gateway,
     model: &Resolved,
-    mut candidates: Vec<Place>,
+    mut candidates: Vec<Arc<Place>>,
     settlement: &mut Settlement,
     one: impl AsyncFn(&Region, &str) -> Result<T, Failure>,
 ) -> Result<T, Error> {
@@ -33,7 +35,7 @@ pub(super) async fn first_success<T>(
     let mut current = left.next();
     while let Some((place, region)) = current.and_then(|place| Some((place, region(place)?))) {
         region.health().begin(&place.id, clock.now());
-        settlement.attempt(place, gateway.catalog().price(model, place));
+        settlement.attempt(place);
         let failure = match one(region, &place.id).await {
             Ok(answer) => {
                 region.health().succeeded(&place.id, clock.now());

@@ -245,31 +245,29 @@ impl Gateway {
     /// Whether this caller may make this call now; what it may cost is held until the settlement.
     fn admit(&self, caller: &Caller, origin: Origin, model: &Resolved, call: &Call) -> Result<Settlement, Error> {
         let input_estimate = settle::input_estimate(call.body.len());
-        let need = Need { scope: Scope::Inference, model: &model.asked, names: &model.names() };
+        let names = model.names(asked);
+        let need = Need { scope: Scope::Inference, model: asked, names: &names };
         let hold = self.tenancy().admit(caller, &need)?;
         Ok(Settlement::begin(self, caller, origin, model, (hold, input_estimate)))
     }
 
     /// Where this caller may have this model called, best first.
-    fn candidates(&self, caller: &Caller, model: &Resolved) -> Result<Vec<Place>, Error> {
-        let places = self.catalog().candidates(model, &self.0.regions);
-        let allowed: Vec<Place> = places.into_iter().filter(|place| caller.allows_region(&place.region)).collect();
-        if allowed.is_empty() {
-            return Err(self.no_candidate(caller, model));
+    fn candidates(&self, caller: &Caller, model: &Resolved) -> Result<Vec<Arc<Place>>, Error> {
+        let mut candidates = self.catalog().candidates(model, &self.0.regions);
+        if candidates.is_empty() {
+            return Err(self.catalog().unavailable(model, &self.0.regions));
         }
-        Ok(allowed)
+        candidates.retain(|place| caller.allows_region(&place.region));
+        if candidates.is_empty() {
+            let message = "This key may not use any Region in which the gateway calls this model.";
+            return Err(Error::new(Kind::Forbidden, message).param("model"));
+        }
+        Ok(candidates)
     }
 
-    /// Says why there is nowhere to go.
-    fn no_candidate(&self, caller: &Caller, model: &Resolved) -> Error {
-        let regions: Vec<&str> =
-            self.0.regions.iter().map(|name| &**name).filter(|name| caller.allows_region(name)).collect();
-        let message = if regions.is_empty() {
-            "This key may not use any of the Regions that this gateway calls.".to_owned()
-        } else {
-            format!("The model `{}` cannot be called from {}, the Regions open to this key.", model.asked, regions.join(", "))
-        };
-        Error::new(Kind::Forbidden, message).param("model")
+    /// The Regions that this gateway calls and this caller may use, in order of preference.
+    pub fn regions_of(&self, caller: &Caller) -> Vec<Arc<str>> {
+        self.0.regions.iter().filter(|region| caller.allows_region(region)).cloned().collect()
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) struct Settlement {
     origin: Origin,
     receipt: Arc<Receipt>,
     region: Arc<str>,
-    price: Option<Price>,
+    price: Option<Arc<Price>>,
     attempts: u32,
     input_estimate: u64,
     /// What a stream was seen to use so far.
@@ -114,7 +114,7 @@ impl Settlement {
     pub(super) fn attempt(&mut self, place: &Place, price: Option<Price>) {
         self.attempts += 1;
         self.region = place.region.clone();
-        self.price = price;
+        self.price.clone_from(&place.price);
     }
 
     pub(super) fn receipt(&self) -> &Arc<Receipt> {

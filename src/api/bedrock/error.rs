@@ -1,12 +1,12 @@
 //! The shape of an error as an AWS SDK reads it: the exception's name in `x-amzn-errortype`, the text in `message`.
 
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::api::problem::{Problem, retry_headers};
+use crate::api::problem::Problem;
 use crate::error::{Error, Exception, Kind};
 use crate::upstream::frames;
 
@@ -22,17 +22,13 @@ pub(super) struct Envelope<'a> {
 /// Gives a failed request this surface's shape.
 pub(in crate::api) async fn render(mut response: Response) -> Response {
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
-    let error = &*problem.0;
-    let exception = exception(error);
-    let status = StatusCode::from_u16(exception.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = serde_json::to_vec(&Envelope { message: error.message() }).unwrap_or_default();
-    let mut shaped = (status, body).into_response();
-    let headers = shaped.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert("x-amzn-errortype", HeaderValue::from_static(exception.name));
-    retry_headers(error, headers);
-    shaped.extensions_mut().insert(problem);
-    shaped
+    let exception = exception(&problem.0);
+    let body = serde_json::to_vec(&Envelope { message: problem.0.message() }).unwrap_or_default();
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (HeaderName::from_static("x-amzn-errortype"), HeaderValue::from_static(exception.name)),
+    ];
+    problem.answer(exception.status, (headers, body))
 }
 
 /// The exception frame that ends a stream which broke after its first byte.
