@@ -1,0 +1,140 @@
+//! The making of a [`Catalog`] from the rows of the data and the aliases of the configuration.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::data::{Data, ModelRow, ProfileRow};
+use super::place::{self, Geography, Places, Profile};
+use super::price::PriceList;
+use super::{Catalog, Entry, Facts, Model, Region, Resolved, Target, names};
+use crate::config::Alias;
+use crate::error::{Error, Result};
+
+impl Catalog {
+    /// The catalog of the compiled-in data, with these aliases.
+    ///
+    /// # Errors
+    /// That of the first alias whose model is not known; [`Catalog::configured`] tells all of them.
+    pub fn embedded(aliases: &[Alias]) -> Result<Self> {
+        let mut facts = Facts::embedded()?;
+        match facts.add_aliases(aliases).into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(Self(Arc::new(facts))),
+        }
+    }
+}
+
+/// A model with its profiles, and the places of each.
+struct Draft {
+    entry: Entry,
+    profiles: Vec<(Profile, Arc<Places>)>,
+}
+
+impl Facts {
+    pub(super) fn embedded() -> Result<Self> {
+        let data = Data::embedded()?;
+        let geography = Geography::new(&data.regions, &data.profiles.geo_defaults);
+        let mut prices: HashMap<Arc<str>, PriceList> = HashMap::new();
+        for row in &data.prices {
+            match prices.get_mut(row.model) {
+                Some(list) => list.add(row),
+                None => prices.entry(row.model.into()).or_default().add(row),
+            }
+        }
+        let mut profiles: HashMap<&str, Vec<&ProfileRow<'_>>> = HashMap::new();
+        for row in &data.profiles.profiles {
+            profiles.entry(row.model).or_default().push(row);
+        }
+        let mut drafts: Vec<Draft> = Vec::with_capacity(data.models.len());
+        for row in data.models {
+            let profiles = profiles.remove(row.id).unwrap_or_default();
+            drafts.push(draft(row, &profiles, &geography, &prices));
+        }
+        let regions = data.regions.iter().map(|row| Region {
+            code: geography.code(row.code),
+            name: row.name.to_string(),
+            partition: row.partition.to_owned(),
+            opt_in: row.opt_in,
+        });
+        let mut facts = Self { prices, regions: regions.collect(), ..Self::default() };
+        facts.add_models(drafts);
+        Ok(facts)
+    }
+
+    /// Gives every model and profile its names. Ids first; then, best claim first, what is left of the shorter forms.
+    /// The id of a model that another endpoint serves comes last: it may be the short form of one that can be called.
+    fn add_models(&mut self, mut drafts: Vec<Draft>) {
+        drafts.sort_by(|left, right| left.entry.model.claim(&right.entry.model));
+        for Draft { entry, profiles } in drafts.iter().filter(|draft| draft.entry.model.on_runtime) {
+            self.add_id(&entry.model.id, resolved(&entry.model, &entry.places));
+            for (profile, places) in profiles {
+                self.add_id(&profile.id, resolved(&entry.model, places));
+            }
+        }
+        for Draft { entry, profiles } in &drafts {
+            let provider = entry.model.id.split('.').next().unwrap_or_default();
+            for form in names::forms(&entry.model.id) {
+                self.add_name(form.to_owned(), &entry.model, &entry.places);
+                self.add_name(format!("{provider}.{form}"), &entry.model, &entry.places);
+                for (profile, places) in profiles {
+                    self.add_name(format!("{}.{provider}.{form}", profile.geo), &entry.model, places);
+                }
+            }
+        }
+        self.models = drafts.into_iter().map(|draft| draft.entry).collect();
+        self.models.sort_by(|left, right| left.model.id.cmp(&right.model.id));
+    }
+
+    fn add_id(&mut self, id: &Arc<str>, resolved: Resolved) {
+        self.names.insert((**id).into(), resolved.clone());
+        self.ids.insert(Arc::clone(id), resolved);
+    }
+
+    fn add_name(&mut self, name: String, model: &Arc<Model>, places: &Arc<Places>) {
+        self.names.entry(name.into_boxed_str()).or_insert_with(|| resolved(model, places));
+    }
+
+    /// Adds the aliases, and returns those whose model is not known by their number. All of them are looked up before
+    /// any is added, so their order does not matter and none can lead in a circle.
+    pub(super) fn add_aliases(&mut self, aliases: &[Alias]) -> Vec<(usize, Error)> {
+        let targets: Vec<_> = aliases.iter().map(|alias| self.resolve(&alias.model)).collect();
+        let mut errors = Vec::new();
+        for (index, (alias, target)) in aliases.iter().zip(targets).enumerate() {
+            match target {
+                Ok(resolved) => {
+                    self.names.insert(alias.alias.as_str().into(), resolved);
+                    self.aliases.push(alias.alias.as_str().into());
+                }
+                Err(error) => errors.push((index, error)),
+            }
+        }
+        errors
+    }
+}
+
+fn draft(
+    row: ModelRow<'_>,
+    profiles: &[&ProfileRow<'_>],
+    geography: &Geography<'_>,
+    prices: &HashMap<Arc<str>, PriceList>,
+) -> Draft {
+    let on_demand: Vec<Arc<str>> = row.on_demand_regions.iter().map(|region| geography.code(region)).collect();
+    let profiles: Vec<Profile> = profiles.iter().map(|row| geography.profile(row)).collect();
+    let model = Model::new(row);
+    let none = PriceList::default();
+    let prices = prices.get(&model.id).unwrap_or(&none);
+    let places =
+        if model.on_runtime { place::of_model(&model.id, &on_demand, &profiles, prices) } else { Places::new() };
+    let with_places = |profile| {
+        let places = Arc::new(place::of_profile(&profile, prices));
+        (profile, places)
+    };
+    Draft {
+        entry: Entry { model: Arc::new(model), places: Arc::new(places) },
+        profiles: profiles.into_iter().map(with_places).collect(),
+    }
+}
+
+fn resolved(model: &Arc<Model>, places: &Arc<Places>) -> Resolved {
+    Resolved { model: Some(Arc::clone(model)), name: Arc::clone(&model.id), target: Target::Places(Arc::clone(places)) }
+}

@@ -1,0 +1,291 @@
+//! Prices: what tokens cost, exactly, or not at all.
+//!
+//! A class of tokens without a price makes the whole cost unknown; nothing is ever taken for free because its price
+//! is missing. Prices are those of AWS's list, in micro-dollars per million tokens.
+
+use std::sync::Arc;
+
+use super::data::{Dollars, LongRow, PriceRow};
+use super::place::Scope;
+use crate::converse::Usage;
+use crate::money::{MicroUsd, PerMillion, round_up};
+
+/// What the tokens of one model cost in one place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Price {
+    /// The standard tier.
+    pub standard: Rates,
+    /// The flex tier.
+    pub flex: Rates,
+    /// The priority tier.
+    pub priority: Rates,
+    /// Batch jobs.
+    pub batch: Rates,
+    /// The standard tier for prompts of more tokens than the number, by rising number.
+    pub long: Vec<(u64, Rates)>,
+}
+
+/// A price for each class of tokens; `None`: unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rates {
+    /// Read fresh.
+    pub input: Option<PerMillion>,
+    /// Written by the model.
+    pub output: Option<PerMillion>,
+    /// Read from the cache.
+    pub cache_read: Option<PerMillion>,
+    /// Written to the cache for five minutes.
+    pub cache_write_5m: Option<PerMillion>,
+    /// Written to the cache for an hour.
+    pub cache_write_1h: Option<PerMillion>,
+}
+
+/// How a call is served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Tier {
+    /// As usual.
+    #[default]
+    Standard,
+    /// Cheaper, when there is room.
+    Flex,
+    /// Dearer, before the others.
+    Priority,
+    /// In a batch job.
+    Batch,
+}
+
+impl Price {
+    /// What `usage` costs in the standard tier; `None` when a class that was used has no price.
+    pub fn cost(&self, usage: &Usage) -> Option<MicroUsd> {
+        self.cost_at(Tier::Standard, usage)
+    }
+
+    /// What `usage` costs in `tier`. The price of a long prompt is known for the standard tier only.
+    pub fn cost_at(&self, tier: Tier, usage: &Usage) -> Option<MicroUsd> {
+        let prompt = usage.prompt_tokens();
+        let long = self.long.iter().rev().find(|(threshold, _)| prompt > *threshold).map(|(_, rates)| rates);
+        let rates = match (tier, long) {
+            (Tier::Standard, None) => &self.standard,
+            (Tier::Standard, Some(long)) => long,
+            (_, Some(_)) => return None,
+            (Tier::Flex, None) => &self.flex,
+            (Tier::Priority, None) => &self.priority,
+            (Tier::Batch, None) => &self.batch,
+        };
+        rates.cost(usage)
+    }
+
+    fn fill(&mut self, other: Self) {
+        self.standard.fill(other.standard);
+        self.flex.fill(other.flex);
+        self.priority.fill(other.priority);
+        self.batch.fill(other.batch);
+        if self.long.is_empty() {
+            self.long = other.long;
+        }
+    }
+}
+
+impl Rates {
+    fn cost(&self, usage: &Usage) -> Option<MicroUsd> {
+        let (mut short_lived, mut long_lived) = (0, 0);
+        for detail in &usage.cache_details {
+            match detail.ttl.as_str() {
+                "5m" => short_lived += detail.input_tokens,
+                "1h" => long_lived += detail.input_tokens,
+                _ if detail.input_tokens == 0 => {}
+                _ => return None,
+            }
+        }
+        // What is not told apart lives for five minutes, which is the default.
+        short_lived = short_lived.max(usage.cache_write_input_tokens.saturating_sub(long_lived));
+        let classes = [
+            (usage.input_tokens, self.input),
+            (usage.output_tokens, self.output),
+            (usage.cache_read_input_tokens, self.cache_read),
+            (short_lived, self.cache_write_5m),
+            (long_lived, self.cache_write_1h),
+        ];
+        let mut pico = 0_u128;
+        for (tokens, price) in classes {
+            if tokens > 0 {
+                pico += price?.pico(tokens);
+            }
+        }
+        Some(round_up(pico))
+    }
+
+    fn fill(&mut self, other: Self) {
+        self.input = self.input.or(other.input);
+        self.output = self.output.or(other.output);
+        self.cache_read = self.cache_read.or(other.cache_read);
+        self.cache_write_5m = self.cache_write_5m.or(other.cache_write_5m);
+        self.cache_write_1h = self.cache_write_1h.or(other.cache_write_1h);
+    }
+}
+
+/// The prices of one model, by scope and Region.
+#[derive(Clone, Debug, Default)]
+pub(super) struct PriceList(Vec<Entry>);
+
+#[derive(Clone, Debug)]
+struct Entry {
+    scope: Box<str>,
+    region: Option<Box<str>>,
+    price: Arc<Price>,
+}
+
+impl PriceList {
+    /// Adds a row of the data. A row of another endpoint, of a commitment, or with units that are not tokens is left
+    /// out: by tokens alone the cost would come out too low. Rows for the same place complete each other.
+    pub(super) fn add(&mut self, row: &PriceRow<'_>) {
+        let has_other_units = row.other_usd.is_some() || row.audio_input.is_some() || row.image_input.is_some();
+        if row.endpoint != "runtime" || row.variant.is_some() || has_other_units {
+            return;
+        }
+        let same = |entry: &&mut Entry| *entry.scope == *row.scope && entry.region.as_deref() == row.region;
+        match self.0.iter_mut().find(same) {
+            Some(entry) => Arc::make_mut(&mut entry.price).fill(price(row)),
+            None => self.0.push(Entry {
+                scope: row.scope.into(),
+                region: row.region.map(Into::into),
+                price: Arc::new(price(row)),
+            }),
+        }
+    }
+
+    /// The price in `region` by way of `scope`: the row for that Region before the row for all. In GovCloud, where
+    /// prices are higher, the in-Region row for all does not count. There is no falling back to another scope: what a
+    /// model costs by one profile does not tell what it costs by another.
+    pub(super) fn find(&self, scope: &Scope, region: &str) -> Option<Arc<Price>> {
+        let (name, counts_for_all) = match scope {
+            Scope::InRegion => ("in-region", !region.starts_with("us-gov-")),
+            Scope::Profile(geo) => (&**geo, true),
+        };
+        let exact = |region: Option<&str>| {
+            let is_it = |entry: &&Entry| *entry.scope == *name && entry.region.as_deref() == region;
+            self.0.iter().find(is_it).map(|entry| Arc::clone(&entry.price))
+        };
+        exact(Some(region)).or_else(|| if counts_for_all { exact(None) } else { None })
+    }
+}
+
+fn price(row: &PriceRow<'_>) -> Price {
+    let of = |dollars: Option<Dollars>| dollars.map(|Dollars(price)| price);
+    let pair = |input, output| Rates { input: of(input), output: of(output), ..Rates::default() };
+    let mut long: Vec<(u64, Rates)> =
+        row.long_context.iter().filter_map(|(name, row)| Some((threshold(name)?, long_rates(row)))).collect();
+    long.sort_by_key(|(threshold, _)| *threshold);
+    Price {
+        standard: Rates {
+            cache_read: of(row.cache_read),
+            cache_write_5m: of(row.cache_write_5m),
+            cache_write_1h: of(row.cache_write_1h),
+            ..pair(row.input, row.output)
+        },
+        flex: pair(row.flex_input, row.flex_output),
+        priority: pair(row.priority_input, row.priority_output),
+        batch: Rates { cache_read: of(row.batch_cache_read), ..pair(row.batch_input, row.batch_output) },
+        long,
+    }
+}
+
+fn long_rates(row: &LongRow) -> Rates {
+    let of = |dollars: Option<Dollars>| dollars.map(|Dollars(price)| price);
+    Rates {
+        input: of(row.input),
+        output: of(row.output),
+        cache_read: of(row.cache_read),
+        cache_write_5m: of(row.cache_write_5m),
+        cache_write_1h: of(row.cache_write_1h),
+    }
+}
+
+/// `above_200k` is 200,000 tokens.
+fn threshold(name: &str) -> Option<u64> {
+    name.strip_prefix("above_")?.strip_suffix('k')?.parse::<u64>().ok()?.checked_mul(1000)
+}
+
+/// The dollars of a JSON number (`0.15`, `6e-05`) as whole micro-dollars; `None` when they are not whole.
+pub(super) fn micro_dollars(number: &str) -> Option<u64> {
+    let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let digits: u64 = format!("{whole}{fraction}").parse().ok()?;
+    let power = exponent.parse::<i32>().ok()?.checked_add(6)?.checked_sub(i32::try_from(fraction.len()).ok()?)?;
+    let factor = 10_u64.checked_pow(power.unsigned_abs())?;
+    if power >= 0 {
+        digits.checked_mul(factor)
+    } else if digits.is_multiple_of(factor) {
+        Some(digits / factor)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digits_become_micro_dollars_without_rounding() {
+        for (number, micros) in [
+            ("0.15", 150_000),
+            ("3.0", 3_000_000),
+            ("15", 15_000_000),
+            ("6e-05", 60),
+            ("1.5E1", 15_000_000),
+            ("0.000001", 1),
+            ("0.0", 0),
+        ] {
+            assert_eq!(micro_dollars(number), Some(micros), "{number}");
+        }
+        for number in ["0.0000001", "1e99", "-1", "NaN", "", "1e-9"] {
+            assert_eq!(micro_dollars(number), None, "{number}");
+        }
+    }
+
+    fn usage(json: &str) -> Usage {
+        serde_json::from_str(json).unwrap()
+    }
+
+    fn rates(input: u64, output: u64) -> Rates {
+        Rates { input: Some(PerMillion(input)), output: Some(PerMillion(output)), ..Rates::default() }
+    }
+
+    #[test]
+    fn a_class_without_a_price_makes_the_cost_unknown_and_one_that_was_not_used_does_not() {
+        let price = Price { standard: rates(1_000_000, 5_000_000), ..Price::default() };
+        assert_eq!(price.cost(&usage(r#"{"inputTokens": 10, "outputTokens": 2}"#)), Some(MicroUsd(20)));
+        assert_eq!(price.cost(&usage(r#"{"inputTokens": 10, "cacheReadInputTokens": 1}"#)), None);
+        assert_eq!(price.cost_at(Tier::Flex, &usage(r#"{"inputTokens": 10}"#)), None);
+        assert_eq!(price.cost_at(Tier::Flex, &usage("{}")), Some(MicroUsd(0)));
+    }
+
+    #[test]
+    fn cache_writes_are_priced_by_their_lifetime() {
+        let standard = Rates {
+            cache_write_5m: Some(PerMillion(1_000_000)),
+            cache_write_1h: Some(PerMillion(2_000_000)),
+            ..Rates::default()
+        };
+        let price = Price { standard, ..Price::default() };
+        let whole = usage(r#"{"cacheWriteInputTokens": 100}"#);
+        assert_eq!(price.cost(&whole), Some(MicroUsd(100)));
+        let split = r#"{"cacheWriteInputTokens": 100, "cacheDetails": [{"ttl": "1h", "inputTokens": 60}]}"#;
+        assert_eq!(price.cost(&usage(split)), Some(MicroUsd(160)));
+        let strange = r#"{"cacheWriteInputTokens": 9, "cacheDetails": [{"ttl": "24h", "inputTokens": 9}]}"#;
+        assert_eq!(price.cost(&usage(strange)), None);
+    }
+
+    #[test]
+    fn a_long_prompt_has_its_own_price_counted_with_what_the_cache_served() {
+        let mut price = Price { standard: rates(1, 1), long: vec![(200_000, rates(2_000_000, 0))], ..Price::default() };
+        price.standard.cache_read = Some(PerMillion(0));
+        assert_eq!(price.cost(&usage(r#"{"inputTokens": 200000}"#)), Some(MicroUsd(1)));
+        assert_eq!(price.cost(&usage(r#"{"inputTokens": 200001}"#)), Some(MicroUsd(400_002)));
+        let cached = r#"{"inputTokens": 1, "cacheReadInputTokens": 200000}"#;
+        assert_eq!(price.cost(&usage(cached)), None);
+        assert_eq!(price.cost_at(Tier::Batch, &usage(r#"{"inputTokens": 200001}"#)), None);
+    }
+}
