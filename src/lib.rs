@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod converse;
 pub mod error;
+pub mod families;
 pub mod gateway;
 pub mod ids;
 pub mod money;
