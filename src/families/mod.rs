@@ -17,7 +17,7 @@ pub struct Traits {
     pub forced_tool_choice: bool,
     /// Takes `tool_choice.disable_parallel_tool_use` among its own request fields: Claude.
     pub parallel_tool_switch: bool,
-    /// Takes `reasoning_effort` among its own request fields: gpt-oss, DeepSeek V3.
+    /// Takes `reasoning_effort` among its own request fields: gpt-oss, `DeepSeek` V3.
     pub raw_reasoning_effort: bool,
     /// Goes on from a conversation that ends with the assistant.
     pub prefill: bool,

@@ -41,7 +41,7 @@ pub(super) fn image(url: Url, path: impl Fn() -> String) -> Result<Image, Error>
 /// but Bedrock takes neither.
 fn forgive(payload: &mut String) {
     payload.retain(|c| !c.is_ascii_whitespace());
-    while payload.len() % 4 != 0 && payload.len() % 4 != 1 {
+    while matches!(payload.len() % 4, 2 | 3) {
         payload.push('=');
     }
 }

@@ -72,12 +72,12 @@ pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, E
     let conversation = messages::conversation(wire.messages, &tool_names, traits, &mut report)?;
     request.system = conversation.system;
     request.messages = conversation.messages;
-    let choice = tools::Choice {
-        tools: wire.tools.unwrap_or_default(),
+    let tools = tools::Tools {
+        offered: wire.tools.unwrap_or_default(),
         choice: wire.tool_choice,
         parallel: wire.parallel_tool_calls,
         used: conversation.tools_used,
     };
-    choice.apply(&tool_names, traits, &mut request, &mut report)?;
+    tools.apply(&tool_names, traits, &mut request, &mut report)?;
     Ok(Translated { request, report, tool_names, stream, include_usage })
 }

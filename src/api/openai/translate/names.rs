@@ -87,18 +87,18 @@ impl ToolNames {
                 return Err(Error::invalid(place.path(), "Two tools have this name."));
             }
         }
-        let mut names = Self::default();
+        let mut renamed = Self::default();
         for (place, name) in odd {
-            if !names.sent.contains_key(name) {
+            if !renamed.sent.contains_key(name) {
                 let sent = namer.near(name, in_tool_name);
-                names.original.insert(sent.clone(), name.to_owned());
-                names.sent.insert(name.to_owned(), sent);
+                renamed.original.insert(sent.clone(), name.to_owned());
+                renamed.sent.insert(name.to_owned(), sent);
             } else if matches!(place, Place::Tool(_)) {
                 return Err(Error::invalid(place.path(), "Two tools have this name."));
             }
             report.add(Action::Renamed, place.path());
         }
-        Ok(names)
+        Ok(renamed)
     }
 
     /// The name that Bedrock gets for the caller's `original`.

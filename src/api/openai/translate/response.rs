@@ -17,9 +17,9 @@ pub fn response(response: Response, context: &Context) -> ChatCompletion {
     for block in response.output.message.content {
         match block {
             ContentBlock::Text(piece) => text.push_str(&piece),
-            ContentBlock::ReasoningContent(content) => {
+            ContentBlock::ReasoningContent(thought) => {
                 reasoned = true;
-                if let ReasoningContent::ReasoningText(piece) = content {
+                if let ReasoningContent::ReasoningText(piece) = thought {
                     reasoning.push_str(&piece.text);
                 }
             }

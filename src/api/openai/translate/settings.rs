@@ -94,7 +94,7 @@ fn sampling(wire: &ChatRequest, traits: &Traits, report: &mut Report) -> Result<
     let temperature = within("temperature", wire.temperature, 2.0)?;
     let top_p = within("top_p", wire.top_p, 1.0)?;
     // 1 is OpenAI's default for both, and what a model does that takes neither: leaving it out changes nothing.
-    let matters = |value: Option<f64>| value.is_some_and(|value| value < 1.0 || value > 1.0);
+    let matters = |value: Option<f64>| value.is_some_and(|value| (value - 1.0).abs() > 0.0);
 
     if !traits.sampling {
         for (field, value) in [("temperature", temperature), ("top_p", top_p)] {

@@ -10,9 +10,9 @@ use crate::families::Traits;
 use crate::report::{Action, Report};
 
 /// What a request says about tools.
-pub(super) struct Choice {
+pub(super) struct Tools {
     /// The tools it offers.
-    pub(super) tools: Vec<wire::Tool>,
+    pub(super) offered: Vec<wire::Tool>,
     /// Which to use.
     pub(super) choice: Option<Value>,
     /// Whether several at once may be.
@@ -30,7 +30,7 @@ enum Wanted<'a> {
     Named(&'a str),
 }
 
-impl Choice {
+impl Tools {
     /// Puts the tools into `request`. Bedrock has no choice of "none", and refuses a history with tool blocks unless
     /// tools are there as well: so they stay, or are made up from the history.
     pub(super) fn apply(
@@ -41,13 +41,13 @@ impl Choice {
         report: &mut Report,
     ) -> Result<(), Error> {
         let wanted = wanted(self.choice.as_ref())?;
-        if !traits.tools && !(self.tools.is_empty() && self.used.is_empty()) {
-            let field = if self.tools.is_empty() { "messages" } else { "tools" };
+        let offered = !self.offered.is_empty();
+        if !traits.tools && (offered || !self.used.is_empty()) {
+            let field = if offered { "tools" } else { "messages" };
             return Err(Error::unsupported(field, "This model takes no tools."));
         }
-        let offered = !self.tools.is_empty();
-        let mut tools = Vec::with_capacity(self.tools.len());
-        for (i, tool) in self.tools.into_iter().enumerate() {
+        let mut tools = Vec::with_capacity(self.offered.len());
+        for (i, tool) in self.offered.into_iter().enumerate() {
             tools.push(spec(i, tool, names, report)?);
         }
         match wanted {
