@@ -26,6 +26,10 @@ pub enum Action {
     Filtered,
 }
 
+/// How many changes are remembered: more than the header has room for. A body of a million messages must not make
+/// the search for repeats slow.
+const MAX_CHANGES: usize = 256;
+
 /// The changes of one translation, in the order they were made, each once.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Report(Vec<(Action, Cow<'static, str>)>);
@@ -33,6 +37,9 @@ pub struct Report(Vec<(Action, Cow<'static, str>)>);
 impl Report {
     /// Notes that the field at `path`, such as `messages[2]` or `logit_bias`, was changed.
     pub fn add(&mut self, action: Action, path: impl Into<Cow<'static, str>>) {
+        if self.0.len() == MAX_CHANGES {
+            return;
+        }
         let change = (action, path.into());
         if !self.0.contains(&change) {
             self.0.push(change);

@@ -5,8 +5,9 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::BytesMut;
 
-use super::translate::{self, Chunks, Translated};
-use super::{error, wire};
+use super::error::ErrorBody;
+use super::translate::{self, Chunks, Context, Translated};
+use super::wire;
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
 use crate::api::sse;
@@ -14,8 +15,7 @@ use crate::converse::Event;
 use crate::error::{Error, Result};
 use crate::families;
 use crate::gateway::{Gateway, Origin};
-use crate::ids::RequestId;
-use crate::report::Report;
+use crate::ids::{self, RequestId};
 use crate::tenancy::Caller;
 
 /// Create a chat completion
@@ -26,11 +26,11 @@ use crate::tenancy::Caller;
     post,
     path = "/v1/chat/completions",
     tag = "OpenAI",
-    request_body = wire::ChatRequest,
+    request_body(content = serde_json::Value, content_type = "application/json"),
     responses(
-        (status = 200, description = "The completion; server-sent events of chunks when `stream` is true.", body = wire::ChatCompletion),
-        (status = "4XX", description = "The request cannot be served as it is.", body = error::Envelope),
-        (status = "5XX", description = "Bedrock or the gateway failed.", body = error::Envelope),
+        (status = 200, description = "The completion; server-sent events of chunks when `stream` is true.", body = serde_json::Value),
+        (status = "4XX", description = "The request cannot be served as it is.", body = ErrorBody),
+        (status = "5XX", description = "Bedrock or the gateway failed.", body = ErrorBody),
     ),
     security(("key" = []))
 )]
@@ -42,55 +42,46 @@ pub(super) async fn create(
     Body(body): Body,
 ) -> Result<Response> {
     let request = wire::parse(&body)?;
+    let asked = request.model.clone();
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
-    let model = gateway.catalog().resolve(&request.model)?;
-    let origin = Origin { surface: "openai", operation: "chat", request_id, end_user: request.user.clone() };
-    let translated = translate::request(request, &families::traits(&model))?;
-    strictness.judge(&translated.report)?;
-    if translated.stream {
-        stream(&gateway, &caller, origin, &model, translated).await
+    let model = gateway.catalog().resolve(&asked)?;
+    let origin =
+        Origin { surface: "openai", operation: "chat", request_id: request_id.clone(), end_user: request.user.clone() };
+    let Translated { mut request, report, tool_names, stream, include_usage } =
+        translate::request(request, &families::traits(model.model.as_deref()))?;
+    strictness.judge(&report)?;
+    request.model.clone_from(&asked);
+    let created = gateway.clock().now().seconds();
+    let context = Context { id: ids::fresh("chatcmpl-"), created, model: asked, tool_names, include_usage };
+
+    if stream {
+        let answer = gateway.stream(&caller, origin, &model, &request).await?;
+        let chunks = Writer { chunks: Chunks::new(&context), request_id };
+        Ok(annotate(sse::response(answer.body, chunks), answer.served, &report))
     } else {
-        complete(&gateway, &caller, origin, &model, translated).await
+        let answer = gateway.complete(&caller, origin, &model, &request).await?;
+        let completion = translate::response(answer.body, &context);
+        Ok(annotate(Json(completion).into_response(), answer.served, &report))
     }
 }
 
-async fn complete(
-    gateway: &Gateway,
-    caller: &Caller,
-    origin: Origin,
-    model: &Resolved,
-    translated: Translated,
-) -> Result<Response> {
-    let Translated { request, report, names, .. } = translated;
-    let answer = gateway.complete(caller, origin, model, &request).await?;
-    let completion = translate::response(answer.body, &head(gateway, &request.model), &names);
-    Ok(annotate(Json(completion).into_response(), answer.served, &report))
+/// Writes the chunks of one answer.
+struct Writer {
+    chunks: Chunks,
+    request_id: RequestId,
 }
 
-async fn stream(
-    gateway: &Gateway,
-    caller: &Caller,
-    origin: Origin,
-    model: &Resolved,
-    translated: Translated,
-) -> Result<Response> {
-    let Translated { request, report, names, include_usage, .. } = translated;
-    let answer = gateway.stream(caller, origin, model, &request).await?;
-    let chunks = Chunks::new(&head(gateway, &request.model), names, include_usage);
-    Ok(annotate(sse::response(answer.body, chunks), answer.served, &report))
-}
-
-impl sse::Render for Chunks {
+impl sse::Render for Writer {
     fn event(&mut self, event: Event, out: &mut BytesMut) {
-        self.event(event, out);
+        self.chunks.event(&event, out);
     }
 
     fn finish(&mut self, out: &mut BytesMut) {
-        self.finish(out);
+        self.chunks.finish(out);
     }
 
     fn error(&mut self, error: &Error, out: &mut BytesMut) {
-        self.error(error, out);
+        self.chunks.error(error, self.request_id.as_str(), out);
     }
 }

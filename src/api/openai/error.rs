@@ -1,0 +1,123 @@
+//! How failure looks on this surface: the status, and `{"error": {"message", "type", "param", "code"}}`. The official
+//! clients choose their exception by status and read `code`; whether they try again, they take from two headers.
+
+use serde::Serialize;
+
+use crate::error::{Error, Kind};
+
+/// The body of an error answer, and the payload of an error event in a stream.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct ErrorBody {
+    /// What went wrong.
+    pub error: ErrorObject,
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+pub struct ErrorObject {
+    /// What happened and what to do about it.
+    pub message: String,
+    /// The class of the error, such as `invalid_request_error`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The path of the field to blame.
+    pub param: Option<String>,
+    /// The exact reason, for programs.
+    pub code: Option<&'static str>,
+}
+
+/// The HTTP status of `error` and the body to send with it. `request_id` is told where only the log knows more.
+pub fn status_and_body(error: &Error, request_id: &str) -> (u16, ErrorBody) {
+    let (status, kind, code) = classify(error);
+    let message = match error.kind() {
+        Kind::Internal => format!("{} Request id: {request_id}", error.message()),
+        _ => error.message().to_owned(),
+    };
+    (status, ErrorBody { error: ErrorObject { message, kind, param: error.blamed().map(str::to_owned), code } })
+}
+
+/// Whole seconds for the header `retry-after`, rounded up; none when waiting does not help or nobody knows how long.
+pub fn retry_after_seconds(error: &Error) -> Option<u64> {
+    let wait = error.wait()?;
+    Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+}
+
+/// The header `x-should-retry`, which overrules what the official clients would do by status: false where a 429 will
+/// not pass by waiting. A limit of ours that names no wait is one that the request can never fit.
+pub fn should_retry(error: &Error) -> Option<bool> {
+    match error.kind() {
+        Kind::BudgetExhausted => Some(false),
+        Kind::RateLimited if error.wait().is_none() => Some(false),
+        _ => None,
+    }
+}
+
+/// Status, type and code.
+fn classify(error: &Error) -> (u16, &'static str, Option<&'static str>) {
+    const REQUEST: &str = "invalid_request_error";
+    const SERVER: &str = "server_error";
+    match error.kind() {
+        Kind::Invalid => (400, REQUEST, None),
+        Kind::Unsupported => (400, REQUEST, Some("unsupported_parameter")),
+        Kind::Unauthenticated => (401, REQUEST, Some("invalid_api_key")),
+        Kind::Forbidden => (403, "permission_error", Some("insufficient_permissions")),
+        Kind::NotFound => (404, REQUEST, Some("not_found")),
+        Kind::ModelNotFound => (404, REQUEST, Some("model_not_found")),
+        Kind::MethodNotAllowed => (405, REQUEST, Some("method_not_allowed")),
+        Kind::Conflict => (409, REQUEST, Some("conflict")),
+        Kind::TooLarge => (413, REQUEST, Some("request_too_large")),
+        Kind::RateLimited | Kind::UpstreamThrottled => (429, "rate_limit_error", Some("rate_limit_exceeded")),
+        Kind::BudgetExhausted => (429, "insufficient_quota", Some("insufficient_quota")),
+        Kind::UpstreamRejected => match error.aws().map(|exception| exception.status) {
+            Some(403) => (403, "permission_error", Some("upstream_access_denied")),
+            Some(404) => (404, REQUEST, Some("model_not_found")),
+            _ => (400, REQUEST, Some("upstream_rejected")),
+        },
+        Kind::Internal => (500, SERVER, Some("internal_error")),
+        Kind::UpstreamUnavailable => (503, SERVER, Some("upstream_unavailable")),
+        Kind::Timeout => (504, SERVER, Some("upstream_timeout")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_body_has_all_four_fields_and_the_path_of_the_blamed_one() {
+        let (status, body) = status_and_body(&Error::invalid("messages[0].content", "Say something."), "req_1");
+        assert_eq!(status, 400);
+        assert_eq!(
+            serde_json::to_string(&body).unwrap(),
+            r#"{"error":{"message":"Say something.","type":"invalid_request_error","param":"messages[0].content","code":null}}"#
+        );
+    }
+
+    #[test]
+    fn only_a_fault_of_ours_tells_the_request_id_and_none_tells_its_cause() {
+        let (status, body) = status_and_body(&Error::internal("disk /dev/sda on fire"), "req_1");
+        assert_eq!((status, body.error.kind), (500, "server_error"));
+        assert!(body.error.message.ends_with("Request id: req_1"));
+        assert!(!body.error.message.contains("fire"));
+    }
+
+    #[test]
+    fn waiting_is_advised_only_where_it_helps() {
+        let limited = Error::new(Kind::RateLimited, "Too fast.").retry_after(Duration::from_millis(1_200));
+        assert_eq!((retry_after_seconds(&limited), should_retry(&limited)), (Some(2), None));
+        let never = Error::new(Kind::RateLimited, "Larger than the limit.");
+        assert_eq!((retry_after_seconds(&never), should_retry(&never)), (None, Some(false)));
+        assert_eq!(should_retry(&Error::new(Kind::BudgetExhausted, "Spent.")), Some(false));
+    }
+
+    #[test]
+    fn what_aws_refused_keeps_the_meaning_of_its_status() {
+        let refused = |status| {
+            let exception = crate::error::Exception { name: "Some", status };
+            status_and_body(&Error::new(Kind::UpstreamRejected, "No.").exception(exception), "").0
+        };
+        assert_eq!([refused(400), refused(403), refused(404), refused(424)], [400, 403, 404, 400]);
+    }
+}

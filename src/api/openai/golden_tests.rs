@@ -1,0 +1,192 @@
+//! Translations as files, one folder per case in `tests/golden/openai`:
+//!
+//! | there | becomes |
+//! |---|---|
+//! | `request.json`, for a model with `traits.json` if there is one | `converse.json`, and `report.txt` if anything is reported |
+//! | `answer.json`, Bedrock's | `response.json` |
+//! | `events.jsonl`, a frame's type and payload per line | `stream.sse` |
+//! | `bad_inputs.json` | each refused with the kind and field it says |
+//!
+//! Names of tools are mapped back, and usage is asked for, as the case's request says. After a wanted change, run the
+//! tests with `UPDATE_GOLDEN=1` and read the difference. Such a run rewrites the files and then fails, so it can
+//! never pass for a check; where `CI` is set it rewrites nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::BytesMut;
+use serde_json::Value;
+
+use super::translate::{self, Chunks, Context, Translated};
+use super::wire;
+use crate::converse::{self, Event};
+use crate::families::Traits;
+
+fn golden() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/openai")
+}
+
+fn cases() -> Vec<PathBuf> {
+    let mut cases: Vec<_> = fs::read_dir(golden()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.retain(|path| path.is_dir());
+    cases.sort();
+    assert!(cases.len() > 10, "the golden files are not where they should be");
+    cases
+}
+
+fn read(path: &Path) -> Option<String> {
+    fs::read_to_string(path).ok()
+}
+
+fn pretty(value: &impl serde::Serialize) -> String {
+    format!("{}\n", serde_json::to_string_pretty(value).unwrap())
+}
+
+/// What is wanted and is not there, rewritten if that was asked for.
+#[derive(Default)]
+struct Differences(Vec<String>);
+
+impl Differences {
+    #[expect(clippy::disallowed_methods, reason = "a test's own switch, not a setting of the gateway")]
+    fn rewriting() -> bool {
+        std::env::var_os("UPDATE_GOLDEN").is_some() && std::env::var_os("CI").is_none()
+    }
+
+    fn compare(&mut self, path: &Path, actual: &str) {
+        let expected = read(path).unwrap_or_default();
+        if expected == actual {
+            return;
+        }
+        self.0.push(format!("{}\n--- expected\n{expected}\n--- actual\n{actual}", path.display()));
+        if Self::rewriting() {
+            if actual.is_empty() { fs::remove_file(path).unwrap() } else { fs::write(path, actual).unwrap() }
+        }
+    }
+
+    fn report(self) {
+        assert!(self.0.is_empty(), "{} golden files differ:\n\n{}", self.0.len(), self.0.join("\n\n"));
+    }
+}
+
+fn translated(case: &Path) -> Option<Translated> {
+    let body = read(&case.join("request.json"))?;
+    let traits =
+        read(&case.join("traits.json")).map_or_else(Traits::default, |text| serde_json::from_str(&text).unwrap());
+    Some(translate::request(wire::parse(body.as_bytes()).unwrap(), &traits).unwrap())
+}
+
+fn context(case: &Path) -> Context {
+    let translated = translated(case);
+    Context {
+        id: "chatcmpl-0".into(),
+        created: 1_700_000_000,
+        model: translated.as_ref().map_or_else(|| "some-model".into(), |translated| translated.request.model.clone()),
+        tool_names: translated.as_ref().map(|translated| translated.tool_names.clone()).unwrap_or_default(),
+        include_usage: translated.is_some_and(|translated| translated.include_usage),
+    }
+}
+
+/// One line of `events.jsonl`: `{"<event type>": <payload>}`.
+fn events(text: &str) -> Vec<Event> {
+    text.lines()
+        .map(|line| {
+            let frame: converse::Object = serde_json::from_str(line).unwrap();
+            let (kind, payload) = frame.iter().next().unwrap();
+            Event::parse(kind, payload.to_string().as_bytes()).unwrap()
+        })
+        .collect()
+}
+
+#[test]
+fn requests_become_what_converse_takes() {
+    let mut differences = Differences::default();
+    for case in cases() {
+        let Some(translated) = translated(&case) else { continue };
+        differences.compare(&case.join("converse.json"), &pretty(&translated.request));
+        let report = translated.report.to_string().replace(',', "\n");
+        let report = if report.is_empty() { report } else { report + "\n" };
+        differences.compare(&case.join("report.txt"), &report);
+    }
+    differences.report();
+}
+
+#[test]
+fn answers_become_completions() {
+    let mut differences = Differences::default();
+    for case in cases() {
+        let Some(answer) = read(&case.join("answer.json")) else { continue };
+        let answer = serde_json::from_str(&answer).unwrap();
+        differences.compare(&case.join("response.json"), &pretty(&translate::response(answer, &context(&case))));
+    }
+    differences.report();
+}
+
+#[test]
+fn events_become_chunks() {
+    let mut differences = Differences::default();
+    for case in cases() {
+        let Some(text) = read(&case.join("events.jsonl")) else { continue };
+        let mut chunks = Chunks::new(&context(&case));
+        let mut out = BytesMut::new();
+        for event in events(&text) {
+            chunks.event(&event, &mut out);
+        }
+        chunks.finish(&mut out);
+        differences.compare(&case.join("stream.sse"), std::str::from_utf8(&out).unwrap());
+    }
+    differences.report();
+}
+
+/// What a client makes of the chunks has to be what it would have got in one piece: no matter how Bedrock cut it.
+#[test]
+fn streamed_tool_arguments_are_complete_json() {
+    for case in cases() {
+        let Some(text) = read(&case.join("stream.sse")) else { continue };
+        let mut arguments: Vec<String> = Vec::new();
+        for line in text.lines().filter_map(|line| line.strip_prefix("data: ")).filter(|line| *line != "[DONE]") {
+            let chunk: Value = serde_json::from_str(line).unwrap();
+            for call in chunk["choices"][0]["delta"]["tool_calls"].as_array().into_iter().flatten() {
+                let index = usize::try_from(call["index"].as_u64().unwrap()).unwrap();
+                if call["id"].is_string() {
+                    assert_eq!(index, arguments.len(), "{}: indexes count the tools from 0", case.display());
+                    arguments.push(String::new());
+                }
+                arguments[index].push_str(call["function"]["arguments"].as_str().unwrap());
+            }
+        }
+        for arguments in arguments {
+            assert!(serde_json::from_str::<Value>(&arguments).unwrap().is_object(), "{}: {arguments}", case.display());
+        }
+    }
+}
+
+#[test]
+fn bad_inputs_are_refused_with_the_field_named() {
+    let table: Vec<Value> = serde_json::from_str(&read(&golden().join("bad_inputs.json")).unwrap()).unwrap();
+    assert!(table.len() > 40);
+    for row in table {
+        let name = row["name"].as_str().unwrap();
+        let body = match &row["body"] {
+            Value::String(text) => text.clone(),
+            body => body.to_string(),
+        };
+        let answer = wire::parse(body.as_bytes()).and_then(|wire| translate::request(wire, &Traits::default()));
+        let error = answer.expect_err(name);
+        let kind: &str = error.kind().into();
+        assert_eq!((kind, error.blamed()), (row["kind"].as_str().unwrap(), row["param"].as_str()), "{name}: {error}");
+    }
+}
+
+#[test]
+fn absurd_nesting_is_refused() {
+    let deep = "[".repeat(100_000);
+    for body in [format!(r#"{{"model":"m","messages":{deep}"#), format!(r#"{{"model":"m","messages":[],"x":{deep}"#)] {
+        let error = wire::parse(body.as_bytes()).unwrap_err();
+        assert_eq!(error.kind(), crate::error::Kind::Invalid);
+    }
+    let call = serde_json::json!({"id": "c", "function": {"name": "f", "arguments": format!("{{\"a\":{deep}")}});
+    let body = serde_json::json!({"model": "m", "messages": [{"role": "assistant", "tool_calls": [call]}]});
+    let wire = wire::parse(body.to_string().as_bytes()).unwrap();
+    let error = translate::request(wire, &Traits::default()).unwrap_err();
+    assert_eq!(error.blamed(), Some("messages[0].tool_calls[0].function.arguments"));
+}

@@ -1,0 +1,38 @@
+//! The OpenAI surface: chat completions and the list of models, as the official clients speak them
+//! (<https://platform.openai.com/docs/api-reference>). `wire` is their shape, `translate` leads from it to the
+//! canonical form and back without touching network or clock, `error` is the shape of failure.
+
+mod body;
+mod chat;
+pub mod error;
+#[cfg(test)]
+mod golden_tests;
+pub mod models;
+pub mod translate;
+pub mod wire;
+
+use axum::Json;
+use axum::middleware::map_response;
+use axum::response::Response;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::problem::Problem;
+use crate::gateway::Gateway;
+use crate::ids::RequestId;
+
+/// The routes of this surface.
+pub(super) fn router() -> OpenApiRouter<Gateway> {
+    OpenApiRouter::new()
+        .routes(routes!(chat::create))
+        .routes(routes!(models::list))
+        .routes(routes!(models::retrieve))
+        .layer(map_response(render))
+}
+
+/// Gives a failed request this surface's shape.
+pub(super) async fn render(id: RequestId, mut response: Response) -> Response {
+    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+    let (status, body) = error::status_and_body(&problem.0, id.as_str());
+    problem.answer(status, Json(body))
+}

@@ -1,0 +1,83 @@
+//! Between the OpenAI dialect and the canonical form: pure functions over owned values, no clock, no network.
+//!
+//! The invariant: what a request asks for is sent, or named in the [`Report`], or refused with the field's path.
+
+mod chunks;
+mod image;
+mod messages;
+mod names;
+mod response;
+mod settings;
+mod tools;
+
+pub use chunks::Chunks;
+pub use names::ToolNames;
+pub use response::response;
+
+use super::wire;
+use crate::converse;
+use crate::error::Error;
+use crate::families::Traits;
+use crate::report::Report;
+
+/// A request in canonical form, and what is needed to answer in the caller's.
+#[derive(Debug)]
+pub struct Translated {
+    /// What to ask Bedrock.
+    pub request: converse::Request,
+    /// What a caller could notice of the translation.
+    pub report: Report,
+    /// The way back to the caller's tool names.
+    pub tool_names: ToolNames,
+    /// Whether the answer comes in pieces.
+    pub stream: bool,
+    /// Whether a stream ends by telling the usage.
+    pub include_usage: bool,
+}
+
+/// What an answer repeats of its request.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// The answer's id, `chatcmpl-...`.
+    pub id: String,
+    /// When: seconds since the Unix epoch.
+    pub created: i64,
+    /// The model as the caller named it.
+    pub model: String,
+    /// The way back to the caller's tool names.
+    pub tool_names: ToolNames,
+    /// Whether a stream ends by telling the usage.
+    pub include_usage: bool,
+}
+
+/// Puts a request into canonical form, for a model with `traits`. What cannot be is `Kind::Invalid` or
+/// `Kind::Unsupported`, and names the field.
+pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, Error> {
+    settings::refuse_impossible(&wire)?;
+    let mut report = Report::default();
+    let tool_names = ToolNames::collect(&wire, &mut report)?;
+    let (stream, include_usage) = settings::stream(&wire, &mut report)?;
+    let inference_config = settings::inference(&wire, traits, &mut report)?;
+    settings::drop_untranslatable(&wire, traits, &mut report);
+
+    let mut request = converse::Request {
+        inference_config,
+        output_config: settings::output(wire.response_format, &mut report)?,
+        service_tier: settings::service_tier(wire.service_tier.as_deref())?,
+        request_metadata: settings::metadata(wire.metadata, wire.user, wire.safety_identifier, &mut report),
+        additional_model_request_fields: settings::additional(wire.extra, wire.reasoning_effort, traits),
+        model: wire.model,
+        ..converse::Request::default()
+    };
+    let conversation = messages::conversation(wire.messages, &tool_names, traits, &mut report)?;
+    request.system = conversation.system;
+    request.messages = conversation.messages;
+    let tools = tools::Tools {
+        offered: wire.tools.unwrap_or_default(),
+        choice: wire.tool_choice,
+        parallel: wire.parallel_tool_calls,
+        used: conversation.tools_used,
+    };
+    tools.apply(&tool_names, traits, &mut request, &mut report)?;
+    Ok(Translated { request, report, tool_names, stream, include_usage })
+}

@@ -1,0 +1,94 @@
+//! A whole answer, and the words that whole answers and streams share.
+
+use serde_json::Value;
+
+use super::Context;
+use crate::api::openai::wire::{
+    Answer, AnswerFunction, AnswerToolCall, ChatCompletion, Choice, CompletionDetails, PromptDetails, Usage,
+};
+use crate::converse::{ContentBlock, ReasoningContent, Response, StopReason, ToolUse, Usage as Tokens};
+
+/// Puts an answer into the caller's dialect.
+pub fn response(response: Response, context: &Context) -> ChatCompletion {
+    let mut text = String::new();
+    let mut reasoning = String::new();
+    let mut reasoned = false;
+    let mut tool_calls = Vec::new();
+    for block in response.output.message.content {
+        match block {
+            ContentBlock::Text(piece) => text.push_str(&piece),
+            ContentBlock::ReasoningContent(thought) => {
+                reasoned = true;
+                if let ReasoningContent::ReasoningText(piece) = thought {
+                    reasoning.push_str(&piece.text);
+                }
+            }
+            // A tool that Bedrock runs itself is none of the caller's business.
+            ContentBlock::ToolUse(tool) if tool.kind.is_none() => tool_calls.push(tool_call(tool, context)),
+            _ => {}
+        }
+    }
+    let message = Answer {
+        role: "assistant",
+        content: Some(text).filter(|text| !text.is_empty() || tool_calls.is_empty()),
+        refusal: None,
+        reasoning_content: Some(reasoning).filter(|reasoning| !reasoning.is_empty()),
+        tool_calls,
+    };
+    let finish_reason = finish_reason(response.stop_reason);
+    ChatCompletion {
+        id: context.id.clone(),
+        object: "chat.completion",
+        created: context.created,
+        model: context.model.clone(),
+        choices: vec![Choice { index: 0, message, logprobs: None, finish_reason }],
+        usage: usage(&response.usage, reasoned),
+        service_tier: response.service_tier.as_ref().and_then(service_tier),
+    }
+}
+
+fn tool_call(tool: ToolUse, context: &Context) -> AnswerToolCall {
+    let arguments = match tool.input {
+        Value::Null => "{}".to_owned(),
+        input => input.to_string(),
+    };
+    let name = context.tool_names.original(&tool.name).to_owned();
+    AnswerToolCall { id: tool.tool_use_id, kind: "function", function: AnswerFunction { name, arguments } }
+}
+
+/// OpenAI's word for why the model stopped.
+pub(super) fn finish_reason(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::ToolUse => "tool_calls",
+        StopReason::MaxTokens | StopReason::ModelContextWindowExceeded => "length",
+        StopReason::GuardrailIntervened | StopReason::ContentFiltered => "content_filter",
+        StopReason::EndTurn
+        | StopReason::StopSequence
+        | StopReason::MalformedModelOutput
+        | StopReason::MalformedToolUse
+        | StopReason::Unknown => "stop",
+    }
+}
+
+/// OpenAI counts the cached part of the prompt among its tokens; Bedrock does not.
+pub(super) fn usage(tokens: &Tokens, reasoned: bool) -> Usage {
+    let prompt_tokens = tokens.prompt_tokens();
+    Usage {
+        prompt_tokens,
+        completion_tokens: tokens.output_tokens,
+        total_tokens: prompt_tokens + tokens.output_tokens,
+        prompt_tokens_details: PromptDetails {
+            cached_tokens: tokens.cache_read_input_tokens,
+            cache_write_tokens: Some(tokens.cache_write_input_tokens).filter(|written| *written > 0),
+        },
+        completion_tokens_details: CompletionDetails { reasoning_tokens: (!reasoned).then_some(0) },
+    }
+}
+
+/// OpenAI's word for the tier that served.
+fn service_tier(tier: &Value) -> Option<String> {
+    match tier["type"].as_str()? {
+        "reserved" => Some("scale".to_owned()),
+        tier => Some(tier.to_owned()),
+    }
+}

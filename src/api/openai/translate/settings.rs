@@ -1,0 +1,309 @@
+//! Everything of a request but messages and tools: length, sampling, form of the answer, bookkeeping, and the fields
+//! that no Bedrock model takes.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::api::openai::wire::{ChatRequest, ResponseFormat, TextOrList};
+use crate::converse::{InferenceConfig, JsonSchema, Object, OutputConfig, Structure, TextFormat};
+use crate::error::Error;
+use crate::families::Traits;
+use crate::report::{Action, Report};
+
+/// Refuses what would change the answer beyond recognition if it were merely left out.
+pub(super) fn refuse_impossible(wire: &ChatRequest) -> Result<(), Error> {
+    if wire.model.trim().is_empty() {
+        return Err(Error::invalid("model", "Name a model. GET /v1/models lists them."));
+    }
+    match wire.n {
+        None | Some(1) => {}
+        Some(0) => return Err(Error::invalid("n", "`n` has to be at least 1.")),
+        Some(_) => return Err(Error::unsupported("n", "Only one answer per request: leave `n` out or set it to 1.")),
+    }
+    if wire.modalities.iter().flatten().any(|modality| modality != "text") {
+        return Err(Error::unsupported("modalities", "Answers come as text only."));
+    }
+    let impossible = [
+        ("audio", wire.audio.is_some(), "Answers come as text only."),
+        ("functions", wire.functions.is_some(), "Use `tools`, which replaced `functions`."),
+        ("function_call", wire.function_call.is_some(), "Use `tool_choice`, which replaced `function_call`."),
+        ("web_search_options", wire.web_search_options.is_some(), "There is no web search; offer one as a tool."),
+    ];
+    for (field, present, message) in impossible {
+        if present {
+            return Err(Error::unsupported(field, message));
+        }
+    }
+    Ok(())
+}
+
+/// Whether the answer comes in pieces, and whether the last piece tells the usage.
+pub(super) fn stream(wire: &ChatRequest, report: &mut Report) -> Result<(bool, bool), Error> {
+    let stream = wire.stream.unwrap_or(false);
+    let Some(options) = &wire.stream_options else { return Ok((stream, false)) };
+    if !stream {
+        return Err(Error::invalid("stream_options", "`stream_options` needs `stream` to be true."));
+    }
+    if options.include_obfuscation == Some(true) {
+        report.add(Action::Dropped, "stream_options.include_obfuscation");
+    }
+    Ok((stream, options.include_usage.unwrap_or(false)))
+}
+
+/// Length, sampling and stop sequences.
+pub(super) fn inference(wire: &ChatRequest, traits: &Traits, report: &mut Report) -> Result<InferenceConfig, Error> {
+    let (temperature, top_p) = sampling(wire, traits, report)?;
+    Ok(InferenceConfig {
+        max_tokens: max_tokens(wire, traits, report)?,
+        temperature,
+        top_p,
+        stop_sequences: stop(wire.stop.as_ref(), report),
+    })
+}
+
+fn max_tokens(wire: &ChatRequest, traits: &Traits, report: &mut Report) -> Result<Option<u32>, Error> {
+    let (field, asked) = match (wire.max_completion_tokens, wire.max_tokens) {
+        (Some(new), Some(old)) if new != old => {
+            let message = "`max_tokens` and `max_completion_tokens` contradict each other: send one of them.";
+            return Err(Error::invalid("max_tokens", message));
+        }
+        (Some(new), _) => ("max_completion_tokens", new),
+        (None, Some(old)) => ("max_tokens", old),
+        (None, None) => return Ok(None),
+    };
+    if asked == 0 {
+        return Err(Error::invalid(field, format!("`{field}` has to be at least 1.")));
+    }
+    match traits.max_output_tokens {
+        Some(most) if asked > most => {
+            report.add(Action::Clamped, field);
+            Ok(Some(most))
+        }
+        _ => Ok(Some(asked)),
+    }
+}
+
+fn sampling(wire: &ChatRequest, traits: &Traits, report: &mut Report) -> Result<(Option<f64>, Option<f64>), Error> {
+    let within = |field: &'static str, value: Option<f64>, most: f64| match value {
+        Some(value) if !(0.0..=most).contains(&value) => {
+            Err(Error::invalid(field, format!("`{field}` has to lie between 0 and {most}.")))
+        }
+        value => Ok(value),
+    };
+    let temperature = within("temperature", wire.temperature, 2.0)?;
+    let top_p = within("top_p", wire.top_p, 1.0)?;
+    // 1 is OpenAI's default for both, and what a model does that takes neither: leaving it out changes nothing.
+    let matters = |value: Option<f64>| value.is_some_and(|value| (value - 1.0).abs() > 0.0);
+
+    if !traits.sampling {
+        for (field, value) in [("temperature", temperature), ("top_p", top_p)] {
+            if matters(value) {
+                report.add(Action::Dropped, field);
+            }
+        }
+        return Ok((None, None));
+    }
+    if temperature.is_some_and(|value| value > 1.0) {
+        report.add(Action::Clamped, "temperature");
+    }
+    let temperature = temperature.map(|value| value.min(1.0));
+    if traits.temperature_xor_top_p && temperature.is_some() {
+        if matters(top_p) {
+            report.add(Action::Dropped, "top_p");
+        }
+        return Ok((temperature, None));
+    }
+    Ok((temperature, top_p))
+}
+
+fn stop(stop: Option<&TextOrList<String>>, report: &mut Report) -> Vec<String> {
+    let (items, many) = match stop {
+        None => return Vec::new(),
+        Some(TextOrList::Text(text)) => (std::slice::from_ref(text), false),
+        Some(TextOrList::List(items)) => (items.as_slice(), true),
+    };
+    let mut kept = Vec::with_capacity(items.len());
+    for (i, item) in items.iter().enumerate() {
+        if !item.trim().is_empty() {
+            kept.push(item.clone());
+        } else if many {
+            report.add(Action::Dropped, format!("stop[{i}]"));
+        } else {
+            report.add(Action::Dropped, "stop");
+        }
+    }
+    kept
+}
+
+/// The form of the answer.
+pub(super) fn output(format: Option<ResponseFormat>, report: &mut Report) -> Result<Option<OutputConfig>, Error> {
+    let Some(format) = format else { return Ok(None) };
+    match format.kind.as_str() {
+        "text" => Ok(None),
+        "json_object" => {
+            report.add(Action::Dropped, "response_format");
+            Ok(None)
+        }
+        "json_schema" => {
+            let Some(asked) = format.json_schema else {
+                return Err(Error::invalid("response_format.json_schema", "`json_schema` is missing."));
+            };
+            let Some(schema) = asked.schema else {
+                return Err(Error::invalid("response_format.json_schema.schema", "The schema is missing."));
+            };
+            let schema = JsonSchema {
+                schema: Value::Object(schema).to_string(),
+                name: asked.name,
+                description: asked.description,
+            };
+            let structure = Structure::JsonSchema(schema);
+            let text_format = Some(TextFormat { kind: "json_schema".to_owned(), structure });
+            Ok(Some(OutputConfig { text_format, effort: None }))
+        }
+        _ => {
+            Err(Error::invalid("response_format.type", "`type` has to be one of `text`, `json_object`, `json_schema`."))
+        }
+    }
+}
+
+/// The tier, by Bedrock's name for it.
+pub(super) fn service_tier(asked: Option<&str>) -> Result<Option<Value>, Error> {
+    let tier = match asked {
+        None => return Ok(None),
+        Some("auto" | "default") => "default",
+        Some(tier @ ("flex" | "priority")) => tier,
+        Some("scale" | "reserved") => "reserved",
+        Some(_) => {
+            let message = "`service_tier` has to be one of `auto`, `default`, `flex`, `priority`, `scale`.";
+            return Err(Error::invalid("service_tier", message));
+        }
+    };
+    Ok(Some(json!({ "type": tier })))
+}
+
+/// The pairs for the invocation log, within Bedrock's limits
+/// (<https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>).
+pub(super) fn metadata(
+    pairs: Option<BTreeMap<String, String>>,
+    user: Option<String>,
+    safety_identifier: Option<String>,
+    report: &mut Report,
+) -> BTreeMap<String, String> {
+    const MAX_PAIRS: usize = 16;
+    let fits = |text: &str| {
+        text.chars().count() <= 256
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || c.is_ascii_whitespace() || ":_@$#=/+,-.".contains(c))
+    };
+    let mut kept = BTreeMap::new();
+    for (key, value) in pairs.into_iter().flatten() {
+        if kept.len() < MAX_PAIRS && !key.is_empty() && fits(&key) && fits(&value) {
+            kept.insert(key, value);
+        } else {
+            report.add(Action::Dropped, format!("metadata.{key}"));
+        }
+    }
+    for (field, value) in [("user", user), ("safety_identifier", safety_identifier)] {
+        let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
+        if kept.len() < MAX_PAIRS && fits(&value) && !kept.contains_key(field) {
+            kept.insert(field.to_owned(), value);
+        } else {
+            report.add(Action::Dropped, field);
+        }
+    }
+    kept
+}
+
+/// The model's own fields: whatever nobody here knows, and the effort where the model reads it raw.
+pub(super) fn additional(extra: Object, reasoning_effort: Option<String>, traits: &Traits) -> Object {
+    let mut fields: Object = extra.into_iter().filter(|(_, value)| !value.is_null()).collect();
+    if let Some(effort) = reasoning_effort.filter(|_| traits.raw_reasoning_effort) {
+        fields.insert("reasoning_effort".to_owned(), Value::String(effort));
+    }
+    fields
+}
+
+/// Notes the fields that cannot be sent, unless they say what happens anyway.
+pub(super) fn drop_untranslatable(wire: &ChatRequest, traits: &Traits, report: &mut Report) {
+    let is_set = |number: Option<f64>| number.is_some_and(|number| number.abs() > 0.0);
+    let dropped = [
+        ("frequency_penalty", is_set(wire.frequency_penalty)),
+        ("presence_penalty", is_set(wire.presence_penalty)),
+        ("logit_bias", wire.logit_bias.as_ref().is_some_and(|bias| !bias.is_empty())),
+        ("logprobs", wire.logprobs == Some(true)),
+        ("top_logprobs", wire.top_logprobs.is_some_and(|count| count > 0)),
+        ("seed", wire.seed.is_some()),
+        ("prediction", wire.prediction.is_some()),
+        ("store", wire.store == Some(true)),
+        ("verbosity", wire.verbosity.as_deref().is_some_and(|verbosity| verbosity != "medium")),
+        ("prompt_cache_key", wire.prompt_cache_key.is_some()),
+        ("prompt_cache_retention", wire.prompt_cache_retention.is_some()),
+        ("reasoning_effort", wire.reasoning_effort.is_some() && !traits.raw_reasoning_effort),
+    ];
+    for (field, _) in dropped.into_iter().filter(|(_, present)| *present) {
+        report.add(Action::Dropped, field);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::openai::wire;
+
+    /// The translation of `fields` in an otherwise plain request: Bedrock's body and the report.
+    fn translated(fields: &str, traits: &Traits) -> (Value, String) {
+        let body = format!(r#"{{"model":"m","messages":[{{"role":"user","content":"hi"}}],{fields}}}"#);
+        let translated = crate::api::openai::translate::request(wire::parse(body.as_bytes()).unwrap(), traits).unwrap();
+        let mut body = serde_json::to_value(&translated.request).unwrap();
+        body.as_object_mut().unwrap().shift_remove("messages");
+        (body, translated.report.to_string())
+    }
+
+    #[test]
+    fn claude_keeps_one_sampling_parameter_and_the_newest_none() {
+        let both = r#""temperature":0.5,"top_p":0.9"#;
+        let xor = Traits { temperature_xor_top_p: true, ..Traits::default() };
+        assert_eq!(translated(both, &xor), (json!({"inferenceConfig": {"temperature": 0.5}}), "dropped:top_p".into()));
+        let alone = r#""top_p":0.9"#;
+        assert_eq!(translated(alone, &xor), (json!({"inferenceConfig": {"topP": 0.9}}), String::new()));
+        let none = Traits { sampling: false, ..Traits::default() };
+        assert_eq!(translated(both, &none), (json!({}), "dropped:temperature,dropped:top_p".into()));
+        assert_eq!(translated(r#""temperature":1,"top_p":1"#, &none), (json!({}), String::new()));
+    }
+
+    #[test]
+    fn length_is_held_to_what_the_model_can() {
+        let short = Traits { max_output_tokens: Some(100), ..Traits::default() };
+        let (body, report) = translated(r#""max_completion_tokens":101"#, &short);
+        assert_eq!(
+            (body, report.as_str()),
+            (json!({"inferenceConfig": {"maxTokens": 100}}), "clamped:max_completion_tokens")
+        );
+    }
+
+    #[test]
+    fn defaults_of_untranslatable_fields_are_not_reported() {
+        let defaults = r#""frequency_penalty":0,"presence_penalty":0.0,"logit_bias":{},"logprobs":false,"n":1,
+            "top_logprobs":0,"store":false,"verbosity":"medium","seed":null,"modalities":["text"],
+            "response_format":{"type":"text"},"parallel_tool_calls":true,"unknown":null"#;
+        assert_eq!(translated(defaults, &Traits::default()), (json!({}), String::new()));
+    }
+
+    #[test]
+    fn effort_is_sent_only_where_the_model_reads_it() {
+        let effort = r#""reasoning_effort":"low""#;
+        assert_eq!(translated(effort, &Traits::default()), (json!({}), "dropped:reasoning_effort".into()));
+        let raw = Traits { raw_reasoning_effort: true, ..Traits::default() };
+        let (body, report) = translated(effort, &raw);
+        assert_eq!(body, json!({"additionalModelRequestFields": {"reasoning_effort": "low"}}));
+        assert!(report.is_empty());
+    }
+
+    #[test]
+    fn metadata_that_bedrock_would_refuse_is_left_out() {
+        let (body, report) =
+            translated(r#""metadata":{"app":"a-1","note":"naïve","":"x"},"user":"u@example.com""#, &Traits::default());
+        assert_eq!(body, json!({"requestMetadata": {"app": "a-1", "user": "u@example.com"}}));
+        assert_eq!(report, "dropped:metadata.,dropped:metadata.note");
+    }
+}

@@ -1,0 +1,21 @@
+//! The shape of `POST /v1/chat/completions` (<https://platform.openai.com/docs/api-reference/chat/create>). Types
+//! only; what they mean for Bedrock is `translate`'s matter.
+
+mod completion;
+mod request;
+
+pub use completion::{
+    Answer, AnswerFunction, AnswerToolCall, ChatCompletion, Choice, CompletionDetails, PromptDetails, Usage,
+};
+pub use request::{
+    ChatRequest, Function, FunctionCall, ImageUrl, JsonSchema, Message, Part, ResponseFormat, Role, StreamOptions,
+    TextOrList, Tool, ToolCall, Url,
+};
+
+use super::body;
+use crate::error::Error;
+
+/// Reads the body of a request. A fault is `Kind::Invalid` and names the field.
+pub fn parse(body: &[u8]) -> Result<ChatRequest, Error> {
+    body::read(body)
+}

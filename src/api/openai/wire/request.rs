@@ -1,0 +1,311 @@
+//! What a client may send. Fields that this version does not know are kept in `extra`; null counts as absent
+//! throughout.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{SeqAccess, Visitor, value::SeqAccessDeserializer};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use crate::converse::Object;
+
+/// A request for a completion.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
+pub struct ChatRequest {
+    /// The model, by any name the gateway knows.
+    pub model: String,
+    /// The conversation.
+    pub messages: Vec<Message>,
+    /// Whether the answer comes in pieces.
+    pub stream: Option<bool>,
+    /// How it does.
+    pub stream_options: Option<StreamOptions>,
+    /// The most tokens of the answer, by its old name.
+    pub max_tokens: Option<u32>,
+    /// The most tokens of the answer.
+    pub max_completion_tokens: Option<u32>,
+    /// 0 to 2 at OpenAI.
+    pub temperature: Option<f64>,
+    /// 0 to 1.
+    pub top_p: Option<f64>,
+    /// Where to stop.
+    pub stop: Option<TextOrList<String>>,
+    /// Tools the model may ask for.
+    pub tools: Option<Vec<Tool>>,
+    /// `none`, `auto`, `required`, or one by name.
+    pub tool_choice: Option<Value>,
+    /// Whether the model may ask for several tools at once; true if absent.
+    pub parallel_tool_calls: Option<bool>,
+    /// The form of the answer.
+    pub response_format: Option<ResponseFormat>,
+    /// `auto`, `default`, `flex`, `priority` or `scale`.
+    pub service_tier: Option<String>,
+    /// How many answers.
+    pub n: Option<u32>,
+    /// Up to 16 pairs for the caller's own bookkeeping.
+    pub metadata: Option<BTreeMap<String, String>>,
+    /// Who is behind the request.
+    pub user: Option<String>,
+    /// Who is behind the request, by its newer name.
+    pub safety_identifier: Option<String>,
+    /// How much to think.
+    pub reasoning_effort: Option<String>,
+    /// The forms of the answer; only text is possible.
+    pub modalities: Option<Vec<String>>,
+    /// Spoken answers.
+    pub audio: Option<Value>,
+    /// Tools, as they were called in 2023.
+    pub functions: Option<Value>,
+    /// Tool choice, as it was called in 2023.
+    pub function_call: Option<Value>,
+    /// A search run by OpenAI.
+    pub web_search_options: Option<Value>,
+    /// Default 0.
+    pub frequency_penalty: Option<f64>,
+    /// Default 0.
+    pub presence_penalty: Option<f64>,
+    /// Default none.
+    pub logit_bias: Option<Object>,
+    /// Default false.
+    pub logprobs: Option<bool>,
+    /// Default 0.
+    pub top_logprobs: Option<u32>,
+    /// Default none.
+    pub seed: Option<i64>,
+    /// What the answer probably looks like.
+    pub prediction: Option<Value>,
+    /// Whether OpenAI keeps the answer; default false.
+    pub store: Option<bool>,
+    /// `low`, `medium` (the default) or `high`.
+    pub verbosity: Option<String>,
+    /// Which requests share a prefix.
+    pub prompt_cache_key: Option<String>,
+    /// How long the prefix is kept.
+    pub prompt_cache_retention: Option<String>,
+    /// Everything else, for the model itself.
+    #[serde(flatten)]
+    pub extra: Object,
+}
+
+/// How a stream comes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(expecting = "an object")]
+pub struct StreamOptions {
+    /// Whether a last chunk tells the usage.
+    pub include_usage: Option<bool>,
+    /// Whether chunks are padded against eavesdroppers; these never are.
+    pub include_obfuscation: Option<bool>,
+}
+
+/// Who said a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Instructions.
+    System,
+    /// Instructions, by their newer name.
+    Developer,
+    /// The caller.
+    User,
+    /// The model.
+    Assistant,
+    /// A tool the model asked for.
+    Tool,
+}
+
+/// One message.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
+pub struct Message {
+    /// Who said it.
+    pub role: Role,
+    /// What was said.
+    pub content: Option<TextOrList<Part>>,
+    /// The assistant's refusal to answer.
+    pub refusal: Option<String>,
+    /// The tools the assistant asked for.
+    pub tool_calls: Option<Vec<ToolCall>>,
+    /// Which of those a tool message answers.
+    pub tool_call_id: Option<String>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub extra: Object,
+}
+
+/// A tool call in a message.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
+pub struct ToolCall {
+    /// Pairs the call with its result.
+    pub id: String,
+    /// `function`, also if absent.
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    /// What was called.
+    pub function: Option<FunctionCall>,
+}
+
+/// What was called, and with what.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
+pub struct FunctionCall {
+    /// The tool's name.
+    pub name: String,
+    /// The text of a JSON object.
+    pub arguments: Option<String>,
+}
+
+/// One part of a message.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
+pub struct Part {
+    /// `text`, `image_url`, `refusal`, `input_audio` or `file`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// With `text`.
+    pub text: Option<String>,
+    /// With `image_url`.
+    pub image_url: Option<ImageUrl>,
+    /// With `refusal`.
+    pub refusal: Option<String>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub extra: Object,
+}
+
+/// A picture.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
+pub struct ImageUrl {
+    /// Where it is, or the picture itself.
+    pub url: Url,
+    /// How closely to look: `auto` (the default), `low` or `high`.
+    pub detail: Option<String>,
+}
+
+/// A URL, taken apart while it is read: a picture of many megabytes is copied once.
+#[derive(Debug, PartialEq)]
+pub enum Url {
+    /// `data:<head>,<payload>`.
+    Data {
+        /// The media type and `;base64`.
+        head: String,
+        /// The content.
+        payload: String,
+    },
+    /// Any other.
+    Other(String),
+}
+
+impl<'de> Deserialize<'de> for Url {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl Visitor<'_> for Reader {
+            type Value = Url;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a URL")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Url, E> {
+                let Some((scheme, rest)) = text.split_at_checked(5) else { return Ok(Url::Other(text.to_owned())) };
+                if !scheme.eq_ignore_ascii_case("data:") {
+                    return Ok(Url::Other(text.to_owned()));
+                }
+                let (head, payload) = rest.split_once(',').unwrap_or((rest, ""));
+                Ok(Url::Data { head: head.to_owned(), payload: payload.to_owned() })
+            }
+        }
+        deserializer.deserialize_str(Reader)
+    }
+}
+
+/// A tool.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
+pub struct Tool {
+    /// `function`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// With `function`.
+    pub function: Option<Function>,
+    /// Everything else.
+    #[serde(flatten)]
+    pub extra: Object,
+}
+
+/// A tool the caller runs.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub description: Option<String>,
+    /// The JSON schema of its arguments; without one it takes none.
+    pub parameters: Option<Object>,
+    /// Whether the arguments are held to the schema.
+    pub strict: Option<bool>,
+}
+
+/// The form of the answer.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
+pub struct ResponseFormat {
+    /// `text`, `json_object` or `json_schema`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// With `json_schema`.
+    pub json_schema: Option<JsonSchema>,
+}
+
+/// The schema of the answer.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
+pub struct JsonSchema {
+    /// Its name.
+    pub name: Option<String>,
+    /// What it is for.
+    pub description: Option<String>,
+    /// The schema.
+    pub schema: Option<Object>,
+}
+
+/// A string, or a list of `T`.
+#[derive(Debug, PartialEq)]
+pub enum TextOrList<T> {
+    /// A string.
+    Text(String),
+    /// A list.
+    List(Vec<T>),
+}
+
+/// By hand, because an untagged enum would buffer the content and forget the path of a fault in it.
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOrList<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Reader<T> {
+            type Value = TextOrList<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an array")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(TextOrList::Text(text.to_owned()))
+            }
+
+            fn visit_string<E>(self, text: String) -> Result<Self::Value, E> {
+                Ok(TextOrList::Text(text))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(items)).map(TextOrList::List)
+            }
+        }
+        deserializer.deserialize_any(Reader(PhantomData))
+    }
+}
