@@ -72,7 +72,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let Path(text) = Path::<String>::from_request_parts(parts, state)
+        let Path(text) = <Path<String> as FromRequestParts<S>>::from_request_parts(parts, state)
             .await
             .map_err(|_| Error::invalid("modelId", "The path is not percent-encoded UTF-8."))?;
         Ok(Self(text))

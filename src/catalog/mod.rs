@@ -81,6 +81,13 @@ enum Target {
     Arn(Arc<Place>),
 }
 
+impl Resolved {
+    /// Every name that an allow-list may know the model by: the one that was asked for, Bedrock's id, the short id.
+    pub fn names<'a>(&'a self, asked: &'a str) -> [&'a str; 3] {
+        [asked, &self.name, self.model.as_ref().map_or(asked, |model| &model.short)]
+    }
+}
+
 impl Catalog {
     /// What `name` stands for: an alias, a short id, a Bedrock id, a profile id or an ARN.
     ///

@@ -12,12 +12,12 @@ use crate::upstream::retry::{Next, Retry};
 use crate::upstream::{Failure, Reason, Region, route};
 
 /// Makes attempts with `one` until one succeeds.
-pub(super) async fn first_success<T>(
+pub(super) async fn first_success<T, F: Future<Output = Result<T, Failure>>>(
     gateway: &Gateway,
     model: &Resolved,
     mut candidates: Vec<Arc<Place>>,
     settlement: &mut Settlement,
-    one: impl AsyncFn(&Region, &str) -> Result<T, Failure>,
+    one: impl Fn(Region, Arc<str>) -> F,
 ) -> Result<T, Error> {
     let clock = gateway.clock();
     let region = |place: &Place| gateway.upstream().region(&place.region);
@@ -36,7 +36,7 @@ pub(super) async fn first_success<T>(
     while let Some((place, region)) = current.and_then(|place| Some((place, region(place)?))) {
         region.health().begin(&place.id, clock.now());
         settlement.attempt(place);
-        let failure = match one(region, &place.id).await {
+        let failure = match one(region.clone(), place.id.clone()).await {
             Ok(answer) => {
                 region.health().succeeded(&place.id, clock.now());
                 gateway.metrics().attempt(region.name(), &model.name, "ok");

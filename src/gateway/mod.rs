@@ -65,6 +65,15 @@ impl fmt::Debug for Gateway {
     }
 }
 
+/// A model as a caller asked for it.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// The name that was used.
+    pub name: String,
+    /// What it stands for.
+    pub resolved: Resolved,
+}
+
 /// Where a request came from, for the ledger.
 #[derive(Clone, Debug)]
 pub struct Origin {
@@ -148,12 +157,19 @@ impl Gateway {
         &self.0.parts.clock
     }
 
+    /// What a caller's name for a model stands for: [`Kind::ModelNotFound`] if nothing.
+    pub fn model(&self, name: impl Into<String>) -> Result<Asked, Error> {
+        let name = name.into();
+        let resolved = self.catalog().resolve(&name)?;
+        Ok(Asked { name, resolved })
+    }
+
     /// The whole answer to a canonical request.
     pub async fn complete(
         &self,
         caller: &Caller,
         origin: Origin,
-        model: &Resolved,
+        model: &Asked,
         request: &converse::Request,
     ) -> Result<Answer<converse::Response>, Error> {
         let answer = self.forward(caller, origin, model, call(Operation::Converse, request)?).await?;
@@ -168,7 +184,7 @@ impl Gateway {
         &self,
         caller: &Caller,
         origin: Origin,
-        model: &Resolved,
+        model: &Asked,
         request: &converse::Request,
     ) -> Result<Answer<EventStream>, Error> {
         let answer = self.forward_stream(caller, origin, model, call(Operation::ConverseStream, request)?).await?;
@@ -181,13 +197,14 @@ impl Gateway {
         &self,
         caller: &Caller,
         origin: Origin,
-        model: &Resolved,
+        model: &Asked,
         call: Call,
     ) -> Result<Answer<Reply>, Error> {
         let mut settlement = self.admit(caller, origin, model, &call)?;
         let candidates = self.candidates(caller, model)?;
-        let one = async |region: &Region, id: &str| region.send(id, &call).await;
-        let sent = attempt::first_success(self, model, candidates, &mut settlement, one).await;
+        let body = &call;
+        let one = |region: Region, id: Arc<str>| async move { region.send(&id, body).await };
+        let sent = attempt::first_success(self, &model.resolved, candidates, &mut settlement, one).await;
         let reply = match sent {
             Ok(reply) => reply,
             Err(error) => {
@@ -218,13 +235,14 @@ impl Gateway {
         &self,
         caller: &Caller,
         origin: Origin,
-        model: &Resolved,
+        model: &Asked,
         call: Call,
     ) -> Result<Answer<(HeaderMap, FrameStream)>, Error> {
         let mut settlement = self.admit(caller, origin, model, &call)?;
         let candidates = self.candidates(caller, model)?;
-        let one = async |region: &Region, id: &str| region.open(id, &call).await;
-        let opened = attempt::first_success(self, model, candidates, &mut settlement, one).await;
+        let body = &call;
+        let one = |region: Region, id: Arc<str>| async move { region.open(&id, body).await };
+        let opened = attempt::first_success(self, &model.resolved, candidates, &mut settlement, one).await;
         let (headers, frames) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -243,19 +261,19 @@ impl Gateway {
     }
 
     /// Whether this caller may make this call now; what it may cost is held until the settlement.
-    fn admit(&self, caller: &Caller, origin: Origin, model: &Resolved, call: &Call) -> Result<Settlement, Error> {
+    fn admit(&self, caller: &Caller, origin: Origin, model: &Asked, call: &Call) -> Result<Settlement, Error> {
         let input_estimate = settle::input_estimate(call.body.len());
-        let names = model.names(asked);
-        let need = Need { scope: Scope::Inference, model: asked, names: &names };
+        let names = model.resolved.names(&model.name);
+        let need = Need { scope: Scope::Inference, model: &model.name, names: &names };
         let hold = self.tenancy().admit(caller, &need)?;
-        Ok(Settlement::begin(self, caller, origin, model, (hold, input_estimate)))
+        Ok(Settlement::begin(self, caller, origin, &model.resolved, (hold, input_estimate)))
     }
 
     /// Where this caller may have this model called, best first.
-    fn candidates(&self, caller: &Caller, model: &Resolved) -> Result<Vec<Arc<Place>>, Error> {
-        let mut candidates = self.catalog().candidates(model, &self.0.regions);
+    fn candidates(&self, caller: &Caller, model: &Asked) -> Result<Vec<Arc<Place>>, Error> {
+        let mut candidates = self.catalog().candidates(&model.resolved, &self.0.regions);
         if candidates.is_empty() {
-            return Err(self.catalog().unavailable(model, &self.0.regions));
+            return Err(self.catalog().unavailable(&model.resolved, &self.0.regions));
         }
         candidates.retain(|place| caller.allows_region(&place.region));
         if candidates.is_empty() {

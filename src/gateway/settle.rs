@@ -111,7 +111,7 @@ impl Settlement {
     }
 
     /// An attempt is about to be made at `place`.
-    pub(super) fn attempt(&mut self, place: &Place, price: Option<Price>) {
+    pub(super) fn attempt(&mut self, place: &Place) {
         self.attempts += 1;
         self.region = place.region.clone();
         self.price.clone_from(&place.price);

@@ -44,7 +44,7 @@ pub(super) async fn converse(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
-    unary(&gateway, &caller, (id, "converse"), &model, call(Operation::Converse, &headers, body)?).await
+    unary(&gateway, &caller, (id, "converse"), model, call(Operation::Converse, &headers, body)?).await
 }
 
 /// ConverseStream
@@ -67,7 +67,7 @@ pub(super) async fn converse_stream(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
-    streamed(&gateway, &caller, (id, "converse_stream"), &model, call(Operation::ConverseStream, &headers, body)?).await
+    streamed(&gateway, &caller, (id, "converse_stream"), model, call(Operation::ConverseStream, &headers, body)?).await
 }
 
 /// InvokeModel
@@ -90,7 +90,7 @@ pub(super) async fn invoke(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
-    unary(&gateway, &caller, (id, "invoke_model"), &model, call(Operation::InvokeModel, &headers, body)?).await
+    unary(&gateway, &caller, (id, "invoke_model"), model, call(Operation::InvokeModel, &headers, body)?).await
 }
 
 /// InvokeModelWithResponseStream
@@ -114,7 +114,7 @@ pub(super) async fn invoke_with_response_stream(
     Body(body): Body,
 ) -> Result<Response> {
     let call = call(Operation::InvokeModelWithResponseStream, &headers, body)?;
-    streamed(&gateway, &caller, (id, "invoke_model_with_response_stream"), &model, call).await
+    streamed(&gateway, &caller, (id, "invoke_model_with_response_stream"), model, call).await
 }
 
 /// The wire call with the caller's own bytes and the `x-amzn-bedrock-*` headers that belong to them.
@@ -149,10 +149,10 @@ async fn unary(
     gateway: &Gateway,
     caller: &Caller,
     (request_id, operation): (RequestId, &'static str),
-    model: &str,
+    model: String,
     call: Call,
 ) -> Result<Response> {
-    let model = gateway.catalog().resolve(model)?;
+    let model = gateway.model(model)?;
     let origin = Origin { surface: "bedrock", operation, request_id, end_user: None };
     let answer = gateway.forward(caller, origin, &model, call).await?;
     let response = respond(&answer.body.headers, HttpBody::from(answer.body.body));
@@ -163,10 +163,10 @@ async fn streamed(
     gateway: &Gateway,
     caller: &Caller,
     (request_id, operation): (RequestId, &'static str),
-    model: &str,
+    model: String,
     call: Call,
 ) -> Result<Response> {
-    let model = gateway.catalog().resolve(model)?;
+    let model = gateway.model(model)?;
     let origin = Origin { surface: "bedrock", operation, request_id, end_user: None };
     let answer = gateway.forward_stream(caller, origin, &model, call).await?;
     let (headers, frames) = answer.body;

@@ -42,18 +42,17 @@ pub(super) async fn create(
     Body(body): Body,
 ) -> Result<Response> {
     let request = wire::parse(&body)?;
-    let asked = request.model.clone();
+
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
-    let model = gateway.catalog().resolve(&asked)?;
+    let model = gateway.model(request.model.clone())?;
     let origin =
         Origin { surface: "openai", operation: "chat", request_id: request_id.clone(), end_user: request.user.clone() };
-    let Translated { mut request, report, tool_names, stream, include_usage } =
-        translate::request(request, &families::traits(model.model.as_deref()))?;
+    let Translated { request, report, tool_names, stream, include_usage } =
+        translate::request(request, &families::traits(model.resolved.model.as_deref()))?;
     strictness.judge(&report)?;
-    request.model.clone_from(&asked);
     let created = gateway.clock().now().seconds();
-    let context = Context { id: ids::fresh("chatcmpl-"), created, model: asked, tool_names, include_usage };
+    let context = Context { id: ids::fresh("chatcmpl-"), created, model: model.name.clone(), tool_names, include_usage };
 
     if stream {
         let answer = gateway.stream(&caller, origin, &model, &request).await?;
