@@ -7,7 +7,7 @@ mod access_log;
 mod answer;
 mod bedrock;
 mod caller;
-mod openai;
+pub mod openai;
 pub mod ops;
 mod problem;
 mod route;

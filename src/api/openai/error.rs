@@ -36,22 +36,6 @@ pub fn status_and_body(error: &Error, request_id: &str) -> (u16, ErrorBody) {
     (status, ErrorBody { error: ErrorObject { message, kind, param: error.blamed().map(str::to_owned), code } })
 }
 
-/// Whole seconds for the header `retry-after`, rounded up; none when waiting does not help or nobody knows how long.
-pub fn retry_after_seconds(error: &Error) -> Option<u64> {
-    let wait = error.wait()?;
-    Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
-}
-
-/// The header `x-should-retry`, which overrules what the official clients would do by status: false where a 429 will
-/// not pass by waiting. A limit of ours that names no wait is one that the request can never fit.
-pub fn should_retry(error: &Error) -> Option<bool> {
-    match error.kind() {
-        Kind::BudgetExhausted => Some(false),
-        Kind::RateLimited if error.wait().is_none() => Some(false),
-        _ => None,
-    }
-}
-
 /// Status, type and code.
 fn classify(error: &Error) -> (u16, &'static str, Option<&'static str>) {
     const REQUEST: &str = "invalid_request_error";
@@ -81,8 +65,6 @@ fn classify(error: &Error) -> (u16, &'static str, Option<&'static str>) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -101,15 +83,6 @@ mod tests {
         assert_eq!((status, body.error.kind), (500, "server_error"));
         assert!(body.error.message.ends_with("Request id: req_1"));
         assert!(!body.error.message.contains("fire"));
-    }
-
-    #[test]
-    fn waiting_is_advised_only_where_it_helps() {
-        let limited = Error::new(Kind::RateLimited, "Too fast.").retry_after(Duration::from_millis(1_200));
-        assert_eq!((retry_after_seconds(&limited), should_retry(&limited)), (Some(2), None));
-        let never = Error::new(Kind::RateLimited, "Larger than the limit.");
-        assert_eq!((retry_after_seconds(&never), should_retry(&never)), (None, Some(false)));
-        assert_eq!(should_retry(&Error::new(Kind::BudgetExhausted, "Spent.")), Some(false));
     }
 
     #[test]
