@@ -139,6 +139,17 @@ fn by_status(status: u16) -> (Reason, Exception) {
 }
 
 impl Reason {
+    /// The label `outcome` of the attempt in the metrics.
+    pub const fn outcome(self) -> &'static str {
+        match self {
+            Self::Throttled | Self::Quota => "throttled",
+            Self::NotReady | Self::Unavailable | Self::Connection => "unavailable",
+            Self::Timeout => "timeout",
+            Self::Rejected | Self::Denied | Self::Missing => "rejected",
+            Self::ModelError | Self::Credentials | Self::Cut => "error",
+        }
+    }
+
     fn kind(self) -> Kind {
         match self {
             Self::Throttled | Self::Quota => Kind::UpstreamThrottled,
@@ -212,8 +223,9 @@ impl Refusal {
     /// Reads an answer with an error status; `now` is for a `retry-after` that is a date.
     pub(super) fn read(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Self {
         let (mut name, message) = Body::read(body).split();
-        if let Some(header) = headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok()) {
-            bare(header).clone_into(&mut name);
+        let header = headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok()).map(bare);
+        if let Some(header) = header.filter(|header| !header.is_empty()) {
+            header.clone_into(&mut name);
         }
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let date = text(http::header::DATE).and_then(http_date);

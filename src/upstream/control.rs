@@ -9,10 +9,9 @@ use aws_sdk_bedrock::config::{Builder, IdentityCache, Token};
 use aws_sdk_bedrock::error::{ProvideErrorMetadata, SdkError};
 use aws_smithy_runtime_api::client::auth::http::HTTP_BEARER_AUTH_SCHEME_ID;
 use aws_smithy_runtime_api::http::Response;
-use aws_smithy_types::error::display::DisplayErrorContext;
 
 use super::classify::Failure;
-use super::mask::mask;
+use super::mask::masked_chain;
 use super::region::{Access, Region};
 use crate::error::{Error, Kind, Result};
 
@@ -139,8 +138,7 @@ where
         return Failure::from_exception(status, name.unwrap_or_default(), message.unwrap_or_default()).error;
     }
     let kind = if matches!(error, SdkError::TimeoutError(_)) { Kind::Timeout } else { Kind::UpstreamUnavailable };
-    let cause = mask(&DisplayErrorContext(error).to_string()).into_owned();
-    Error::new(kind, "AWS's control plane could not be asked.").source(cause)
+    Error::new(kind, "AWS's control plane could not be asked.").source(masked_chain(error))
 }
 
 #[cfg(test)]

@@ -12,11 +12,10 @@ use std::time::{Duration, UNIX_EPOCH};
 use arc_swap::ArcSwapOption;
 use aws_credential_types::provider::error::CredentialsError;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
-use aws_smithy_types::error::display::DisplayErrorContext;
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
-use super::mask::mask;
+use super::mask::masked_chain;
 use super::sign::Keys;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Secret;
@@ -32,6 +31,10 @@ const RENEW_PAUSE: Duration = Duration::from_secs(30);
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// The chain may ask the instance, a container or STS.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+const NO_CREDENTIALS: &str = "The gateway has no AWS credentials that work. Its operator sets AWS_PROFILE, or \
+                              AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or gives the machine a role; the log says \
+                              what failed.";
 
 /// The cache. Clones share it.
 #[derive(Clone)]
@@ -50,13 +53,12 @@ struct Inner {
 
 struct Failed {
     at: Timestamp,
-    message: &'static str,
     cause: String,
 }
 
 impl Failed {
     fn error(&self) -> Error {
-        Error::new(Kind::UpstreamUnavailable, self.message).source(self.cause.clone())
+        Error::new(Kind::UpstreamUnavailable, NO_CREDENTIALS).source(self.cause.clone())
     }
 }
 
@@ -131,36 +133,23 @@ impl Credentials {
     }
 
     async fn fetch(&self) -> Result<Arc<Keys>, Failed> {
-        let failed = |message, cause: String| Failed { at: self.0.clock.now(), message, cause };
+        let failed = |cause: String| Failed { at: self.0.clock.now(), cause };
         let loaded = tokio::time::timeout(LOAD_TIMEOUT, self.0.provider.provide_credentials()).await;
         let credentials = match loaded {
             Ok(Ok(credentials)) => credentials,
             Ok(Err(error)) => {
-                let cause = mask(&DisplayErrorContext(&error).to_string()).into_owned();
-                return Err(failed(explain(&error), cause));
+                return Err(failed(masked_chain(&error)));
             }
-            Err(elapsed) => return Err(failed(NOT_LOADED, elapsed.to_string())),
+            Err(elapsed) => return Err(failed(elapsed.to_string())),
         };
         let expiry = credentials.expiry().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         let expiry = expiry.map(|since| Timestamp::default().plus(since));
         let secret = Secret::new(credentials.secret_access_key());
         let keys = Keys::new(credentials.access_key_id().to_owned(), secret, credentials.session_token(), expiry)
-            .map_err(|error| failed(NOT_LOADED, error.causes()))?;
+            .map_err(|error| failed(error.causes()))?;
         let keys = Arc::new(keys);
         self.0.current.store(Some(Arc::clone(&keys)));
         Ok(keys)
-    }
-}
-
-const NOT_LOADED: &str = "The gateway could not load its AWS credentials. The log says why.";
-
-fn explain(error: &CredentialsError) -> &'static str {
-    match error {
-        CredentialsError::CredentialsNotLoaded(_) => {
-            "The gateway has no AWS credentials. Its operator sets AWS_PROFILE, or AWS_ACCESS_KEY_ID and \
-             AWS_SECRET_ACCESS_KEY, or gives the machine a role."
-        }
-        _ => NOT_LOADED,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What AWS's messages say about the account is not for callers: ARNs and account ids are taken out. Pure.
 
 use std::borrow::Cow;
+use std::error::Error;
 
 const ARN: &str = "arn:";
 const ACCOUNT_DIGITS: usize = 12;
@@ -27,6 +28,18 @@ pub(super) fn mask(text: &str) -> Cow<'_, str> {
     }
     push_without_accounts(&mut masked, rest);
     Cow::Owned(masked)
+}
+
+/// The chain of causes in one line, for the log, masked. The SDK's own way to show it prints whole HTTP answers.
+pub(super) fn masked_chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    mask(&text).into_owned()
 }
 
 /// `arn:partition:service:region:account:resource`: the last part of the resource.

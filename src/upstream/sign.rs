@@ -1,8 +1,8 @@
 //! SigV4 for `bedrock`, written for one request shape: no query, a body in memory, headers in a [`HeaderMap`].
 //!
 //! The key derivation is `aws-sigv4`'s and so is the answer: a test signs random requests with both. Its general
-//! signer is not used on the hot path because it costs about 9 us a call, most of it in copies of headers and in
-//! deriving the same key again; this one takes about 2, body hash included. The rules are those of
+//! signer is not used on the hot path because it costs 6 to 9 us a call, most of it in copies of headers and in
+//! deriving the same key again; this one takes 3, with a body of 1 KB and a session token. The rules are those of
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
 
 use std::fmt;

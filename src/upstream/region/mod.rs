@@ -267,9 +267,8 @@ impl Region {
         let uri = endpoint.model_uri(model_id, call.operation.path_suffix()).map_err(Failure::internal)?;
         let mut headers = HeaderMap::with_capacity(call.headers.len() + 6);
         headers.insert(HOST, endpoint.host());
-        headers.insert(CONTENT_TYPE, JSON);
-        for name in call.headers.keys() {
-            headers.remove(name);
+        if !call.headers.contains_key(CONTENT_TYPE) {
+            headers.insert(CONTENT_TYPE, JSON);
         }
         headers.extend(call.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         let keys = match &shared.access {
@@ -306,3 +305,6 @@ impl Region {
         (&self.0.control, self.0.control_url.as_deref(), &self.0.shared)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! The wire lane against a server that answers from a script.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicU32;
+
+use aws_credential_types::provider::{ProvideCredentials, future};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::*;
+use crate::upstream::frames::{self, FrameKind};
+use crate::upstream::{Reason, Upstream};
+
+const MODEL: &str = "us.amazon.nova-lite-v1:0";
+const NOON: Timestamp = Timestamp::from_millis(784_123_200_000); // Sun, 06 Nov 1994 12:00:00 GMT
+
+/// Takes one request per answer of its script, and keeps what it read.
+struct Server {
+    url: String,
+    requests: Arc<Mutex<Vec<String>>>,
+    client_left: Arc<Notify>,
+    _task: AbortOnDropHandle<()>,
+}
+
+impl Server {
+    async fn answering(script: Vec<Vec<u8>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::<Mutex<Vec<String>>>::default();
+        let client_left = Arc::<Notify>::default();
+        let (seen, left) = (Arc::clone(&requests), Arc::clone(&client_left));
+        let task = TaskTracker::new().spawn(async move {
+            for answer in script {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let request = read_request(&mut socket).await;
+                seen.lock().unwrap().push(request);
+                socket.write_all(&answer).await.unwrap();
+                if !answer.is_empty() && !answer.windows(6).any(|w| w == b"close\r") {
+                    // Waits for the client to go away.
+                    let _ = socket.read(&mut [0]).await;
+                    left.notify_one();
+                }
+            }
+        });
+        Self { url, requests, client_left, _task: AbortOnDropHandle::new(task) }
+    }
+
+    fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+async fn read_request(socket: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
+                return text;
+            }
+        }
+        assert_ne!(socket.read_buf(&mut bytes).await.unwrap(), 0, "the request broke off");
+    }
+}
+
+fn header<'a>(request: &'a str, name: &str) -> Option<&'a str> {
+    request.lines().find_map(|line| line.split_once(": ").filter(|(found, _)| *found == name).map(|(_, value)| value))
+}
+
+fn answer(status: u16, headers: &str, body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n", body.len());
+    [head.as_bytes(), body].concat()
+}
+
+/// The head of a stream without its end: the connection stays open.
+fn open_stream(pieces: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+    for piece in pieces {
+        bytes.extend(format!("{:x}\r\n", piece.len()).into_bytes());
+        bytes.extend_from_slice(piece);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
+}
+
+/// Other keys each time it is asked.
+#[derive(Debug, Default)]
+struct Provider(AtomicU32);
+
+impl ProvideCredentials for Provider {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        let id = format!("AKID{}", self.0.fetch_add(1, Ordering::SeqCst) + 1);
+        let credentials = aws_credential_types::Credentials::new(id, "secret", Some("token".into()), None, "test");
+        future::ProvideCredentials::ready(Ok(credentials))
+    }
+}
+
+async fn region(url: &str) -> Region {
+    let clock = Clock::manual(NOON);
+    let provider = SharedCredentialsProvider::new(Provider::default());
+    let shared = Shared {
+        wire: Arc::new(Wire::new(&config::Aws::default())),
+        access: Access::Signature(Credentials::new(provider, clock.clone(), TaskTracker::new())),
+        sdk: SdkConfig::builder().build(),
+        clock,
+        skew: AtomicI64::new(0),
+    };
+    let overrides = config::Endpoints { runtime: Some(url.to_owned()), ..Default::default() };
+    Region::resolve("eu-west-1", &overrides, Arc::new(shared)).await.unwrap()
+}
+
+fn call(operation: Operation) -> Call {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-amzn-bedrock-trace", HeaderValue::from_static("ENABLED"));
+    Call { operation, headers, body: Bytes::from_static(br#"{"messages":[]}"#) }
+}
+
+#[tokio::test]
+async fn a_call_goes_out_signed_and_its_answer_comes_back_untouched() {
+    let server = Server::answering(vec![answer(200, "x-amzn-requestid: r1\r\n", br#"{"output": {}}"#)]).await;
+    let reply = region(&server.url).await.send(MODEL, &call(Operation::Converse)).await.unwrap();
+    assert_eq!((reply.status.as_u16(), &reply.body[..]), (200, &br#"{"output": {}}"#[..]));
+    assert_eq!(reply.headers["x-amzn-requestid"], "r1");
+    let request = &server.requests()[0];
+    assert!(request.starts_with("POST /model/us.amazon.nova-lite-v1%3A0/converse HTTP/1.1\r\n"), "{request}");
+    assert!(request.ends_with("\r\n\r\n{\"messages\":[]}"), "{request}");
+    let authorization = header(request, "authorization").unwrap();
+    let scope = "AWS4-HMAC-SHA256 Credential=AKID1/19941106/eu-west-1/bedrock/aws4_request, ";
+    let signed = "SignedHeaders=content-type;host;x-amz-date;x-amz-security-token;x-amzn-bedrock-trace, Signature=";
+    assert!(authorization.starts_with(&format!("{scope}{signed}")), "{authorization}");
+    assert_eq!(header(request, "content-type"), Some("application/json"));
+    assert_eq!(header(request, "host"), server.url.strip_prefix("http://"));
+}
+
+#[tokio::test]
+async fn a_refusal_is_a_failure_with_its_meaning() {
+    let headers = "x-amzn-errortype: ThrottlingException:http://x/\r\nretry-after: 3\r\n";
+    let server = Server::answering(vec![answer(429, headers, br#"{"message":"Too many requests"}"#)]).await;
+    let failure = region(&server.url).await.send(MODEL, &call(Operation::InvokeModel)).await.unwrap_err();
+    assert_eq!((failure.reason, failure.sent), (Reason::Throttled, false));
+    assert_eq!(failure.retry_after, Some(Duration::from_secs(3)));
+    assert_eq!(failure.error.message(), "Too many requests");
+}
+
+#[tokio::test]
+async fn expired_credentials_are_loaded_again_and_the_call_repeated_once() {
+    let expired = || answer(403, "x-amzn-errortype: ExpiredTokenException\r\n", b"{}");
+    let server = Server::answering(vec![expired(), answer(200, "", b"{}"), expired(), expired()]).await;
+    let region = region(&server.url).await;
+    assert!(region.send(MODEL, &call(Operation::Converse)).await.is_ok());
+    let failure = region.send(MODEL, &call(Operation::Converse)).await.unwrap_err();
+    assert_eq!(failure.reason, Reason::Credentials);
+    let ids = server.requests().into_iter().map(|request| {
+        let authorization = header(&request, "authorization").unwrap();
+        authorization.split(['=', '/']).nth(1).unwrap().to_owned()
+    });
+    assert_eq!(ids.collect::<Vec<_>>(), ["AKID1", "AKID2", "AKID2", "AKID3"]);
+}
+
+#[tokio::test]
+async fn a_wrong_clock_is_corrected_from_the_servers_date() {
+    let headers = "x-amzn-errortype: InvalidSignatureException\r\ndate: Sun, 06 Nov 1994 13:00:00 GMT\r\n";
+    let script = vec![answer(403, headers, b"{}"), answer(200, "", b"{}"), answer(403, headers, b"{}")];
+    let server = Server::answering(script).await;
+    let region = region(&server.url).await;
+    assert!(region.send(MODEL, &call(Operation::Converse)).await.is_ok());
+    assert_eq!(region.send(MODEL, &call(Operation::Converse)).await.unwrap_err().reason, Reason::Credentials);
+    let requests = server.requests();
+    let dates: Vec<_> = requests.iter().map(|request| header(request, "x-amz-date").unwrap()).collect();
+    assert_eq!(dates, ["19941106T120000Z", "19941106T130000Z", "19941106T130000Z"]);
+}
+
+#[tokio::test]
+async fn a_stream_opens_with_its_first_frame_and_ends_cut_when_the_connection_does() {
+    let (start, delta) = (frames::event("messageStart", "{}"), frames::event("contentBlockDelta", r#"{"a":1}"#));
+    let mut script = open_stream(&[&start[..10], &start[10..], &delta, &delta[..20]]);
+    script.extend_from_slice(b"close\r");
+    let server = Server::answering(vec![script]).await;
+    let (_, mut stream) = region(&server.url).await.open(MODEL, &call(Operation::ConverseStream)).await.unwrap();
+    assert_eq!(stream.next().await.unwrap().unwrap().raw, start);
+    let second = stream.next().await.unwrap().unwrap();
+    assert_eq!(second.raw, delta);
+    assert!(matches!(second.kind, FrameKind::Event(name) if name.as_str() == "contentBlockDelta"));
+    assert_eq!(stream.next().await.unwrap().unwrap_err().reason, Reason::Cut);
+    assert!(stream.next().await.is_none());
+}
+
+#[tokio::test]
+async fn an_exception_as_the_first_frame_is_a_failure() {
+    let exception = frames::exception("ServiceUnavailableException", "no capacity");
+    let server = Server::answering(vec![open_stream(&[&exception]), answer(200, "", b"")]).await;
+    let region = region(&server.url).await;
+    let failure = region.open(MODEL, &call(Operation::ConverseStream)).await.err().unwrap();
+    assert_eq!((failure.reason, failure.error.message()), (Reason::Unavailable, "no capacity"));
+    let failure = region.open(MODEL, &call(Operation::ConverseStream)).await.err().unwrap();
+    assert_eq!(failure.reason, Reason::Cut, "a stream without a frame");
+}
+
+#[tokio::test]
+async fn dropping_a_stream_closes_its_connection() {
+    let server = Server::answering(vec![open_stream(&[&frames::event("messageStart", "{}")])]).await;
+    let opened = region(&server.url).await.open(MODEL, &call(Operation::InvokeModelWithResponseStream)).await.unwrap();
+    drop(opened);
+    server.client_left.notified().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_fails_says_whether_the_request_had_gone_out() {
+    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let failure = region(&format!("http://{closed}")).await.send(MODEL, &call(Operation::Converse)).await.unwrap_err();
+    assert_eq!((failure.reason, failure.sent), (Reason::Connection, false));
+
+    let short = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\n{}".to_vec();
+    let server = Server::answering(vec![Vec::new(), short]).await;
+    let region = region(&server.url).await;
+    let failure = region.send(MODEL, &call(Operation::Converse)).await.unwrap_err();
+    assert_eq!((failure.reason, failure.sent), (Reason::Connection, true), "{failure:?}");
+    let failure = region.send(MODEL, &call(Operation::Converse)).await.unwrap_err();
+    assert_eq!((failure.reason, failure.sent), (Reason::Cut, true), "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_bearer_key_is_sent_instead_of_a_signature() {
+    let server = Server::answering(vec![answer(200, "", b"{}")]).await;
+    let overrides = config::Endpoints { runtime: Some(server.url.clone()), ..Default::default() };
+    let aws = config::Aws {
+        regions: vec!["us-west-2".into(), "us-east-1".into()],
+        endpoints: [("us-east-1".to_owned(), overrides)].into(),
+        bearer_token: Some(config::Secret::new("key")),
+        ..Default::default()
+    };
+    let upstream = Upstream::connect(&aws, Clock::manual(NOON), &TaskTracker::new()).await.unwrap();
+    let names: Vec<&str> = upstream.regions().map(|region| region.name().as_ref()).collect();
+    assert_eq!(names, ["us-west-2", "us-east-1"]);
+    upstream.region("us-east-1").unwrap().send(MODEL, &call(Operation::Converse)).await.unwrap();
+    let request = &server.requests()[0];
+    assert_eq!(header(request, "authorization"), Some("Bearer key"));
+    assert_eq!(header(request, "x-amz-date"), None);
+}
