@@ -8,6 +8,8 @@ mod messages;
 mod names;
 mod response;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod tools;
 
 pub use chunks::Chunks;

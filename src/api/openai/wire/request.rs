@@ -6,13 +6,14 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::de::{SeqAccess, Visitor, value::SeqAccessDeserializer};
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use utoipa::ToSchema;
 
 use crate::converse::Object;
 
 /// A request for a completion.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
 pub struct ChatRequest {
     /// The model, by any name the gateway knows.
@@ -32,6 +33,7 @@ pub struct ChatRequest {
     /// 0 to 1.
     pub top_p: Option<f64>,
     /// Where to stop.
+    #[schema(inline)]
     pub stop: Option<TextOrList<String>>,
     /// Tools the model may ask for.
     pub tools: Option<Vec<Tool>>,
@@ -87,11 +89,12 @@ pub struct ChatRequest {
     pub prompt_cache_retention: Option<String>,
     /// Everything else, for the model itself.
     #[serde(flatten)]
+    #[schema(value_type = HashMap<String, Value>)]
     pub extra: Object,
 }
 
 /// How a stream comes.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
 pub struct StreamOptions {
     /// Whether a last chunk tells the usage.
@@ -101,7 +104,7 @@ pub struct StreamOptions {
 }
 
 /// Who said a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Instructions.
@@ -117,12 +120,13 @@ pub enum Role {
 }
 
 /// One message.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
 pub struct Message {
     /// Who said it.
     pub role: Role,
     /// What was said.
+    #[schema(inline)]
     pub content: Option<TextOrList<Part>>,
     /// The assistant's refusal to answer.
     pub refusal: Option<String>,
@@ -132,11 +136,12 @@ pub struct Message {
     pub tool_call_id: Option<String>,
     /// Everything else.
     #[serde(flatten)]
+    #[schema(value_type = HashMap<String, Value>)]
     pub extra: Object,
 }
 
 /// A tool call in a message.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
 pub struct ToolCall {
     /// Pairs the call with its result.
@@ -149,7 +154,7 @@ pub struct ToolCall {
 }
 
 /// What was called, and with what.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
 pub struct FunctionCall {
     /// The tool's name.
@@ -159,7 +164,7 @@ pub struct FunctionCall {
 }
 
 /// One part of a message.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
 pub struct Part {
     /// `text`, `image_url`, `refusal`, `input_audio` or `file`.
@@ -173,14 +178,16 @@ pub struct Part {
     pub refusal: Option<String>,
     /// Everything else.
     #[serde(flatten)]
+    #[schema(value_type = HashMap<String, Value>)]
     pub extra: Object,
 }
 
 /// A picture.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
 pub struct ImageUrl {
     /// Where it is, or the picture itself.
+    #[schema(value_type = String)]
     pub url: Url,
     /// How closely to look: `auto` (the default), `low` or `high`.
     pub detail: Option<String>,
@@ -224,7 +231,7 @@ impl<'de> Deserialize<'de> for Url {
 }
 
 /// A tool.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
 pub struct Tool {
     /// `function`.
@@ -234,11 +241,12 @@ pub struct Tool {
     pub function: Option<Function>,
     /// Everything else.
     #[serde(flatten)]
+    #[schema(value_type = HashMap<String, Value>)]
     pub extra: Object,
 }
 
 /// A tool the caller runs.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
 pub struct Function {
     /// Its name.
@@ -252,7 +260,7 @@ pub struct Function {
 }
 
 /// The form of the answer.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
 pub struct ResponseFormat {
     /// `text`, `json_object` or `json_schema`.
@@ -263,7 +271,7 @@ pub struct ResponseFormat {
 }
 
 /// The schema of the answer.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
 pub struct JsonSchema {
     /// Its name.
@@ -274,8 +282,10 @@ pub struct JsonSchema {
     pub schema: Option<Object>,
 }
 
-/// A string, or a list of `T`.
-#[derive(Debug, PartialEq)]
+/// A string, or a list.
+// Serialises only so that the API document knows its form.
+#[derive(Debug, PartialEq, Serialize, ToSchema)]
+#[serde(untagged)]
 pub enum TextOrList<T> {
     /// A string.
     Text(String),
