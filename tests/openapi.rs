@@ -8,7 +8,10 @@ fn the_committed_document_agrees_with_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi/openapi.json");
     let committed = fs::read_to_string(&path).unwrap_or_default();
     let code = bedrock_gateway::api::openapi().to_pretty_json().unwrap() + "\n";
-    assert!(committed == code, "openapi/openapi.json is not what the code says; run: cargo run -- openapi > openapi/openapi.json");
+    assert!(
+        committed == code,
+        "openapi/openapi.json is not what the code says; run: cargo run -- openapi > openapi/openapi.json"
+    );
 }
 
 #[test]

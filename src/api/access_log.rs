@@ -39,10 +39,12 @@ pub(super) async fn observe(State(gateway): State<Gateway>, mut request: Request
         headers.insert("x-request-id", value);
     }
     let (surface, operation) = route::label(path.as_ref().map_or("", MatchedPath::as_str));
-    if surface == "bedrock" && !headers.contains_key("x-amzn-requestid")
-        && let Ok(value) = HeaderValue::from_str(id.as_str()) {
-            headers.insert("x-amzn-requestid", value);
-        }
+    if surface == "bedrock"
+        && !headers.contains_key("x-amzn-requestid")
+        && let Ok(value) = HeaderValue::from_str(id.as_str())
+    {
+        headers.insert("x-amzn-requestid", value);
+    }
     let line = Line {
         gateway,
         id,

@@ -9,7 +9,7 @@ use crate::gateway::{Cost, Served};
 use crate::report::Report;
 
 /// Adds the `x-gateway-*` headers, and leaves the receipt for the access log.
-pub(super) fn annotate(mut response: Response, served: Served, report: &Report) -> Response {
+pub(super) fn annotate(mut response: Response, served: &Served, report: &Report) -> Response {
     let headers = response.headers_mut();
     let mut set = |name: &'static str, text: &str| {
         // Names of Regions and models are ASCII; a value that were not is better left out than a reason to fail.

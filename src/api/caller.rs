@@ -94,7 +94,9 @@ impl Strictness {
         if self == Self::Lenient || report.is_empty() {
             return Ok(());
         }
-        let message = format!("The request cannot be sent to this model unchanged, and x-gateway-strict asks for that: {report}.");
+        let message = format!(
+            "The request cannot be sent to this model unchanged, and x-gateway-strict asks for that: {report}."
+        );
         Err(Error::new(Kind::Unsupported, message))
     }
 }

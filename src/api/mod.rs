@@ -19,6 +19,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::{HeaderValue, Method, Uri};
+use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::OpenApi as _;
@@ -65,7 +66,7 @@ pub fn router(gateway: &Gateway, server: &Server) -> Router {
         .layer(DefaultBodyLimit::max(server.max_body_bytes()))
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(map_response(shape))
-        .layer(cors(&server.cors_origins))
+        .layer(option_layer(cors(&server.cors_origins)))
         .layer(from_fn_with_state(gateway.clone(), access_log::observe))
         .with_state(gateway.clone())
 }
@@ -77,27 +78,29 @@ pub fn openapi() -> OpenApi {
 
 fn documented() -> OpenApiRouter<Gateway> {
     let mut document = Document::openapi();
-    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("A gateway key: `bgw_<id>_<secret>`."));
+    let bearer =
+        Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("A gateway key: `bgw_<id>_<secret>`."));
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("key", SecurityScheme::Http(bearer.build()));
     OpenApiRouter::with_openapi(document).merge(openai::router()).merge(bedrock::router())
 }
 
 /// Browsers of these origins may call; none by default, `*` when it is written out.
-fn cors(origins: &[String]) -> CorsLayer {
+fn cors(origins: &[String]) -> Option<CorsLayer> {
     if origins.is_empty() {
-        return CorsLayer::new();
+        return None;
     }
     let allowed = if origins.iter().any(|origin| origin == "*") {
         AllowOrigin::any()
     } else {
         AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()))
     };
-    CorsLayer::new()
+    let cors = CorsLayer::new()
         .allow_origin(allowed)
         .allow_methods([Method::GET, Method::POST, Method::DELETE, Method::PUT])
         .allow_headers(tower_http::cors::Any)
-        .expose_headers(tower_http::cors::Any)
+        .expose_headers(tower_http::cors::Any);
+    Some(cors)
 }
 
 async fn no_route(method: Method, uri: Uri) -> Response {
@@ -115,6 +118,7 @@ async fn shape(uri: Uri, id: RequestId, response: Response) -> Response {
 }
 
 /// A panic is a fault of ours: the caller gets a 500 in its dialect, the log gets a line.
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
 fn after_panic(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
     tracing::error!(panic = text.unwrap_or("of an unknown kind"), "a handler panicked");

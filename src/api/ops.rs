@@ -45,9 +45,9 @@ async fn scrape(State(gateway): State<Gateway>) -> Response {
     metrics.ledger_lag(gateway.tenancy().ledger().lag);
     let now = gateway.clock().now();
     let resting = gateway.upstream().regions().map(|region| (region.name().to_string(), region.health().resting(now)));
-    metrics.cooling(resting.flat_map(|(region, models)| {
-        models.into_iter().map(move |model| (region.clone(), model.model_id))
-    }));
+    metrics.cooling(
+        resting.flat_map(|(region, models)| models.into_iter().map(move |model| (region.clone(), model.model_id))),
+    );
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()
 }
 

@@ -69,14 +69,14 @@ impl Listener {
         let service = router.into_make_service();
         let guard = done.clone().drop_guard();
         tracker.spawn(async move {
-            let served = match tls {
+            let ended = match tls {
                 None => server.acceptor(NoDelayAcceptor::new()).serve(service).await,
                 Some(Tls(config)) => {
                     let acceptor = RustlsAcceptor::new(config).acceptor(NoDelayAcceptor::new());
                     server.acceptor(acceptor).serve(service).await
                 }
             };
-            if let Err(error) = served {
+            if let Err(error) = ended {
                 tracing::error!(%error, "a listener failed");
             }
             drop(guard);

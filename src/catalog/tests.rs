@@ -1,3 +1,5 @@
+//! The catalog as a whole, against the data that is compiled in.
+
 use super::*;
 use crate::config::{Alias, Config};
 use crate::converse::Usage;

@@ -143,8 +143,13 @@ impl CreateKey {
     async fn run(self, clock: &Clock) -> Result<(), Failure> {
         let scopes = self.scopes.iter().map(|scope| Scope::parse(scope)).collect::<Result<Vec<_>, _>>()?;
         let expires_at = self.expires.as_deref().map(|when| ending(when, clock.now())).transpose()?;
-        let new =
-            NewKey { scopes, expires_at, models: self.models, regions: self.regions, ..NewKey::new(self.team, self.name) };
+        let new = NewKey {
+            scopes,
+            expires_at,
+            models: self.models,
+            regions: self.regions,
+            ..NewKey::new(self.team, self.name)
+        };
         let store = self.common.store().await?;
         let (key, secret) = admin::create_key(&store, clock, Actor::CommandLine, new).await?;
         let mut value = key_json(&key);
@@ -209,7 +214,8 @@ fn ending(text: &str, now: Timestamp) -> Result<Timestamp, Error> {
     if let Ok(moment) = text.parse::<jiff::Timestamp>() {
         return Ok(Timestamp::from_millis(moment.as_millisecond()));
     }
-    let wrong = || Error::invalid("--expires", format!("`{text}` is neither a duration such as 30d nor an RFC 3339 time"));
+    let wrong =
+        || Error::invalid("--expires", format!("`{text}` is neither a duration such as 30d nor an RFC 3339 time"));
     let span: Span = text.parse().map_err(|_| wrong())?;
     let start = jiff::Timestamp::from_millisecond(now.millis()).map_err(|_| wrong())?;
     let start: Zoned = start.to_zoned(jiff::tz::TimeZone::UTC);

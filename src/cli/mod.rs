@@ -53,7 +53,7 @@ enum ConfigCommand {
 /// Where settings come from besides the environment.
 #[derive(Clone, Debug, Args)]
 struct ConfigFile {
-    /// The configuration file; without it, defaults and BEDROCK_GATEWAY__SECTION__KEY variables.
+    /// The configuration file; without it, defaults and `BEDROCK_GATEWAY__SECTION__KEY` variables.
     #[arg(long = "config", value_name = "FILE")]
     file: Option<PathBuf>,
 }
@@ -69,7 +69,9 @@ impl ConfigFile {
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 fn environment() -> Vec<(String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 /// What keeps a command from doing its work.

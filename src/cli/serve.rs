@@ -1,5 +1,6 @@
 //! `serve` and `simulate`.
 
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use clap::Args;
@@ -102,11 +103,14 @@ impl Welcome {
              \"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'\n"
         );
         if let Some(path) = authority {
-            text += &format!(
+            write!(
+                text,
                 "\nFor boto3 (endpoint_url='{base}'):\n\n\
                  export AWS_CA_BUNDLE={path}\n\
                  export AWS_BEARER_TOKEN_BEDROCK={key}\n"
-            );
+            )
+            // Writing to a string does not fail.
+            .ok();
         }
         text
     }

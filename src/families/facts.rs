@@ -21,6 +21,6 @@ pub fn traits(model: Option<&Model>) -> Traits {
     }
 }
 
-/// The Claude models that refuse temperature and top_p together; later ones refuse either.
+/// The Claude models that refuse `temperature` and `top_p` together; later ones refuse either.
 const ONE_OF_TWO: [&str; 5] =
     ["claude-opus-4-1", "claude-opus-4-5", "claude-sonnet-4-5", "claude-sonnet-4-6", "claude-haiku-4-5"];

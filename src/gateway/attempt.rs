@@ -45,7 +45,7 @@ pub(super) async fn first_success<T, F: Future<Output = Result<T, Failure>>>(
             Err(failure) => failure,
         };
         region.health().failed(&place.id, &failure, clock.now());
-        gateway.metrics().attempt(region.name(), &model.name, outcome(failure.reason));
+        gateway.metrics().attempt(region.name(), &model.name, failure.reason.outcome());
         let reason: &'static str = failure.reason.into();
         tracing::warn!(region = &**region.name(), model = &*model.name, reason, "an attempt failed");
 
@@ -61,15 +61,4 @@ pub(super) async fn first_success<T, F: Future<Output = Result<T, Failure>>>(
         }
     }
     Err(told.unwrap_or_else(|| Error::internal("no candidate belongs to a configured Region")))
-}
-
-/// The label `outcome` of a failed attempt.
-fn outcome(reason: Reason) -> &'static str {
-    match reason {
-        Reason::Throttled | Reason::Quota => "throttled",
-        Reason::Unavailable | Reason::NotReady | Reason::Connection | Reason::Cut => "unavailable",
-        Reason::Timeout => "timeout",
-        Reason::Rejected | Reason::Denied | Reason::Missing => "rejected",
-        Reason::ModelError | Reason::Credentials => "error",
-    }
 }

@@ -89,8 +89,8 @@ impl Meter {
     }
 }
 
-/// `{"contentBlockIndex":0,"delta":{"text":""},"p":""}`.
-const DELTA_ENVELOPE: usize = 52;
+/// What is around the text: `{"contentBlockIndex":0,"delta":{"text":""},"p":"`.
+const DELTA_ENVELOPE: usize = 48;
 
 /// Whether base64 in `payload` holds `invocationMetrics`, told without decoding it: by the base64 of that word at each
 /// of the three places where it can begin in a group.
@@ -148,6 +148,7 @@ struct WithUsage {
 }
 
 /// Usage as the models' own bodies tell it: Anthropic's names, or OpenAI's.
+#[expect(clippy::struct_field_names, reason = "the names are the wire's")]
 #[derive(Deserialize)]
 struct NativeUsage {
     #[serde(alias = "prompt_tokens", alias = "inputTokens", default)]
@@ -180,9 +181,9 @@ struct NativeChunk {
     metrics: Option<InvocationMetrics>,
 }
 
-#[derive(Deserialize)]
+#[expect(clippy::struct_field_names, reason = "the names are the wire's")]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
 struct InvocationMetrics {
     input_token_count: u64,
     output_token_count: u64,
@@ -223,7 +224,10 @@ mod tests {
     #[test]
     fn a_converse_stream_tells_its_usage_in_the_metadata() {
         let mut meter = Meter::converse();
-        assert_eq!(meter.observe("contentBlockDelta", br#"{"contentBlockIndex":0,"delta":{"text":"hello"},"p":"ab"}"#), None);
+        assert_eq!(
+            meter.observe("contentBlockDelta", br#"{"contentBlockIndex":0,"delta":{"text":"hello"},"p":"ab"}"#),
+            None
+        );
         let usage = meter.observe("metadata", br#"{"usage":{"inputTokens":7,"outputTokens":2,"totalTokens":9}}"#);
         assert_eq!(usage.map(|usage| (usage.input_tokens, usage.output_tokens)), Some((7, 2)));
     }

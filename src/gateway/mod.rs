@@ -219,12 +219,11 @@ impl Gateway {
             }
         };
         let mut served = served(&settlement);
-        let cost = match usage {
-            Some(usage) => settlement.finish(usage),
-            None => {
-                let usage = untold(settlement.input_estimate(), &reply.body);
-                settlement.finish_untold(usage)
-            }
+        let cost = if let Some(usage) = usage {
+            settlement.finish(usage)
+        } else {
+            let usage = untold(settlement.input_estimate(), &reply.body);
+            settlement.finish_untold(usage)
         };
         served.cost = cost.map_or(Cost::Unknown, Cost::Known);
         Ok(Answer { body: reply, served })

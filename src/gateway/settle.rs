@@ -226,13 +226,13 @@ impl Drop for Settlement {
             self.hold = None;
             return;
         }
-        let (usage, source) = match self.seen.take() {
-            Some(usage) => (usage, UsageSource::Partial),
-            None => {
+        let (usage, source) = self.seen.take().map_or_else(
+            || {
                 let input = self.input_estimate;
                 (Usage { input_tokens: input, total_tokens: input, ..Usage::default() }, UsageSource::Estimated)
-            }
-        };
+            },
+            |usage| (usage, UsageSource::Partial),
+        );
         self.book(&End::Cancelled, usage, source);
     }
 }

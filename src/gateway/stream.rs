@@ -15,8 +15,8 @@ use crate::error::{Error, Kind};
 use crate::telemetry::metrics::Open;
 use crate::upstream::{Frame, FrameKind, Frames};
 
-/// Frames of a streamed answer, byte for byte. An exception that AWS sends in the stream is a frame like any other; an
-/// `Err` is what the gateway has to say itself, and the end.
+/// Frames of a streamed answer, byte for byte. An exception that AWS sends in the stream is a frame like any other, and its
+/// message is as AWS wrote it; an `Err` is what the gateway has to say itself, and the end.
 pub struct FrameStream {
     frames: Frames,
     meter: Meter,

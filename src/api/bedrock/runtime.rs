@@ -156,7 +156,7 @@ async fn unary(
     let origin = Origin { surface: "bedrock", operation, request_id, end_user: None };
     let answer = gateway.forward(caller, origin, &model, call).await?;
     let response = respond(&answer.body.headers, HttpBody::from(answer.body.body));
-    Ok(annotate(response, answer.served, &Report::default()))
+    Ok(annotate(response, &answer.served, &Report::default()))
 }
 
 async fn streamed(
@@ -171,7 +171,7 @@ async fn streamed(
     let answer = gateway.forward_stream(caller, origin, &model, call).await?;
     let (headers, frames) = answer.body;
     let response = respond(&headers, HttpBody::new(Raw { frames }));
-    Ok(annotate(response, answer.served, &Report::default()))
+    Ok(annotate(response, &answer.served, &Report::default()))
 }
 
 /// AWS's answer with the headers that mean something to its client.
@@ -197,7 +197,8 @@ impl http_body::Body for Raw {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         Pin::new(&mut self.frames).poll_next(cx).map(|item| {
             let bytes = match item? {
-                Ok(frame) => frame.raw,
+                // AWS's own last word goes out as ours, because its text may name an account.
+                Ok(frame) => frame.failure().map_or(frame.raw, |failure| error::frame(&failure.error)),
                 Err(error) => error::frame(&error),
             };
             Some(Ok(Frame::data(bytes)))

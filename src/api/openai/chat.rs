@@ -26,9 +26,9 @@ use crate::tenancy::Caller;
     post,
     path = "/v1/chat/completions",
     tag = "OpenAI",
-    request_body(content = serde_json::Value, content_type = "application/json"),
+    request_body = wire::ChatRequest,
     responses(
-        (status = 200, description = "The completion; server-sent events of chunks when `stream` is true.", body = serde_json::Value),
+        (status = 200, description = "The completion; server-sent events of chunks when `stream` is true.", body = wire::ChatCompletion),
         (status = "4XX", description = "The request cannot be served as it is.", body = ErrorBody),
         (status = "5XX", description = "Bedrock or the gateway failed.", body = ErrorBody),
     ),
@@ -52,16 +52,17 @@ pub(super) async fn create(
         translate::request(request, &families::traits(model.resolved.model.as_deref()))?;
     strictness.judge(&report)?;
     let created = gateway.clock().now().seconds();
-    let context = Context { id: ids::fresh("chatcmpl-"), created, model: model.name.clone(), tool_names, include_usage };
+    let context =
+        Context { id: ids::fresh("chatcmpl-"), created, model: model.name.clone(), tool_names, include_usage };
 
     if stream {
         let answer = gateway.stream(&caller, origin, &model, &request).await?;
         let chunks = Writer { chunks: Chunks::new(&context), request_id };
-        Ok(annotate(sse::response(answer.body, chunks), answer.served, &report))
+        Ok(annotate(sse::response(answer.body, chunks), &answer.served, &report))
     } else {
         let answer = gateway.complete(&caller, origin, &model, &request).await?;
         let completion = translate::response(answer.body, &context);
-        Ok(annotate(Json(completion).into_response(), answer.served, &report))
+        Ok(annotate(Json(completion).into_response(), &answer.served, &report))
     }
 }
 
