@@ -188,3 +188,58 @@ pub(crate) fn query(text: &str) -> std::collections::BTreeMap<String, String> {
     let uri = Uri::try_from(format!("/?{text}")).unwrap_or_default();
     axum::extract::Query::try_from_uri(&uri).map(|query| query.0).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::simulator::Settings;
+
+    const PATH: &str = "/model/us.anthropic.claude-haiku-4-5-20251001-v1%3A0/converse";
+    const BODY: &str = r#"{"messages": [{"role": "user", "content": [{"text": "hello"}]}]}"#;
+
+    async fn send(router: Router, request: Request) -> (u16, String, String) {
+        let response = router.oneshot(request).await.unwrap();
+        let error = response.headers().get("x-amzn-errortype").map_or("", |value| value.to_str().unwrap()).to_owned();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, error, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    fn call(path: &str, body: impl Into<Body>) -> Request {
+        Request::post(path).header("authorization", "Bearer sim-bearer-token").body(body.into()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_call_is_answered_in_the_region_of_its_listener_and_recorded() {
+        let simulator = Simulator::new(Settings::default());
+        assert_eq!(send(simulator.router_for("us-west-2"), call(PATH, BODY)).await.0, 200);
+        let (status, error, _) = send(simulator.router_for("eu-west-1"), call(PATH, BODY)).await;
+        assert_eq!((status, error.split(':').next()), (400, Some("ValidationException")));
+        let seen: Vec<_> = simulator.calls().into_iter().map(|call| (call.region, call.outcome)).collect();
+        assert_eq!(seen, [("us-west-2".to_owned(), Outcome::Completed), ("eu-west-1".to_owned(), Outcome::Refused)]);
+    }
+
+    #[tokio::test]
+    async fn faults_can_be_ordered_and_taken_back_over_http() {
+        let simulator = Simulator::new(Settings::default());
+        let order = |text: &'static str| Request::post("/_sim/faults").body(Body::from(text)).unwrap();
+        assert_eq!(send(simulator.router(), order(r#"{"fault": "throttle", "times": 2}"#)).await.0, 201);
+        assert_eq!(send(simulator.router(), order(r#"{"fault": "nonsense"}"#)).await.0, 400);
+        assert_eq!(send(simulator.router(), call(PATH, BODY)).await.0, 429);
+        let clear = Request::delete("/_sim/faults").body(Body::empty()).unwrap();
+        assert_eq!(send(simulator.router(), clear).await.0, 204);
+        assert_eq!(send(simulator.router(), call(PATH, BODY)).await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn what_no_operation_takes_is_refused_as_aws_refuses_it() {
+        let router = || Simulator::new(Settings::default()).router();
+        let (status, error, _) = send(router(), call("/model/a/b/converse", BODY)).await;
+        assert_eq!((status, error.as_str()), (404, "UnknownOperationException"));
+        let (status, error, body) = send(router(), call(PATH, "{")).await;
+        assert_eq!((status, error.split(':').next()), (400, Some("SerializationException")), "{body}");
+        assert_eq!(send(router(), call(PATH, vec![b' '; MAX_BODY + 1])).await.0, 413);
+    }
+}

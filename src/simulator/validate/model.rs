@@ -20,6 +20,7 @@ pub(crate) fn check(body: &Value, model: &Model, streaming: bool) -> Result<(), 
         ));
     }
     tools(body, model)?;
+    cache_points(body, model)?;
     media(body, model)?;
     output(body, model)?;
     let config = &body["inferenceConfig"];
@@ -85,6 +86,21 @@ fn tools(body: &Value, model: &Model) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Only models that are known to cache take cache points: AWS refuses the others.
+fn cache_points(body: &Value, model: &Model) -> Result<(), Failure> {
+    let contents = body["messages"].as_array().into_iter().flatten().map(|message| &message["content"]);
+    let lists = contents.chain([&body["system"], &body["toolConfig"]["tools"]]).filter_map(Value::as_array);
+    let has_point = lists.flatten().any(|block| block.get("cachePoint").is_some_and(Value::is_object));
+    if has_point && model.cacheable_tokens().is_none() {
+        return Err(Failure::new(
+            403,
+            "AccessDeniedException",
+            "You invoked an unsupported model or your request did not allow prompt caching. See the documentation for more information.",
+        ));
+    }
+    Ok(())
 }
 
 fn media(body: &Value, model: &Model) -> Result<(), Failure> {
