@@ -1,0 +1,245 @@
+//! The way of a request: size, route, signature, fault, operation, answer, and one record of it all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderName, HeaderValue, Response, StatusCode, Uri, header};
+use axum::routing::get;
+use axum::{Json, Router};
+use http_body_util::{BodyExt, Limited};
+use serde_json::{Value, json};
+
+use super::calls::{Outcome, Recording};
+use super::errors::Failure;
+use super::faults::{Fault, Order};
+use super::operations::{Context, Operation};
+use super::reply::{Payload, Reply};
+use super::server::Switch;
+use super::stream::Frames;
+use super::{Simulator, auth};
+
+/// More than any operation takes; InvokeModel's own limit is checked there.
+const MAX_BODY: usize = 32 << 20;
+
+#[derive(Clone)]
+struct Door {
+    simulator: Simulator,
+    region: Option<Arc<str>>,
+}
+
+pub(crate) fn router(simulator: Simulator, region: Option<&str>) -> Router {
+    Router::new()
+        .route("/_sim/faults", get(list_faults).post(add_fault).delete(clear_faults))
+        .route("/_sim/calls", get(list_calls).delete(clear_calls))
+        .fallback(answer)
+        .with_state(Door { simulator, region: region.map(Arc::from) })
+}
+
+async fn list_faults(State(door): State<Door>) -> Json<Value> {
+    Json(json!({"waiting": door.simulator.inner.faults.waiting()}))
+}
+
+async fn add_fault(State(door): State<Door>, body: Bytes) -> (StatusCode, Json<Value>) {
+    let faults = &door.simulator.inner.faults;
+    let order = serde_json::from_slice::<Order>(&body).map_err(|error| error.to_string());
+    match order.and_then(|order| order.place(faults)) {
+        Ok(()) => (StatusCode::CREATED, Json(json!({"waiting": faults.waiting()}))),
+        Err(message) => (StatusCode::BAD_REQUEST, Json(json!({"message": message}))),
+    }
+}
+
+async fn clear_faults(State(door): State<Door>) -> StatusCode {
+    door.simulator.clear_faults();
+    StatusCode::NO_CONTENT
+}
+
+async fn list_calls(State(door): State<Door>) -> Json<Value> {
+    Json(json!({"calls": door.simulator.calls(), "totals": door.simulator.totals()}))
+}
+
+async fn clear_calls(State(door): State<Door>) -> StatusCode {
+    door.simulator.clear_calls();
+    StatusCode::NO_CONTENT
+}
+
+async fn answer(State(door): State<Door>, request: Request) -> Response<Body> {
+    let id = uuid::Uuid::new_v4().to_string();
+    let now = door.simulator.now();
+    let recording = Recording::start(Arc::clone(&door.simulator.inner.calls), id.clone());
+    let mut response = perform(&door, request, recording).await;
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert("x-amzn-requestid", value);
+    }
+    let date = jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&now);
+    if let Some(value) = date.ok().and_then(|date| HeaderValue::from_str(&date).ok()) {
+        headers.insert(header::DATE, value);
+    }
+    response
+}
+
+async fn perform(door: &Door, request: Request, mut recording: Recording) -> Response<Body> {
+    let switch = request.extensions().get::<ConnectInfo<Switch>>().map(|info| info.0.clone());
+    let (parts, body) = request.into_parts();
+    let body = match Limited::new(body, MAX_BODY).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(error) if error.is::<http_body_util::LengthLimitError>() => {
+            return refuse(
+                &Failure::new(413, "RequestEntityTooLargeException", "Request size exceeded."),
+                &mut recording,
+            );
+        }
+        // The client went away while it sent.
+        Err(_) => return refuse(&Failure::serialization("The request body could not be read."), &mut recording),
+    };
+    let simulator = &door.simulator;
+    let Some(operation) = Operation::route(&parts.method, parts.uri.path()) else {
+        recording.forget();
+        return Failure::unknown_operation().response();
+    };
+    recording.note(|call| {
+        call.operation = operation.name();
+        operation.model_id().unwrap_or_default().clone_into(&mut call.model_id);
+    });
+    let parts = with_host(parts);
+    let region = match auth::region(simulator.settings(), door.region.as_deref(), simulator.now(), &parts, &body) {
+        Ok(region) => region,
+        Err(failure) => return refuse(&failure, &mut recording),
+    };
+    recording.note(|call| call.region.clone_from(&region));
+    let mut fault = operation
+        .is_inference()
+        .then(|| simulator.inner.faults.take(&region, operation.model_id().unwrap_or_default(), operation.streams()))
+        .flatten();
+    match fault.take() {
+        Some(Fault::Reject(failure)) => return refuse(&failure, &mut recording),
+        Some(Fault::ResetConnection) => return reset(switch.as_ref()),
+        Some(Fault::SlowFirstByte(delay)) => tokio::time::sleep(delay).await,
+        other => fault = other,
+    }
+    let context =
+        Context { simulator, region: &region, headers: &parts.headers, query: parts.uri.query().unwrap_or_default() };
+    match operation.perform(&context, &body) {
+        Ok(reply) => succeed(reply, fault, simulator.settings().event_delay, recording),
+        Err(failure) => refuse(&failure, &mut recording),
+    }
+}
+
+/// HTTP/2 has no Host header; the signature has.
+fn with_host(mut parts: axum::http::request::Parts) -> axum::http::request::Parts {
+    let authority = parts.uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+    if let Some(authority) = authority.filter(|_| !parts.headers.contains_key(header::HOST)) {
+        parts.headers.insert(header::HOST, authority);
+    }
+    parts
+}
+
+fn refuse(failure: &Failure, recording: &mut Recording) -> Response<Body> {
+    recording.note(|call| {
+        call.status = failure.status;
+        call.exception = Some(failure.name.to_string());
+    });
+    recording.end(Outcome::Refused);
+    failure.response()
+}
+
+fn reset(switch: Option<&Switch>) -> Response<Body> {
+    match switch {
+        Some(switch) => {
+            switch.throw();
+            Response::new(Body::empty())
+        }
+        None => Response::new(Body::from_stream(futures_util::stream::once(async {
+            Err::<Bytes, _>(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+        }))),
+    }
+}
+
+fn succeed(reply: Reply, fault: Option<Fault>, delay: Duration, mut recording: Recording) -> Response<Body> {
+    recording.note(|call| {
+        call.status = 200;
+        call.tokens = reply.tokens;
+    });
+    let (content_type, body) = match reply.payload {
+        Payload::Json(text) => {
+            recording.end(Outcome::Completed);
+            ("application/json", Body::from(text))
+        }
+        Payload::Events(items) => {
+            recording.note(|call| call.tokens.output = 0);
+            ("application/vnd.amazon.eventstream", Body::from_stream(Frames::new(items, fault, delay, recording)))
+        }
+    };
+    let mut response = Response::new(body);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    for (name, value) in reply.headers {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    response
+}
+
+/// The members of a query string, decoded.
+pub(crate) fn query(text: &str) -> std::collections::BTreeMap<String, String> {
+    let uri = Uri::try_from(format!("/?{text}")).unwrap_or_default();
+    axum::extract::Query::try_from_uri(&uri).map(|query| query.0).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::simulator::Settings;
+
+    const PATH: &str = "/model/us.anthropic.claude-haiku-4-5-20251001-v1%3A0/converse";
+    const BODY: &str = r#"{"messages": [{"role": "user", "content": [{"text": "hello"}]}]}"#;
+
+    async fn send(router: Router, request: Request) -> (u16, String, String) {
+        let response = router.oneshot(request).await.unwrap();
+        let error = response.headers().get("x-amzn-errortype").map_or("", |value| value.to_str().unwrap()).to_owned();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, error, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    fn call(path: &str, body: impl Into<Body>) -> Request {
+        Request::post(path).header("authorization", "Bearer sim-bearer-token").body(body.into()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_call_is_answered_in_the_region_of_its_listener_and_recorded() {
+        let simulator = Simulator::new(Settings::default());
+        assert_eq!(send(simulator.router_for("us-west-2"), call(PATH, BODY)).await.0, 200);
+        let (status, error, _) = send(simulator.router_for("eu-west-1"), call(PATH, BODY)).await;
+        assert_eq!((status, error.split(':').next()), (400, Some("ValidationException")));
+        let seen: Vec<_> = simulator.calls().into_iter().map(|call| (call.region, call.outcome)).collect();
+        assert_eq!(seen, [("us-west-2".to_owned(), Outcome::Completed), ("eu-west-1".to_owned(), Outcome::Refused)]);
+    }
+
+    #[tokio::test]
+    async fn faults_can_be_ordered_and_taken_back_over_http() {
+        let simulator = Simulator::new(Settings::default());
+        let order = |text: &'static str| Request::post("/_sim/faults").body(Body::from(text)).unwrap();
+        assert_eq!(send(simulator.router(), order(r#"{"fault": "throttle", "times": 2}"#)).await.0, 201);
+        assert_eq!(send(simulator.router(), order(r#"{"fault": "nonsense"}"#)).await.0, 400);
+        assert_eq!(send(simulator.router(), call(PATH, BODY)).await.0, 429);
+        let clear = Request::delete("/_sim/faults").body(Body::empty()).unwrap();
+        assert_eq!(send(simulator.router(), clear).await.0, 204);
+        assert_eq!(send(simulator.router(), call(PATH, BODY)).await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn what_no_operation_takes_is_refused_as_aws_refuses_it() {
+        let router = || Simulator::new(Settings::default()).router();
+        let (status, error, _) = send(router(), call("/model/a/b/converse", BODY)).await;
+        assert_eq!((status, error.as_str()), (404, "UnknownOperationException"));
+        let (status, error, body) = send(router(), call(PATH, "{")).await;
+        assert_eq!((status, error.split(':').next()), (400, Some("SerializationException")), "{body}");
+        assert_eq!(send(router(), call(PATH, vec![b' '; MAX_BODY + 1])).await.0, 413);
+    }
+}

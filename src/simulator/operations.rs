@@ -1,0 +1,152 @@
+//! Which operation a method and path mean, and what an operation may ask of the simulator.
+
+use axum::http::{HeaderMap, Method};
+use percent_encoding::percent_decode_str;
+
+use super::catalog::{self, Target};
+use super::converse::Delivery;
+use super::errors::Failure;
+use super::reply::Reply;
+use super::{Simulator, control, converse, count, guardrail, invoke};
+
+/// An operation with the labels of its path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Converse(String, Delivery),
+    Invoke(String, Delivery),
+    CountTokens(String),
+    ApplyGuardrail { id: String, version: String },
+    ListFoundationModels,
+    FoundationModel(String),
+    ListInferenceProfiles,
+    InferenceProfile(String),
+}
+
+impl Operation {
+    /// The operation of a request, if AWS has it.
+    pub(crate) fn route(method: &Method, path: &str) -> Option<Self> {
+        let segments: Vec<String> = path
+            .strip_prefix('/')?
+            .split('/')
+            .map(|segment| percent_decode_str(segment).decode_utf8_lossy().into_owned())
+            .collect();
+        let labels: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let own = |label: &str| label.to_owned();
+        match (method.as_str(), &labels[..]) {
+            ("POST", ["model", id, action]) if !id.is_empty() => match *action {
+                "converse" => Some(Self::Converse(own(id), Delivery::Whole)),
+                "converse-stream" => Some(Self::Converse(own(id), Delivery::Stream)),
+                "invoke" => Some(Self::Invoke(own(id), Delivery::Whole)),
+                "invoke-with-response-stream" => Some(Self::Invoke(own(id), Delivery::Stream)),
+                "count-tokens" => Some(Self::CountTokens(own(id))),
+                _ => None,
+            },
+            ("POST", ["guardrail", id, "version", version, "apply"]) => {
+                Some(Self::ApplyGuardrail { id: own(id), version: own(version) })
+            }
+            ("GET", ["foundation-models"]) => Some(Self::ListFoundationModels),
+            ("GET", ["foundation-models", id]) => Some(Self::FoundationModel(own(id))),
+            ("GET", ["inference-profiles"]) => Some(Self::ListInferenceProfiles),
+            ("GET", ["inference-profiles", id]) => Some(Self::InferenceProfile(own(id))),
+            _ => None,
+        }
+    }
+
+    /// AWS's name of the operation.
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Converse(_, Delivery::Whole) => "Converse",
+            Self::Converse(_, Delivery::Stream) => "ConverseStream",
+            Self::Invoke(_, Delivery::Whole) => "InvokeModel",
+            Self::Invoke(_, Delivery::Stream) => "InvokeModelWithResponseStream",
+            Self::CountTokens(_) => "CountTokens",
+            Self::ApplyGuardrail { .. } => "ApplyGuardrail",
+            Self::ListFoundationModels => "ListFoundationModels",
+            Self::FoundationModel(_) => "GetFoundationModel",
+            Self::ListInferenceProfiles => "ListInferenceProfiles",
+            Self::InferenceProfile(_) => "GetInferenceProfile",
+        }
+    }
+
+    /// The model identifier of an inference call or a count.
+    pub(crate) fn model_id(&self) -> Option<&str> {
+        match self {
+            Self::Converse(id, _) | Self::Invoke(id, _) | Self::CountTokens(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// Whether faults apply.
+    pub(crate) const fn is_inference(&self) -> bool {
+        matches!(self, Self::Converse(..) | Self::Invoke(..))
+    }
+
+    pub(crate) const fn streams(&self) -> bool {
+        matches!(self, Self::Converse(_, Delivery::Stream) | Self::Invoke(_, Delivery::Stream))
+    }
+
+    /// Answers the call.
+    pub(crate) fn perform(&self, context: &Context<'_>, body: &[u8]) -> Result<Reply, Failure> {
+        match self {
+            Self::Converse(id, delivery) => converse::answer(context, id, body, *delivery),
+            Self::Invoke(id, delivery) => invoke::answer(context, id, body, *delivery),
+            Self::CountTokens(id) => count::answer(context, id, body),
+            Self::ApplyGuardrail { id, version } => guardrail::apply(context, id, version, body),
+            Self::ListFoundationModels => control::list_models(context),
+            Self::FoundationModel(id) => control::model(context, id),
+            Self::ListInferenceProfiles => control::list_profiles(context),
+            Self::InferenceProfile(id) => control::profile(context, id),
+        }
+    }
+}
+
+/// A call as an operation sees it.
+pub(crate) struct Context<'a> {
+    pub(crate) simulator: &'a Simulator,
+    pub(crate) region: &'a str,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) query: &'a str,
+}
+
+impl Context<'_> {
+    /// The model that an identifier means here and now.
+    pub(crate) fn resolve(&self, identifier: &str) -> Result<Target, Failure> {
+        catalog::resolve(self.region, identifier, &self.today(), &self.simulator.settings().application_profiles)
+    }
+
+    /// `YYYY-MM-DD` by the simulator's clock.
+    pub(crate) fn today(&self) -> String {
+        self.simulator.now().strftime("%Y-%m-%d").to_string()
+    }
+
+    /// Seconds since the epoch by the simulator's clock.
+    pub(crate) fn seconds(&self) -> i64 {
+        self.simulator.now().as_second()
+    }
+
+    pub(crate) fn partition(&self) -> &'static str {
+        catalog::partition(self.region).unwrap_or("aws")
+    }
+
+    pub(crate) fn account(&self) -> &str {
+        &self.simulator.settings().account
+    }
+
+    /// A header as text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Refuses the optimized latency where no model has it.
+    #[expect(clippy::unused_self, reason = "reads as the other checks of a call do")]
+    pub(crate) fn tier(&self, target: &Target, latency: Option<&str>) -> Result<(), Failure> {
+        let fast = ["amazon.nova-pro", "llama3-1-70b", "llama3-1-405b", "claude-3-5-haiku"];
+        if latency == Some("optimized") && !target.model.is_any(&fast) {
+            return Err(Failure::validation(format!(
+                "Latency performance configuration is not supported for {}. Please refer to the Amazon Bedrock documentation.",
+                target.model.id
+            )));
+        }
+        Ok(())
+    }
+}

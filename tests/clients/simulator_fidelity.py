@@ -1,0 +1,626 @@
+"""Can boto3 tell the simulator from AWS? Calls every operation of a running simulator with the AWS SDK and checks what it parses.
+
+    SIM_URL=http://127.0.0.1:4567 python tests/clients/simulator_fidelity.py      (or the URL as argument)
+    python tests/clients/simulator_fidelity.py --shapes                           (prints src/simulator/validate/shapes.json anew)
+
+Needs boto3. Exits with 1 when a check fails.
+"""
+
+import base64
+import gzip
+import json
+import os
+import struct
+import sys
+import time
+import traceback
+import urllib.error
+import urllib.request
+import zlib
+from pathlib import Path
+
+import boto3
+import botocore
+from botocore.config import Config
+from botocore.exceptions import ClientError, ConnectionClosedError, EventStreamError, ReadTimeoutError
+from urllib3.exceptions import ProtocolError
+
+HAIKU = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
+BARE_HAIKU = "anthropic.claude-haiku-4-5-20251001-v1:0"
+NOVA = "amazon.nova-lite-v1:0"
+OPUS = "us.anthropic.claude-opus-5"
+GPT = "openai.gpt-oss-120b-1:0"
+KEY, SECRET, BEARER = "AKIDSIMULATOR", "simulator-secret-not-a-real-key", "sim-bearer-token"
+TOOL = {"toolSpec": {"name": "weather", "description": "Weather of a city", "inputSchema": {"json": {
+    "type": "object", "properties": {"city": {"type": "string"}, "days": {"type": "integer"}}, "required": ["city"]}}}}
+PNG = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==")
+URL = ""
+
+
+def client(service="bedrock-runtime", region="us-east-1", key=KEY, secret=SECRET, token=None, **config):
+    settings = Config(retries={"total_max_attempts": 1}, read_timeout=20, **config)
+    return boto3.client(service, region_name=region, endpoint_url=URL, aws_access_key_id=key, aws_secret_access_key=secret,
+                        aws_session_token=token, config=settings)
+
+
+def user(*content):
+    return {"role": "user", "content": [{"text": part} if isinstance(part, str) else part for part in content]}
+
+
+def assistant(*content):
+    return {"role": "assistant", "content": [{"text": part} if isinstance(part, str) else part for part in content]}
+
+
+def converse(*messages, model=HAIKU, **fields):
+    return client().converse(modelId=model, messages=list(messages), **fields)
+
+
+def stream(*messages, model=HAIKU, **fields):
+    return list(client().converse_stream(modelId=model, messages=list(messages), **fields)["stream"])
+
+
+def invoke(body, model=HAIKU, **fields):
+    reply = client().invoke_model(modelId=model, body=body if isinstance(body, (bytes, str)) else json.dumps(body), **fields)
+    return json.loads(reply["body"].read()), reply
+
+
+def invoke_stream(body, model=HAIKU):
+    events = client().invoke_model_with_response_stream(modelId=model, body=json.dumps(body))["body"]
+    return [json.loads(event["chunk"]["bytes"]) for event in events]
+
+
+def claude(text="hello", **fields):
+    return {"anthropic_version": "bedrock-2023-05-31", "max_tokens": 2000, "messages": [{"role": "user", "content": text}], **fields}
+
+
+def refused(name, message, call, status=None):
+    """`call` fails with AWS's exception `name`, whose message contains `message`."""
+    try:
+        call()
+    except ClientError as error:
+        code, told = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
+        assert code == name, f"{code} ({told}) instead of {name}"
+        assert message in told, f"{message!r} is not in {told!r}"
+        if status is not None:
+            assert error.response["ResponseMetadata"]["HTTPStatusCode"] == status
+        assert error.response["ResponseMetadata"]["RequestId"]
+        return error
+    raise AssertionError(f"accepted, {name} expected")
+
+
+def refused_body(name, message, body, model=HAIKU, operation="converse", **headers):
+    """As `refused`, but with a body that boto3 itself would not send: signed by botocore, sent raw."""
+    status, reply, answer_headers = raw(f"/model/{model.replace(':', '%3A')}/{operation}", body, headers)
+    code = answer_headers.get("x-amzn-errortype", "").split(":")[0]
+    assert code == name, f"{status} {code} {reply} instead of {name}"
+    assert message in reply.get("message", ""), f"{message!r} is not in {reply!r}"
+
+
+def raw(path, body, headers=None, region="us-east-1", sign=True):
+    from botocore.auth import SigV4Auth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = AWSRequest("POST", URL + path, data=data, headers={"Content-Type": "application/json", **(headers or {})})
+    if sign:
+        SigV4Auth(Credentials(KEY, SECRET), "bedrock", region).add_auth(request)
+    prepared = request.prepare()
+    plain = urllib.request.Request(prepared.url, data=data, headers=dict(prepared.headers.items()), method="POST")
+    try:
+        with urllib.request.urlopen(plain, timeout=20) as reply:
+            return reply.status, json.loads(reply.read()), {name.lower(): value for name, value in reply.headers.items()}
+    except urllib.error.HTTPError as error:
+        text = error.read()
+        return error.code, json.loads(text) if text else {}, {name.lower(): value for name, value in error.headers.items()}
+
+
+def simulator(method, path, body=None):
+    request = urllib.request.Request(URL + path, method=method, data=json.dumps(body).encode() if body else None)
+    with urllib.request.urlopen(request, timeout=20) as reply:
+        text = reply.read()
+        return json.loads(text) if text else None
+
+
+def fault(name, **fields):
+    simulator("POST", "/_sim/faults", {"fault": name, "region": "us-east-1", **fields})
+
+
+def joined(events):
+    """The message that a Converse stream builds, checked for order on the way."""
+    kinds = [next(iter(event)) for event in events]
+    assert kinds[0] == "messageStart" and kinds[-2:] == ["messageStop", "metadata"], kinds
+    blocks = {}
+    for event in events:
+        start, delta = event.get("contentBlockStart"), event.get("contentBlockDelta")
+        if start:
+            blocks[start["contentBlockIndex"]] = {"toolUse": dict(start["start"]["toolUse"], input="")}
+        if delta:
+            kind, value = next(iter(delta["delta"].items()))
+            block = blocks.setdefault(delta["contentBlockIndex"], {})
+            if kind == "toolUse":
+                block["toolUse"]["input"] += value["input"]
+            elif kind == "reasoningContent":
+                for name, text in value.items():
+                    block.setdefault("reasoningText", {}).setdefault(name, "")
+                    block["reasoningText"][name] += text
+            else:
+                block["text"] = block.get("text", "") + value
+    for block in blocks.values():
+        if "toolUse" in block:
+            block["toolUse"]["input"] = json.loads(block["toolUse"]["input"])
+        if "reasoningText" in block:
+            block["reasoningContent"] = {"reasoningText": block.pop("reasoningText")}
+    assert kinds.count("contentBlockStop") == len(blocks)
+    return [blocks[index] for index in sorted(blocks)]
+
+
+# Converse
+
+def check_converse_answers_with_usage():
+    reply = converse(user("hello"))
+    assert reply["output"]["message"] == assistant("You said: hello")
+    assert reply["stopReason"] == "end_turn" and reply["metrics"]["latencyMs"] > 0
+    usage = reply["usage"]
+    assert usage["totalTokens"] == usage["inputTokens"] + usage["outputTokens"] > 0
+
+
+def check_converse_stream_says_the_same():
+    for text in ["hello", "hi [[words:60]]", "weather [[tools:2]] \"quoted\" \u00e9\n \U0001f600"]:
+        fields = {"toolConfig": {"tools": [TOOL]}} if "tools" in text else {}
+        whole = converse(user(text), **fields)
+        events = stream(user(text), **fields)
+        assert joined(events) == whole["output"]["message"]["content"]
+        assert events[-2]["messageStop"]["stopReason"] == whole["stopReason"]
+        assert events[-1]["metadata"]["usage"] == whole["usage"]
+        starts = [event["contentBlockStart"]["start"] for event in events if "contentBlockStart" in event]
+        assert all("toolUse" in start for start in starts), "only tool blocks are announced"
+
+
+def check_max_tokens_and_stop_sequences():
+    reply = converse(user("hi [[words:50]]"), inferenceConfig={"maxTokens": 5})
+    assert (reply["stopReason"], reply["usage"]["outputTokens"]) == ("max_tokens", 5)
+    reply = converse(user("one STOP two"), inferenceConfig={"stopSequences": ["STOP"]}, additionalModelResponseFieldPaths=["/stop_sequence", "/nothing"])
+    assert reply["stopReason"] == "stop_sequence" and reply["output"]["message"]["content"] == [{"text": "You said: one "}]
+    assert reply["additionalModelResponseFields"] == {"stop_sequence": "STOP"}
+    assert converse(user("[[stop:content_filtered]] hm"))["stopReason"] == "content_filtered"
+
+
+def check_tools_round_trip():
+    config = {"tools": [TOOL], "toolChoice": {"any": {}}}
+    reply = converse(user("Paris"), toolConfig=config)
+    call = reply["output"]["message"]["content"][0]["toolUse"]
+    assert reply["stopReason"] == "tool_use" and call["name"] == "weather" and call["input"]["city"] == "Paris"
+    answer = {"toolResult": {"toolUseId": call["toolUseId"], "content": [{"json": {"degrees": 21}}], "status": "success"}}
+    history = [user("Paris"), reply["output"]["message"], user(answer)]
+    assert converse(*history, toolConfig={"tools": [TOOL]})["output"]["message"]["content"][0]["text"] == 'The tool said: {"degrees":21}'
+
+
+def check_reasoning_and_its_signature():
+    thinking = {"thinking": {"type": "enabled", "budget_tokens": 1024}}
+    fields = {"additionalModelRequestFields": thinking, "inferenceConfig": {"maxTokens": 3000}}
+    content = converse(user("why"), **fields)["output"]["message"]["content"]
+    assert content[0]["reasoningContent"]["reasoningText"]["signature"] and content[1]["text"]
+    assert joined(stream(user("why"), **fields)) == content
+    assert converse(user("why"), {"role": "assistant", "content": content}, user("and"), **fields)["stopReason"] == "end_turn"
+    content[0]["reasoningContent"]["reasoningText"]["text"] += " altered"
+    refused("ValidationException", "Invalid `signature` in `thinking` block",
+            lambda: converse(user("why"), {"role": "assistant", "content": content}, user("and"), **fields))
+
+
+def check_structured_output():
+    schema = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}}, "required": ["name", "age"], "additionalProperties": False}
+    text_format = {"type": "json_schema", "structure": {"jsonSchema": {"schema": json.dumps(schema), "name": "person"}}}
+    reply = converse(user("Ada"), outputConfig={"textFormat": text_format})
+    assert json.loads(reply["output"]["message"]["content"][0]["text"]) == {"name": "Ada", "age": 1}
+
+
+def check_media_system_and_echoes():
+    image = {"image": {"format": "png", "source": {"bytes": PNG}}}
+    document = {"document": {"format": "txt", "name": "notes", "source": {"bytes": b"notes"}}}
+    reply = converse(user("look", image, document), system=[{"text": "Be brief."}], serviceTier={"type": "flex"},
+                     performanceConfig={"latency": "standard"}, requestMetadata={"team": "blue"})
+    assert "(1 images, 1 documents)" in reply["output"]["message"]["content"][0]["text"]
+    assert reply["serviceTier"] == {"type": "flex"} and reply["performanceConfig"] == {"latency": "standard"}
+
+
+def check_prompt_cache_is_written_then_read():
+    system = [{"text": "word " * 5000 + os.urandom(4).hex()}, {"cachePoint": {"type": "default"}}]
+    first, second = (converse(user("hello"), system=system)["usage"] for _ in range(2))
+    assert first["cacheWriteInputTokens"] > 4096 and first["cacheReadInputTokens"] == 0 and first["cacheDetails"][0]["ttl"] == "5m"
+    assert second["cacheReadInputTokens"] == first["cacheWriteInputTokens"] and second["inputTokens"] == first["inputTokens"] < 100
+
+
+def check_guardrails():
+    config = {"guardrailIdentifier": "abc123", "guardrailVersion": "DRAFT", "trace": "enabled"}
+    reply = converse(user("[[blocked]]"), guardrailConfig=config)
+    assert reply["stopReason"] == "guardrail_intervened" and reply["trace"]["guardrail"]["inputAssessment"]["abc123"]["wordPolicy"]
+    apply = client().apply_guardrail
+    reply = apply(guardrailIdentifier="abc123", guardrailVersion="1", source="INPUT", content=[{"text": {"text": "a [[blocked]] word"}}])
+    assert reply["action"] == "GUARDRAIL_INTERVENED" and reply["outputs"][0]["text"] and reply["usage"]["wordPolicyUnits"] == 1
+    reply = apply(guardrailIdentifier="abc123", guardrailVersion="DRAFT", source="OUTPUT", content=[{"text": {"text": "fine"}}])
+    assert reply["action"] == "NONE" and reply["outputs"] == []
+
+
+def check_every_chat_family_converses():
+    for model in [NOVA, GPT, OPUS, "deepseek.v3-v1:0", "us.meta.llama3-3-70b-instruct-v1:0", "mistral.mistral-large-3-675b-instruct"]:
+        region = "us-west-2"
+        reply = client(region=region).converse(modelId=model, messages=[user("hello")])
+        assert reply["output"]["message"]["content"][0]["text"] == "You said: hello", model
+    reply = converse(user("why"), model=GPT, additionalModelRequestFields={"reasoning_effort": "high"})
+    assert "signature" not in reply["output"]["message"]["content"][0]["reasoningContent"]["reasoningText"]
+
+
+def check_identifiers():
+    arn = f"arn:aws:bedrock:us-east-1:000000000000:inference-profile/{HAIKU}"
+    for model in [HAIKU, arn, f"arn:aws:bedrock:us-east-1::foundation-model/{NOVA}", "global." + BARE_HAIKU]:
+        assert converse(user("hello"), model=model)["stopReason"] == "end_turn"
+    for model, name, message in [
+        (BARE_HAIKU, "ValidationException", "with on-demand throughput isn\u2019t supported. Retry your request with the ID or ARN of an inference profile"),
+        ("no.such-model-v1:0", "ValidationException", "The provided model identifier is invalid."),
+        ("eu." + BARE_HAIKU, "ValidationException", "The provided model identifier is invalid."),
+        ("anthropic.claude-3-haiku-20240307-v1:0", "ResourceNotFoundException", "reached the end of its life"),
+        ("amazon.titan-embed-text-v2:0", "ValidationException", "This action doesn't support the model that you provided."),
+    ]:
+        refused(name, message, lambda: converse(user("hello"), model=model))
+
+
+def check_converse_refuses_what_aws_refuses():
+    tools = {"toolConfig": {"tools": [TOOL]}}
+    call = assistant({"toolUse": {"toolUseId": "a", "name": "weather", "input": {}}})
+    result = {"toolResult": {"toolUseId": "b", "content": [{"text": "5"}]}}
+    document = {"document": {"format": "txt", "name": "notes", "source": {"bytes": b"notes"}}}
+    for message, turns, fields in [
+        ("The text field in the ContentBlock object at messages.0.content.0 is blank.", [user(" ")], {}),
+        ("must start with a user message", [assistant("a")], {}),
+        ("must alternate between user and assistant roles", [user("a"), user("b")], {}),
+        ("The toolConfig field must be defined when using toolUse and toolResult content blocks.", [user("a"), call, user(result)], {}),
+        ("Expected toolResult blocks at messages.2.content for the following Ids: a", [user("a"), call, user("b")], tools),
+        ("Expected toolResult blocks at messages.2.content for the following Ids: a", [user("a"), call, user(result)], tools),
+        ("A text block must be included when using documents.", [user(document)], {}),
+        ("`temperature` and `top_p` cannot both be specified", [user("a")], {"inferenceConfig": {"temperature": 0.5, "topP": 0.5}}),
+        ("The maximum tokens you requested exceeds the model limit of 64000.", [user("a")], {"inferenceConfig": {"maxTokens": 64001}}),
+        ("The tool weather is already defined at toolConfig.tools.0.", [user("a")], {"toolConfig": {"tools": [TOOL, TOOL]}}),
+        ("top_q: Extra inputs are not permitted", [user("a")], {"additionalModelRequestFields": {"top_q": 1}}),
+        ("SystemContentBlock object at system.0 is blank", [user("a")], {"system": [{"text": " "}]}),
+    ]:
+        refused("ValidationException", message, lambda: converse(*turns, **fields), 400)
+        refused("ValidationException", message, lambda: stream(*turns, **fields), 400)
+    refused("ValidationException", "`temperature` is deprecated", lambda: converse(user("a"), model=OPUS, inferenceConfig={"temperature": 1.0}))
+    refused("ValidationException", "does not support assistant message prefill", lambda: converse(user("a"), assistant("b"), model=OPUS))
+    point = {"cachePoint": {"type": "default"}}
+    refused("AccessDeniedException", "did not allow prompt caching", lambda: converse(user("a", point), model=GPT), 403)
+
+
+def check_shapes_are_enforced():
+    text = [{"role": "user", "content": [{"text": "a"}]}]
+    for name, message, body in [
+        ("ValidationException", "1 validation error detected: Value '2' at 'inferenceConfig.temperature' failed to satisfy constraint: Member must have value less than or equal to 1",
+         {"messages": text, "inferenceConfig": {"temperature": 2}}),
+        ("ValidationException", "Value 'robot' at 'messages.1.member.role' failed to satisfy constraint: Member must satisfy enum value set: [user, assistant, system]",
+         {"messages": [{"role": "robot", "content": [{"text": "a"}]}]}),
+        ("ValidationException", "ContentBlock object at messages.0.content.0 must set one of the following keys: text", {"messages": [{"role": "user", "content": [{}]}]}),
+        ("ValidationException", "Value null at 'messages.1.member.content' failed to satisfy constraint: Member must not be null", {"messages": [{"role": "user"}]}),
+        ("ValidationException", "Member must satisfy regular expression pattern: [a-zA-Z0-9_-]+", {"messages": text, "toolConfig": {"tools": [{"toolSpec": {"name": "a.b", "inputSchema": {"json": {"type": "object"}}}}]}}),
+        ("SerializationException", "STRING_VALUE can not be converted to an Integer", {"messages": text, "inferenceConfig": {"maxTokens": "5"}}),
+        ("SerializationException", "", b"{not json"),
+    ]:
+        refused_body(name, message, body)
+    assert raw(f"/model/{HAIKU.replace(':', '%3A')}/converse", {"messages": text, "unknownMember": 1})[0] == 200
+
+
+# InvokeModel
+
+def check_claude_native():
+    body, reply = invoke(claude())
+    headers = reply["ResponseMetadata"]["HTTPHeaders"]
+    assert body["content"] == [{"type": "text", "text": "You said: hello"}] and body["stop_reason"] == "end_turn" and body["type"] == "message"
+    assert headers["x-amzn-bedrock-input-token-count"] == str(body["usage"]["input_tokens"])
+    assert headers["x-amzn-bedrock-output-token-count"] == str(body["usage"]["output_tokens"])
+    assert int(headers["x-amzn-bedrock-invocation-latency"]) > 0 and reply["contentType"] == "application/json"
+
+
+def check_claude_native_stream():
+    tool = {"name": "weather", "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}}}
+    request = claude("weather in Z\u00fcrich \"now\"", tools=[tool], thinking={"type": "enabled", "budget_tokens": 1024})
+    whole, _ = invoke(request)
+    events = invoke_stream(request)
+    kinds = [event["type"] for event in events]
+    assert kinds[0] == "message_start" and kinds[-2:] == ["message_delta", "message_stop"]
+    blocks = []
+    for event in events:
+        if event["type"] == "content_block_start":
+            blocks.append(dict(event["content_block"]))
+        if event["type"] == "content_block_delta":
+            delta, block = event["delta"], blocks[event["index"]]
+            key = {"text_delta": "text", "thinking_delta": "thinking", "signature_delta": "signature", "input_json_delta": "partial_json"}[delta["type"]]
+            block[key] = block.get(key, "") + delta[key]
+    for block in blocks:
+        if "partial_json" in block:
+            block["input"] = json.loads(block.pop("partial_json"))
+    assert [block["type"] for block in blocks] == ["thinking", "text", "tool_use"] and blocks == whole["content"]
+    metrics = events[-1]["amazon-bedrock-invocationMetrics"]
+    assert metrics["inputTokenCount"] == whole["usage"]["input_tokens"] and metrics["outputTokenCount"] == whole["usage"]["output_tokens"]
+    assert events[-2]["delta"]["stop_reason"] == "tool_use"
+
+
+def check_other_native_families():
+    nova = {"messages": [{"role": "user", "content": [{"text": "hello"}]}], "inferenceConfig": {"maxTokens": 50}}
+    body, _ = invoke(nova, NOVA)
+    assert body["output"]["message"]["content"] == [{"text": "You said: hello"}] and body["usage"]["inputTokens"]
+    events = invoke_stream(nova, NOVA)
+    assert "messageStart" in events[0] and events[-1]["metadata"]["usage"] == body["usage"] and "amazon-bedrock-invocationMetrics" in events[-1]
+    chat = {"messages": [{"role": "user", "content": "hello"}], "max_completion_tokens": 50, "reasoning_effort": "low"}
+    body, _ = invoke(chat, GPT)
+    text = body["choices"][0]["message"]["content"]
+    assert text.startswith("<reasoning>") and text.endswith("</reasoning>You said: hello") and body["usage"]["total_tokens"]
+    chunks = invoke_stream(chat, GPT)
+    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == text
+    assert chunks[-1]["choices"][0]["finish_reason"] == "stop"
+    llama = {"prompt": "<|start_header_id|>user<|end_header_id|>\n\nhello<|eot_id|>", "max_gen_len": 20}
+    body, _ = invoke(llama, "us.meta.llama3-3-70b-instruct-v1:0")
+    assert body["generation"] == "You said: hello" and body["stop_reason"] == "stop"
+
+
+def check_embeddings_and_rerank():
+    body, reply = invoke({"inputText": "hello world", "dimensions": 512}, "amazon.titan-embed-text-v2:0")
+    assert len(body["embedding"]) == 512 and abs(sum(x * x for x in body["embedding"]) - 1) < 1e-6
+    assert reply["ResponseMetadata"]["HTTPHeaders"]["x-amzn-bedrock-input-token-count"] == str(body["inputTextTokenCount"])
+    assert len(invoke({"inputText": "hello"}, "amazon.titan-embed-text-v1")[0]["embedding"]) == 1536
+    texts = {"texts": ["a", "b"], "input_type": "search_document"}
+    assert len(invoke(texts, "cohere.embed-english-v3")[0]["embeddings"]) == 2
+    assert len(invoke({**texts, "embedding_types": ["int8"]}, "us.cohere.embed-v4:0")[0]["embeddings"]["int8"]) == 2
+    refused("ValidationException", "Malformed input request: #: required key [input_type] not found", lambda: invoke({"texts": ["a"]}, "cohere.embed-english-v3"))
+    for model in ["cohere.rerank-v3-5:0", "amazon.rerank-v1:0"]:
+        request = {"query": "red car", "documents": ["a blue house", "a red car"], "top_n": 1}
+        results = client(region="us-west-2").invoke_model(modelId=model, body=json.dumps({**request, "api_version": 2}))["body"].read()
+        assert json.loads(results)["results"][0]["index"] == 1
+
+
+def check_invoke_refuses_what_aws_refuses():
+    for message, body in [
+        ("Malformed input request, please reformat your input and try again.", b"{"),
+        ("max_tokens: Field required", {key: value for key, value in claude().items() if key != "max_tokens"}),
+        ("anthropic_version: Field required", {key: value for key, value in claude().items() if key != "anthropic_version"}),
+        ("model: Extra inputs are not permitted", claude(model="x")),
+        ("messages: at least one message is required", claude(messages=[])),
+    ]:
+        refused("ValidationException", message, lambda: invoke(body))
+    refused("ValidationException", "extraneous key [max_tokens] is not permitted", lambda: invoke({"messages": [user("a")], "max_tokens": 5}, NOVA))
+    refused("ValidationException", "Member must have length less than or equal to 25000000", lambda: raise_raw(b" " * 25_000_001))
+
+
+def raise_raw(body):
+    status, reply, headers = raw(f"/model/{HAIKU.replace(':', '%3A')}/invoke", body)
+    metadata = {"HTTPStatusCode": status, "RequestId": headers["x-amzn-requestid"]}
+    raise ClientError({"Error": {"Code": headers["x-amzn-errortype"].split(":")[0], "Message": reply["message"]}, "ResponseMetadata": metadata}, "InvokeModel")
+
+
+def check_count_tokens():
+    fields = {"messages": [user("hello there")], "system": [{"text": "Be brief."}]}
+    counted = client().count_tokens(modelId=BARE_HAIKU, input={"converse": fields})["inputTokens"]
+    assert counted == converse(user("hello there"), system=fields["system"])["usage"]["inputTokens"]
+    native = client().count_tokens(modelId=BARE_HAIKU, input={"invokeModel": {"body": json.dumps(claude("hello there"))}})
+    assert native["inputTokens"] == invoke(claude("hello there"))[0]["usage"]["input_tokens"]
+    refused("ValidationException", "doesn't support counting tokens", lambda: client().count_tokens(modelId=NOVA, input={"converse": fields}))
+
+
+# Control plane
+
+def check_foundation_models():
+    control = client("bedrock")
+    models = {model["modelId"]: model for model in control.list_foundation_models()["modelSummaries"]}
+    assert models[NOVA]["inferenceTypesSupported"] == ["ON_DEMAND"] and models[BARE_HAIKU]["inferenceTypesSupported"] == ["INFERENCE_PROFILE"]
+    assert "anthropic.claude-3-haiku-20240307-v1:0" not in models
+    listed = control.list_foundation_models(byProvider="Anthropic", byOutputModality="TEXT")["modelSummaries"]
+    assert listed and all(model["providerName"] == "Anthropic" for model in listed)
+    details = control.get_foundation_model(modelIdentifier=NOVA)["modelDetails"]
+    assert details == models[NOVA] and details["modelLifecycle"]["status"] == "ACTIVE"
+    refused("ResourceNotFoundException", "Could not resolve the foundation model", lambda: control.get_foundation_model(modelIdentifier="no.such-model"), 404)
+
+
+def check_inference_profiles():
+    control = client("bedrock")
+    pages = list(control.get_paginator("list_inference_profiles").paginate(typeEquals="SYSTEM_DEFINED", PaginationConfig={"PageSize": 7}))
+    profiles = [profile for page in pages for profile in page["inferenceProfileSummaries"]]
+    assert len(pages) > 2 and len({profile["inferenceProfileId"] for profile in profiles}) == len(profiles)
+    assert len(profiles) == len(control.list_inference_profiles(maxResults=1000)["inferenceProfileSummaries"])
+    profile = control.get_inference_profile(inferenceProfileIdentifier=HAIKU)
+    regions = {model["modelArn"].split(":")[3] for model in profile["models"]}
+    assert regions == {"us-east-1", "us-east-2", "us-west-2"} and profile["type"] == "SYSTEM_DEFINED" and profile["status"] == "ACTIVE"
+    assert control.get_inference_profile(inferenceProfileIdentifier=profile["inferenceProfileArn"])["inferenceProfileId"] == HAIKU
+    north = client("bedrock", region="ca-central-1").get_inference_profile(inferenceProfileIdentifier=HAIKU)
+    assert "ca-central-1" in {model["modelArn"].split(":")[3] for model in north["models"]}
+    refused("ResourceNotFoundException", "could not be found", lambda: client("bedrock", region="eu-west-1").get_inference_profile(inferenceProfileIdentifier=HAIKU), 404)
+    refused("ValidationException", "pagination token", lambda: control.list_inference_profiles(nextToken="nonsense"))
+
+
+# Who calls
+
+def check_signatures():
+    def call(**who):
+        return client(**who).converse(modelId=HAIKU, messages=[user("hello")])
+
+    assert call(token="any-session-token")["stopReason"] == "end_turn"
+    refused("InvalidSignatureException", "The request signature we calculated does not match the signature you provided.", lambda: call(secret="wrong"), 403)
+    refused("UnrecognizedClientException", "The security token included in the request is invalid.", lambda: call(key="AKIDNOBODY"), 403)
+    refused("InvalidSignatureException", "Credential should be scoped to a valid region.", lambda: call(region="mars-north-1"), 403)
+    status, reply, headers = raw("/model/x/converse", {}, sign=False)
+    assert (status, headers["x-amzn-errortype"], reply["message"]) == (403, "MissingAuthenticationTokenException", "Missing Authentication Token")
+    assert headers["date"] and headers["x-amzn-requestid"]
+    status, _, headers = raw("/no/such/path", {})
+    assert (status, headers["x-amzn-errortype"]) == (404, "UnknownOperationException")
+
+
+def check_bearer_tokens():
+    body = {"messages": [user("hello")]}
+    path = f"/model/{HAIKU.replace(':', '%3A')}/converse"
+    status, reply, _ = raw(path, body, {"Authorization": f"Bearer {BEARER}"}, sign=False)
+    assert status == 200 and reply["stopReason"] == "end_turn"
+    status, _, _ = raw(path, body, {"Authorization": f"Bearer {BEARER}", "x-sim-region": "eu-west-1"}, sign=False)
+    assert status == 400, "us. profiles are not offered in eu-west-1"
+    status, reply, _ = raw(path, body, {"Authorization": "Bearer wrong"}, sign=False)
+    assert (status, reply["Message"]) == (403, "Authentication failed: Please make sure your API Key is valid.")
+
+
+# Faults
+
+def check_rejections():
+    for name, exception, status in [
+        ("throttle", "ThrottlingException", 429), ("unavailable", "ServiceUnavailableException", 503), ("internal_error", "InternalServerException", 500),
+        ("model_timeout", "ModelTimeoutException", 408), ("model_not_ready", "ModelNotReadyException", 429), ("quota_exceeded", "ServiceQuotaExceededException", 400),
+        ("expired_credentials", "ExpiredTokenException", 403),
+    ]:
+        fault(name, times=2)
+        refused(exception, "", lambda: converse(user("hello")), status)
+        refused(exception, "", lambda: invoke_stream(claude()), status)
+        assert converse(user("hello"))["stopReason"] == "end_turn"
+    fault("reject", exception="ModelErrorException", status=424, message="no", members={"originalStatusCode": 500, "resourceName": "m"})
+    error = refused("ModelErrorException", "no", lambda: converse(user("hello")), 424)
+    assert error.response["originalStatusCode"] == 500
+    fault("throttle", retry_after=3)
+    error = refused("ThrottlingException", "", lambda: converse(user("hello")))
+    assert error.response["ResponseMetadata"]["HTTPHeaders"]["retry-after"] == "3"
+
+
+def check_stream_faults():
+    for name, code in [("throttlingException", "throttlingException"), ("modelStreamErrorException", "modelStreamErrorException"),
+                       ("internalServerException", "internalServerException"), ("validationException", "validationException"),
+                       ("serviceUnavailableException", "serviceUnavailableException")]:
+        fault("stream_exception", exception=name, after_events=3)
+        seen = []
+        try:
+            for event in client().converse_stream(modelId=HAIKU, messages=[user("hello [[words:30]]")])["stream"]:
+                seen.append(event)
+            raise AssertionError("the stream ended well")
+        except EventStreamError as error:
+            assert error.response["Error"]["Code"] == code and error.response["Error"]["Message"], error.response
+        assert len(seen) == 3
+    for name in ["cut_stream", "corrupt_frame"]:
+        fault(name, after_events=2)
+        try:
+            stream(user("hello [[words:30]]"))
+            raise AssertionError("the stream ended well")
+        except (ProtocolError, ConnectionClosedError, botocore.exceptions.ResponseStreamingError, botocore.eventstream.ParserError):
+            pass
+    fault("reset_connection")
+    try:
+        converse(user("hello"))
+        raise AssertionError("an answer came")
+    except (ConnectionClosedError, botocore.exceptions.EndpointConnectionError, botocore.exceptions.HTTPClientError):
+        pass
+    fault("slow_first_byte", milliseconds=3000)
+    settings = Config(retries={"total_max_attempts": 1}, read_timeout=1)
+    impatient = boto3.client("bedrock-runtime", region_name="us-east-1", endpoint_url=URL, aws_access_key_id=KEY, aws_secret_access_key=SECRET, config=settings)
+    try:
+        impatient.converse(modelId=HAIKU, messages=[user("hello")])
+        raise AssertionError("an answer came in time")
+    except ReadTimeoutError:
+        pass
+
+
+def check_calls_are_recorded():
+    simulator("DELETE", "/_sim/calls")
+    usage = converse(user("hello"))["usage"]
+    body = client().converse_stream(modelId=HAIKU, messages=[user("hello [[words:20000]]")])["stream"]
+    next(iter(body))
+    body.close()
+    refused("ValidationException", "", lambda: converse(user(" ")))
+    for _ in range(50):
+        record = simulator("GET", "/_sim/calls")
+        if len(record["calls"]) == 3:
+            break
+        time.sleep(0.1)
+    first, outcomes = record["calls"][0], sorted(call["outcome"] for call in record["calls"])
+    assert outcomes == ["completed", "cut", "refused"], outcomes
+    assert (first["operation"], first["region"], first["model_id"]) == ("Converse", "us-east-1", HAIKU)
+    assert first["tokens"]["input"] == usage["inputTokens"] and first["tokens"]["output"] == usage["outputTokens"]
+    total = record["totals"][0]
+    assert (total["completed"], total["cut"], total["refused"]) == (1, 1, 1)
+
+
+# The wire
+
+def check_frames_have_good_checksums_and_padding():
+    body = json.dumps({"messages": [user("hello [[words:20]]")]}).encode()
+    request = urllib.request.Request(f"{URL}/model/{HAIKU.replace(':', '%3A')}/converse-stream", data=body, method="POST",
+                                     headers={"Authorization": f"Bearer {BEARER}", "Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as reply:
+        assert reply.headers["Content-Type"] == "application/vnd.amazon.eventstream" and reply.headers["x-amzn-requestid"]
+        data = reply.read()
+    lengths = set()
+    while data:
+        total, headers, prelude = struct.unpack(">III", data[:12])
+        frame, data = data[:total], data[total:]
+        assert zlib.crc32(frame[:8]) == prelude and zlib.crc32(frame[:-4]) == struct.unpack(">I", frame[-4:])[0]
+        lengths.add(len(json.loads(frame[12 + headers:-4])["p"]))
+    assert len(lengths) > 3
+
+
+def check_events_arrive_one_by_one():
+    fault("stall_stream", after_events=4, milliseconds=1500)
+    events = client().converse_stream(modelId=HAIKU, messages=[user("hello [[words:30]]")])["stream"]
+    started, waits = time.monotonic(), []
+    for _ in events:
+        waits.append(time.monotonic() - started)
+    assert waits[3] < 1.0 < waits[4], waits[:6]
+
+
+# The shapes
+
+def request_shapes():
+    """The constraints of the request bodies in botocore's service model, in the form of shapes.json."""
+    folder = Path(botocore.__file__).parent / "data/bedrock-runtime/2023-09-30"
+    known = json.loads(gzip.decompress((folder / "service-2.json.gz").read_bytes()))["shapes"]
+    found = {}
+
+    def walk(name):
+        if name in found:
+            return
+        shape = known[name]
+        if shape.get("document"):
+            found[name] = {"type": "document"}
+            return
+        kept = found[name] = {"type": shape["type"]}
+        kept.update({key: shape[key] for key in ("min", "max", "pattern", "enum", "sensitive", "union") if key in shape})
+        members = {member: target["shape"] for member, target in shape.get("members", {}).items() if not target.get("location")}
+        if shape["type"] == "structure":
+            required = [member for member in shape.get("required", []) if member in members]
+            kept.update({"required": required} if required else {}, members=members)
+        parts = {part: shape[part]["shape"] for part in ("member", "key", "value") if part in shape}
+        kept.update(parts)
+        for target in [*members.values(), *parts.values()]:
+            walk(target)
+
+    for request in ("ConverseRequest", "ConverseStreamRequest", "CountTokensRequest", "ApplyGuardrailRequest"):
+        walk(request)
+    return found
+
+
+def check_shapes_equal_botocore():
+    ours = json.loads((Path(__file__).parents[2] / "src/simulator/validate/shapes.json").read_text())
+    assert ours == request_shapes(), "run with --shapes and write the output to src/simulator/validate/shapes.json"
+
+
+def main():
+    global URL
+    if sys.argv[1:] == ["--shapes"]:
+        shapes = request_shapes()
+        print("{\n" + ",\n".join(f"{json.dumps(name)}: {json.dumps(shapes[name])}" for name in sorted(shapes)) + "\n}")
+        return 0
+    URL = (sys.argv[1] if len(sys.argv) > 1 else os.environ.get("SIM_URL", "http://127.0.0.1:4567")).rstrip("/")
+    os.environ.pop("AWS_BEARER_TOKEN_BEDROCK", None)
+    checks = [(name, check) for name, check in globals().items() if name.startswith("check_")]
+    failed = 0
+    for name, check in checks:
+        simulator("DELETE", "/_sim/faults")
+        try:
+            check()
+        except Exception:  # noqa: BLE001 - every failure is told, whatever it is
+            failed += 1
+            print(f"FAILED {name[6:].replace('_', ' ')}\n{traceback.format_exc()}")
+    print(f"{len(checks) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
