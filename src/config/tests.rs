@@ -1,3 +1,5 @@
+//! Configuration as a whole: defaults, the example file, layers, and every problem at once.
+
 use std::io::Write;
 
 use super::*;
