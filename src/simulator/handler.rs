@@ -249,6 +249,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_moved_clock_shows_in_the_date_of_a_refusal() {
+        let simulator = Simulator::new(Settings::default());
+        let date = async || {
+            let response = simulator.router().oneshot(Request::post(PATH).body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(response.status(), 403);
+            let text = response.headers()["date"].to_str().unwrap().to_owned();
+            jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(&text).unwrap()
+        };
+        let before = date().await;
+        simulator.set_clock_skew(3600);
+        assert!(date().await.duration_since(before).as_secs() >= 3599);
+    }
+
+    #[tokio::test]
     async fn what_no_operation_takes_is_refused_as_aws_refuses_it() {
         let router = || Simulator::new(Settings::default()).router();
         let (status, error, _) = send(router(), call("/model/a/b/converse", BODY)).await;

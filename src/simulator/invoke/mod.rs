@@ -133,7 +133,7 @@ fn reply(context: &Context<'_>, native: Native) -> Reply {
                 reply.headers.push(("x-amzn-bedrock-cache-write-input-token-count", input.written.to_string()));
             }
         }
-        _ => {
+        super::reply::Payload::Events(_) => {
             reply.headers.push(("x-amzn-bedrock-content-type", "application/json".to_owned()));
         }
     }
