@@ -2,14 +2,13 @@
 //! them that settles the call when it ends, breaks, or is dropped.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::meter::Meter;
-use super::settle::{Receipt, Settlement};
+use super::settle::Settlement;
 use crate::converse::Event;
 use crate::error::{Error, Kind};
 use crate::telemetry::metrics::Open;
@@ -22,7 +21,6 @@ pub struct FrameStream {
     meter: Meter,
     /// `None` once the call is booked.
     settlement: Option<Settlement>,
-    receipt: Arc<Receipt>,
     /// The end of the drain: a stream still open then is told so and cut.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
@@ -39,13 +37,7 @@ impl FrameStream {
     ) -> Self {
         settlement.first_event();
         settlement.seen(meter.partial(settlement.input_estimate()));
-        let receipt = settlement.receipt().clone();
-        Self { frames, meter, settlement: Some(settlement), receipt, cut: Box::pin(cut), ended: false, _open: open }
-    }
-
-    /// What the access log may know of the call.
-    pub fn receipt(&self) -> &Arc<Receipt> {
-        &self.receipt
+        Self { frames, meter, settlement: Some(settlement), cut: Box::pin(cut), ended: false, _open: open }
     }
 
     fn observe(&mut self, frame: &Frame) {
@@ -134,11 +126,6 @@ pub struct EventStream {
 impl EventStream {
     pub(super) fn new(frames: FrameStream) -> Self {
         Self { frames, broken: false }
-    }
-
-    /// What the access log may know of the call.
-    pub fn receipt(&self) -> &Arc<Receipt> {
-        self.frames.receipt()
     }
 }
 
