@@ -88,9 +88,11 @@ impl Stream for FrameStream {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(failure))) => this.end(failure.error),
+            // A Converse stream that says no usage was cut, whatever the connection says.
+            Poll::Ready(None) if this.settlement.is_some() && this.meter.is_converse() => this.end(cut_short()),
             Poll::Ready(None) => {
                 this.ended = true;
-                // Bedrock ended the stream properly but did not tell the usage.
+                // Not every model tells its usage in a native stream.
                 if let Some(settlement) = this.settlement.take() {
                     let usage = this.meter.partial(settlement.input_estimate());
                     settlement.finish_untold(usage);
@@ -113,6 +115,10 @@ impl Drop for FrameStream {
             settlement.seen(usage);
         }
     }
+}
+
+fn cut_short() -> Error {
+    Error::new(Kind::UpstreamUnavailable, "Bedrock ended the stream before the answer was complete.")
 }
 
 fn shutting_down() -> Error {
