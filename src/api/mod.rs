@@ -12,6 +12,8 @@ pub mod ops;
 mod problem;
 mod route;
 mod sse;
+#[cfg(test)]
+mod tests;
 
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
