@@ -2,7 +2,7 @@
 //!
 //! A surface calls [`Gateway::complete`], [`Gateway::stream`] with a canonical request, or [`Gateway::forward`],
 //! [`Gateway::forward_stream`] with bytes that already are what the model speaks. No call that was admitted ends
-//! without being booked, once; see [`settle`].
+//! without being booked, once; see `settle.rs`.
 
 mod attempt;
 mod meter;
