@@ -23,6 +23,9 @@ use crate::gateway::{Gateway, Receipt};
 use crate::ids::RequestId;
 use crate::telemetry::metrics::Open;
 
+/// The status of a request whose client did not wait for one, as nginx made it customary.
+const LEFT: u16 = 499;
+
 /// Gives the request its id, counts it in flight, and has the line written when the answer ends.
 pub(super) async fn observe(State(gateway): State<Gateway>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
@@ -30,37 +33,41 @@ pub(super) async fn observe(State(gateway): State<Gateway>, mut request: Request
     let id = request_id(request.headers());
     request.extensions_mut().insert(id.clone());
     let path = request.extensions().get::<MatchedPath>().cloned();
-    let method = request.method().clone();
-
-    let mut response = next.run(request).await;
-
-    let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        headers.insert("x-request-id", value);
-    }
     let (surface, operation) = route::label(path.as_ref().map_or("", MatchedPath::as_str));
-    if surface == "bedrock"
-        && !headers.contains_key("x-amzn-requestid")
-        && let Ok(value) = HeaderValue::from_str(id.as_str())
-    {
-        headers.insert("x-amzn-requestid", value);
-    }
-    let line = Line {
+    // Made before the request is handled: a client that does not wait for the head gets its line, too.
+    let mut line = Line {
         gateway,
         id,
-        method,
+        method: request.method().clone(),
         path,
         surface,
         operation,
-        status: response.status().as_u16(),
+        status: LEFT,
         started,
-        head_after: started.elapsed(),
-        problem: response.extensions_mut().remove::<Problem>(),
-        receipt: response.extensions_mut().remove::<Arc<Receipt>>(),
+        head_after: None,
+        problem: None,
+        receipt: None,
         sent: 0,
-        end: if http_body::Body::is_end_stream(response.body()) { End::Sent } else { End::Left },
+        end: End::Left,
         _in_flight: in_flight,
     };
+
+    let mut response = next.run(request).await;
+
+    line.status = response.status().as_u16();
+    line.head_after = Some(started.elapsed());
+    line.problem = response.extensions_mut().remove::<Problem>();
+    line.receipt = response.extensions_mut().remove::<Arc<Receipt>>();
+    if http_body::Body::is_end_stream(response.body()) {
+        line.end = End::Sent;
+    }
+    if let Ok(value) = HeaderValue::from_str(line.id.as_str()) {
+        let headers = response.headers_mut();
+        if surface == "bedrock" && !headers.contains_key("x-amzn-requestid") {
+            headers.insert("x-amzn-requestid", value.clone());
+        }
+        headers.insert("x-request-id", value);
+    }
     response.map(|body| Body::new(Observed { body, line }))
 }
 
@@ -83,7 +90,8 @@ struct Line {
     operation: &'static str,
     status: u16,
     started: Instant,
-    head_after: Duration,
+    /// `None` when the client left before the head of the answer.
+    head_after: Option<Duration>,
     problem: Option<Problem>,
     receipt: Option<Arc<Receipt>>,
     sent: u64,
@@ -122,7 +130,7 @@ impl Line {
             operation = self.operation,
             status = self.status,
             duration_ms = millis(took),
-            head_ms = millis(self.head_after),
+            head_ms = self.head_after.map(millis),
             bytes = self.sent,
             complete = self.end == End::Sent,
             team = receipt.map(Receipt::team),
