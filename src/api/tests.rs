@@ -1,13 +1,15 @@
 //! `docs/ERRORS.md` says what the surfaces send.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
 use strum::VariantArray as _;
 
+use super::problem::Problem;
 use super::{bedrock, openai, route};
 use crate::error::{Error, Exception, Kind};
 
@@ -82,8 +84,8 @@ fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
 
 async fn row(case: Case) -> String {
     let reason = route::refusal(&case.error()).map_or_else(|| "-".into(), |reason| format!("`{reason}`"));
-    let aws = bedrock::render(case.error().into_response()).await;
-    let response = openai::render("req_1".into(), case.error().into_response()).await;
+    let problem = Problem(Arc::new(case.error()));
+    let (aws, response) = (bedrock::shape(&problem), openai::shape(&problem, &"req_1".into()));
 
     let hint = match (header(&response, "retry-after"), header(&response, "x-should-retry")) {
         (Some(_), None) => "`retry-after`",
