@@ -27,45 +27,49 @@ use crate::gateway::{Gateway, Trail};
 use crate::telemetry;
 use crate::telemetry::metrics::Open;
 
+/// The status of a request whose client did not wait for one, as nginx made it customary.
+const LEFT: u16 = 499;
+
 /// Takes the request in, and sees its answer out.
 pub(super) async fn observe(State(gateway): State<Gateway>, mut request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let in_flight = gateway.metrics().in_flight();
     let trail = Trail::new(request_id(request.headers()));
     request.extensions_mut().insert(trail.clone());
-    let path = request.extensions().get::<MatchedPath>().cloned();
-    let method = request.method().clone();
     let is_bedrock = request.uri().path().starts_with("/model/");
+    // Made before the request is handled: a client that does not wait for the head gets its line, too.
+    let mut line = Line {
+        _in_flight: gateway.metrics().in_flight(),
+        gateway,
+        trail,
+        method: request.method().clone(),
+        path: request.extensions().get::<MatchedPath>().cloned(),
+        status: LEFT,
+        started: Instant::now(),
+        head_after: None,
+        problem: None,
+        sent: 0,
+        complete: false,
+    };
 
     let mut response = next.run(request).await;
 
-    let problem = response.extensions_mut().remove::<Problem>();
-    if let Some(problem) = &problem {
-        response = if is_bedrock { bedrock::shape(problem) } else { openai::shape(problem, trail.id()) };
+    let trail = &line.trail;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = if is_bedrock { bedrock::shape(&problem) } else { openai::shape(&problem, trail.id()) };
         if let Some(booked) = trail.receipt().and_then(|receipt| receipt.booked()) {
             response.headers_mut().insert("x-gateway-attempts", HeaderValue::from(booked.attempts));
         }
+        line.problem = Some(problem.0);
     }
-    let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(trail.id().as_str()) {
+    if let Ok(id) = HeaderValue::from_str(line.trail.id().as_str()) {
+        let headers = response.headers_mut();
         if is_bedrock && !headers.contains_key("x-amzn-requestid") {
             headers.insert("x-amzn-requestid", id.clone());
         }
         headers.insert("x-request-id", id);
     }
-    let line = Line {
-        gateway,
-        trail,
-        method,
-        path,
-        status: response.status().as_u16(),
-        started,
-        head_after: started.elapsed(),
-        problem: problem.map(|problem| problem.0),
-        sent: 0,
-        complete: http_body::Body::is_end_stream(response.body()),
-        _in_flight: in_flight,
-    };
+    line.status = response.status().as_u16();
+    line.head_after = Some(line.started.elapsed());
+    line.complete = http_body::Body::is_end_stream(response.body());
     response.map(|body| Body::new(Observed { body, line }))
 }
 
@@ -77,7 +81,8 @@ struct Line {
     path: Option<MatchedPath>,
     status: u16,
     started: Instant,
-    head_after: Duration,
+    /// `None` when the client left before the head of the answer.
+    head_after: Option<Duration>,
     problem: Option<Arc<Error>>,
     sent: u64,
     /// Whether the last byte was handed to the connection; otherwise the client left, or the connection broke.
@@ -121,7 +126,7 @@ impl Line {
             operation,
             status: self.status,
             duration_ms: millis(took),
-            head_ms: millis(self.head_after),
+            head_ms: self.head_after.map(millis),
             bytes: self.sent,
             complete: self.complete,
             team: self.trail.caller().map(|caller| &*caller.team.name),
@@ -165,7 +170,8 @@ struct Entry<'a> {
     operation: &'static str,
     status: u16,
     duration_ms: f64,
-    head_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head_ms: Option<f64>,
     bytes: u64,
     complete: bool,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -150,6 +150,11 @@ impl Simulator {
         self.inner.faults.clear();
     }
 
+    /// How many calls will still meet a fault.
+    pub fn waiting_faults(&self) -> u64 {
+        self.inner.faults.waiting()
+    }
+
     /// The last 10,000 calls, oldest first.
     pub fn calls(&self) -> Vec<Call> {
         self.inner.calls.list()

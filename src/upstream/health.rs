@@ -55,7 +55,9 @@ impl Cooldown {
         let failures = last.map_or(0, |last| last.failures) + u32::from(fresh);
         let doubled = first.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(longest);
         let rest = retry_after.unwrap_or_default().clamp(doubled, LONGEST);
-        let until = last.map_or(Timestamp::default(), |last| last.until).max(now.plus(rest));
+        // A longer rest that was given before holds; the wait for a probe that is now over does not.
+        let given = last.filter(|last| !last.probing).map_or(Timestamp::default(), |last| last.until);
+        let until = given.max(now.plus(rest));
         Some(Self { failures, reason, until, probing: false })
     }
 }
@@ -219,6 +221,15 @@ mod tests {
         health.succeeded(MODEL, at(104));
         assert_eq!(health.condition(MODEL, at(104)), Condition::Ready);
         assert!(health.is_calm());
+    }
+
+    #[test]
+    fn a_probe_that_fails_starts_the_next_cooldown_and_no_longer_wait() {
+        let health = Health::default();
+        health.note(MODEL, Reason::Throttled, None, at(100));
+        health.begin(MODEL, at(102));
+        health.note(MODEL, Reason::Throttled, None, at(103));
+        assert_eq!(health.condition(MODEL, at(103)), until(107));
     }
 
     #[test]

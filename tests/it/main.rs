@@ -1,0 +1,23 @@
+//! The gateway on the wire: the whole program but its `main`, in front of a simulated Bedrock, called over HTTP.
+//!
+//! The tree mirrors `src/api`; what crosses surfaces has a file of its own. Every test ends with
+//! [`support::TestGateway::finish`], which holds the gateway to its books: nothing in flight, and a ledger that agrees
+//! with the metrics and with what Bedrock itself counted.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, wherever in the harness it does"
+)]
+
+mod bedrock;
+mod drain;
+mod failover;
+mod hostile_input;
+mod keys;
+mod openai;
+mod ops;
+mod settlement;
+mod support;
+mod unauthorized;

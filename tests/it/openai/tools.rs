@@ -1,0 +1,69 @@
+//! Tools: asked for, called, answered, in one piece and streamed.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::support::TestGateway;
+use crate::support::calls::{chat, with};
+
+fn weather() -> Value {
+    let parameters = json!({
+        "type": "object",
+        "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+        "required": ["city", "days"],
+    });
+    json!([{"type": "function", "function": {"name": "get_weather", "parameters": parameters}}])
+}
+
+#[tokio::test]
+async fn a_tool_is_called_and_its_result_reaches_the_model() {
+    let t = TestGateway::start().await;
+    let body = with(chat("What is the weather? [[tool]]"), json!({"tools": weather()}));
+    let choice = t.openai().send(&body).await.json()["choices"][0].clone();
+    assert_eq!(choice["finish_reason"], "tool_calls");
+    let call = &choice["message"]["tool_calls"][0];
+    assert_eq!((&call["type"], &call["function"]["name"]), (&json!("function"), &json!("get_weather")));
+    let arguments: Value = serde_json::from_str(call["function"]["arguments"].as_str().unwrap()).unwrap();
+    assert!(arguments["city"].is_string() && arguments["days"].is_i64(), "{arguments}");
+
+    let mut conversation = body;
+    let result = json!({"role": "tool", "tool_call_id": call["id"], "content": "sunny, 21 degrees"});
+    conversation["messages"].as_array_mut().unwrap().extend([choice["message"].clone(), result]);
+    let reply = t.openai().send(&conversation).await.json();
+    assert!(reply["choices"][0]["message"]["content"].as_str().unwrap().contains("sunny, 21 degrees"), "{reply}");
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn streamed_tool_calls_are_numbered_from_zero_and_their_arguments_add_up() {
+    let t = TestGateway::start().await;
+    let body = with(chat("Both, please [[tools:2]]"), json!({"tools": weather(), "stream": true}));
+    let chunks = t.openai().send(&body).await.sse();
+    let mut calls: BTreeMap<u64, (Vec<String>, String)> = BTreeMap::new();
+    for delta in chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["tool_calls"].as_array()).flatten() {
+        let (ids, arguments) = calls.entry(delta["index"].as_u64().unwrap()).or_default();
+        ids.extend(delta["id"].as_str().map(str::to_owned));
+        arguments.push_str(delta["function"]["arguments"].as_str().unwrap_or_default());
+    }
+    assert_eq!(calls.keys().copied().collect::<Vec<_>>(), [0, 1]);
+    for (ids, arguments) in calls.values() {
+        assert_eq!(ids.len(), 1, "the id comes once");
+        let arguments: Value = serde_json::from_str(arguments).unwrap();
+        assert!(arguments["city"].is_string(), "{arguments}");
+    }
+    assert_ne!(calls[&0].0, calls[&1].0);
+    let finish = chunks.iter().filter_map(|chunk| chunk["choices"][0]["finish_reason"].as_str()).next_back();
+    assert_eq!(finish, Some("tool_calls"));
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_forced_tool_is_called_without_being_asked_for() {
+    let t = TestGateway::start().await;
+    let choice = json!({"type": "function", "function": {"name": "get_weather"}});
+    let body = with(chat("hi"), json!({"tools": weather(), "tool_choice": choice}));
+    let reply = t.openai().send(&body).await.json();
+    assert_eq!(reply["choices"][0]["message"]["tool_calls"][0]["function"]["name"], "get_weather");
+    t.finish().await;
+}

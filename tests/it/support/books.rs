@@ -1,0 +1,76 @@
+//! The books: ledger = metrics = what Bedrock was asked for.
+
+use std::collections::BTreeMap;
+
+use bedrock_gateway::simulator::{Outcome, Simulator};
+use bedrock_gateway::tenancy::ledger::{Entry, UsageSource};
+
+use super::eventually;
+use super::scrape::Scrape;
+
+/// Region, then input, output, cache read and cache write tokens.
+type Usage = (String, [u64; 4]);
+
+/// Fails unless ledger, metrics and simulator agree. `lost` attempts did not reach the simulator.
+pub(super) async fn agree(ledger: &[Entry], metrics: &Scrape, sim: &Simulator, lost: u64) {
+    agree_with_metrics(ledger, metrics);
+    let attempts: u64 = ledger.iter().map(|entry| u64::from(entry.attempts)).sum();
+    // A refusal of signature or credentials may be followed by a second request within the same attempt.
+    let is_repeated = |call: &bedrock_gateway::simulator::Call| {
+        call.region.is_empty() || call.exception.as_deref() == Some("ExpiredTokenException")
+    };
+    // The simulator notes a call when its answer has ended, which may be later than the gateway's.
+    eventually("the simulator has seen every attempt end", async || {
+        let calls = sim.calls();
+        let seen = calls.len() as u64 + lost;
+        let repeats = calls.iter().filter(|call| is_repeated(call)).count() as u64;
+        (attempts..=attempts + repeats).contains(&seen)
+    })
+    .await;
+    agree_with_bedrock(ledger, sim);
+}
+
+fn agree_with_metrics(ledger: &[Entry], metrics: &Scrape) {
+    let sum = |of: fn(&Entry) -> u64| ledger.iter().map(of).sum::<u64>();
+    let classes = [
+        ("input", sum(|entry| entry.input_tokens)),
+        ("output", sum(|entry| entry.output_tokens)),
+        ("cache_read", sum(|entry| entry.cache_read_tokens)),
+        ("cache_write", sum(|entry| entry.cache_write_tokens)),
+    ];
+    for (class, booked) in classes {
+        let counted = metrics.count("gateway_tokens_total", &[("type", class)]);
+        assert_eq!(counted, booked, "{class} tokens in metrics and ledger");
+    }
+    let cost: i128 = ledger.iter().filter_map(|entry| entry.cost).map(|cost| i128::from(cost.0)).sum();
+    let counted = metrics.sum("gateway_cost_usd_total", &[]) * 1e6;
+    assert_eq!(format!("{counted:.0}"), cost.to_string(), "cost in metrics and ledger");
+    let unpriced = ledger.iter().filter(|entry| entry.cost.is_none()).count();
+    assert_eq!(metrics.count("gateway_unpriced_requests_total", &[]), unpriced as u64);
+    // An attempt that the client did not wait for has no outcome.
+    let left = |entry: &&Entry| entry.outcome.as_str() == "cancelled" && !entry.streamed;
+    let attempts = sum(|entry| entry.attempts.into()) - ledger.iter().filter(left).count() as u64;
+    assert_eq!(metrics.count("gateway_upstream_attempts_total", &[]), attempts);
+}
+
+fn agree_with_bedrock(ledger: &[Entry], sim: &Simulator) {
+    let mut answered: BTreeMap<Usage, usize> = BTreeMap::new();
+    for call in sim.calls().into_iter().filter(|call| call.outcome == Outcome::Completed) {
+        let tokens = call.tokens;
+        let counted = [tokens.input, tokens.output, tokens.cache_read, tokens.cache_write];
+        *answered.entry((call.region, counted)).or_default() += 1;
+    }
+    let (mut others, mut answers) = (0, answered.values().sum::<usize>());
+    for entry in ledger {
+        if entry.outcome.as_str() != "ok" || entry.usage_source != UsageSource::Final {
+            others += 1;
+            continue;
+        }
+        let booked = [entry.input_tokens, entry.output_tokens, entry.cache_read_tokens, entry.cache_write_tokens];
+        let left = answered.get_mut(&(entry.region.clone().unwrap(), booked));
+        let left = left.filter(|left| **left > 0).unwrap_or_else(|| panic!("Bedrock counted no such call: {entry:?}"));
+        *left -= 1;
+        answers -= 1;
+    }
+    assert!(answers <= others, "Bedrock answered calls that are not booked: {answered:?}");
+}

@@ -1,0 +1,331 @@
+//! A gateway as in production, in this process: the real `App`, a store in a temporary file, a simulated Bedrock with one
+//! port for each Region, a clock that moves only by hand.
+
+mod books;
+pub(crate) mod calls;
+pub(crate) mod frames;
+pub(crate) mod log;
+mod raw;
+pub(crate) mod reply;
+pub(crate) mod scrape;
+pub(crate) mod tap;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use bedrock_gateway::app::{App, Local};
+use bedrock_gateway::catalog::Catalog;
+use bedrock_gateway::clock::{Clock, Timestamp};
+use bedrock_gateway::config::{Config, Secret};
+use bedrock_gateway::gateway::Gateway;
+use bedrock_gateway::simulator::{Settings, Simulator};
+use bedrock_gateway::store::Store;
+use bedrock_gateway::tenancy::admin::{self, Actor};
+use bedrock_gateway::tenancy::ledger::{self, Entry};
+use bedrock_gateway::tenancy::{Key, NewKey, NewTeam};
+use reqwest::{Method, RequestBuilder};
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::calls::{Bedrock, OpenAi};
+use self::reply::Reply;
+use self::scrape::Scrape;
+use self::tap::Tap;
+
+/// What the tests call, by its short name: offered in both Regions, there by a profile of the US.
+pub(crate) const MODEL: &str = "claude-haiku-4-5";
+/// Its Bedrock id, as the ledger names it.
+pub(crate) const MODEL_ID: &str = "anthropic.claude-haiku-4-5-20251001-v1:0";
+/// The Region that is preferred, and the other one.
+pub(crate) const FIRST: &str = "us-east-1";
+pub(crate) const SECOND: &str = "us-west-2";
+/// The team of every key that does not say otherwise.
+pub(crate) const TEAM: &str = "testers";
+
+/// Nothing here takes this long; what does has failed.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// A gateway under test.
+pub(crate) struct TestGateway {
+    /// What plays Bedrock.
+    pub(crate) sim: Simulator,
+    /// What time it is for the gateway.
+    pub(crate) clock: Clock,
+    /// Between gateway and simulator, when asked for by [`TestGateway::tapped`].
+    pub(crate) tap: Tap,
+    /// The store, opened as the command line opens it.
+    pub(crate) store: Store,
+    /// The configuration it was started with.
+    pub(crate) config: Config,
+    address: SocketAddr,
+    ops_address: SocketAddr,
+    key: String,
+    /// Every key that was made, to see that none holds anything at the end.
+    keys: Mutex<Vec<String>>,
+    /// Attempts that are known not to have reached the simulator.
+    lost: AtomicU64,
+    http: reqwest::Client,
+    gateway: Gateway,
+    app: Option<App>,
+    upstream: Upstream,
+    tracker: TaskTracker,
+    folder: TempDir,
+    finished: bool,
+}
+
+/// What serves the Regions.
+enum Upstream {
+    Local(Local),
+    Tapped { stop: CancellationToken, tracker: TaskTracker },
+}
+
+impl TestGateway {
+    /// With the default settings, on free ports.
+    pub(crate) async fn start() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    /// With settings changed.
+    pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::launch(change, false).await
+    }
+
+    /// With a tap between gateway and Bedrock, which sees every byte and can hold a stream.
+    pub(crate) async fn tapped(change: impl FnOnce(&mut Config)) -> Self {
+        Self::launch(change, true).await
+    }
+
+    async fn launch(change: impl FnOnce(&mut Config), tapped: bool) -> Self {
+        log::capture();
+        let folder = TempDir::with_prefix("bedrock-gateway-it-").unwrap();
+        let mut config = Config::default();
+        config.server.listen = (Ipv4Addr::LOCALHOST, 0).into();
+        config.server.ops_listen = (Ipv4Addr::LOCALHOST, 0).into();
+        config.store.url = format!("sqlite://{}", folder.path().join("it.db").display());
+        change(&mut config);
+        let chosen = config.aws.endpoints.clone();
+        let tap = Tap::default();
+        let (sim, upstream) = if tapped {
+            serve_tapped(&mut config, &tap).await
+        } else {
+            let local = Local::start(&mut config).await.unwrap();
+            (local.simulator.clone(), Upstream::Local(local))
+        };
+        config.aws.endpoints.extend(chosen);
+
+        let clock = Clock::manual(Clock::system().now());
+        let store = Store::open(&config.store.url).await.unwrap();
+        admin::create_team(&store, &clock, Actor::CommandLine, NewTeam::new(TEAM)).await.unwrap();
+        let new = NewKey::new(TEAM, "default");
+        let (_, key) = admin::create_key(&store, &clock, Actor::CommandLine, new).await.unwrap();
+        let key = key.expose().to_owned();
+        let catalog = Catalog::configured(&config).unwrap();
+        let app = Box::pin(App::start(&config, catalog, clock.clone(), None)).await.unwrap();
+        Self {
+            sim,
+            clock,
+            tap,
+            store,
+            config,
+            address: app.address,
+            ops_address: app.ops_address,
+            keys: Mutex::new(vec![key.clone()]),
+            key,
+            lost: AtomicU64::new(0),
+            http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap(),
+            gateway: app.gateway().clone(),
+            app: Some(app),
+            upstream,
+            tracker: TaskTracker::new(),
+            folder,
+            finished: false,
+        }
+    }
+
+    /// The OpenAI surface, with the key that every gateway under test has.
+    pub(crate) fn openai(&self) -> OpenAi<'_> {
+        OpenAi::new(self, &self.key)
+    }
+
+    /// The Bedrock surface, with that key.
+    pub(crate) fn bedrock(&self) -> Bedrock<'_> {
+        Bedrock::new(self, &self.key)
+    }
+
+    /// The key that every gateway under test has.
+    pub(crate) fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Where a test may put files.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
+    /// Where clients connect.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A request to the client port, without a key.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("http://{}{path}", self.address))
+    }
+
+    /// The answer to a request without a body, with the key.
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        Reply::to(self.request(Method::GET, path).bearer_auth(&self.key)).await
+    }
+
+    /// The answer of the ops port.
+    pub(crate) async fn ops(&self, path: &str) -> Reply {
+        Reply::to(self.http.get(format!("http://{}{path}", self.ops_address))).await
+    }
+
+    /// The answer to bytes that no proper client would send.
+    pub(crate) async fn raw(&self, request: impl AsRef<[u8]>) -> Reply {
+        raw::exchange(self.address, request.as_ref()).await
+    }
+
+    /// Makes a key as the command line does, in the store alone.
+    pub(crate) async fn make_key(&self, new: NewKey) -> (Key, String) {
+        let (key, text) = admin::create_key(&self.store, &self.clock, Actor::CommandLine, new).await.unwrap();
+        let text = text.expose().to_owned();
+        self.lock_keys().push(text.clone());
+        (key, text)
+    }
+
+    /// Makes a team as the command line does.
+    pub(crate) async fn make_team(&self, new: NewTeam) {
+        admin::create_team(&self.store, &self.clock, Actor::CommandLine, new).await.unwrap();
+    }
+
+    /// So many attempts will not reach the simulator.
+    pub(crate) fn expect_lost_attempts(&self, attempts: u64) {
+        self.lost.store(attempts, Ordering::Relaxed);
+    }
+
+    /// Every call booked so far, oldest first.
+    pub(crate) async fn ledger(&self) -> Vec<Entry> {
+        self.gateway.tenancy().flush().await;
+        ledger::list(&self.store, Timestamp::default(), 10_000).await.unwrap()
+    }
+
+    /// The one call that was made, once it is booked.
+    pub(crate) async fn only_call(&self) -> Entry {
+        let [entry] = <[Entry; 1]>::try_from(self.booked_calls(1).await).unwrap();
+        entry
+    }
+
+    /// The calls, once so many are booked.
+    pub(crate) async fn booked_calls(&self, count: usize) -> Vec<Entry> {
+        eventually("the calls are booked", async || self.ledger().await.len() >= count).await;
+        let entries = self.ledger().await;
+        assert_eq!(entries.len(), count, "{entries:#?}");
+        entries
+    }
+
+    /// The metrics as they are now.
+    pub(crate) fn metrics(&self) -> Scrape {
+        Scrape::parse(&self.gateway.metrics().render())
+    }
+
+    /// Starts the drain; `hurry` cuts it short. The returned token ends with it.
+    pub(crate) fn drain(&mut self, hurry: CancellationToken) -> CancellationToken {
+        let app = self.app.take().expect("the gateway is draining already");
+        let drained = CancellationToken::new();
+        let guard = drained.clone().drop_guard();
+        self.tracker.spawn(async move {
+            app.drain(hurry.cancelled_owned()).await;
+            drop(guard);
+        });
+        drained
+    }
+
+    /// The end of every test: all calls are settled, nothing holds anything, the books agree, no secret was logged, and
+    /// the gateway and its Bedrock stop when they are told to.
+    pub(crate) async fn finish(mut self) {
+        self.finished = true;
+        eventually("nothing is in flight", async || {
+            let metrics = self.metrics();
+            metrics.count("gateway_requests_in_flight", &[]) + metrics.count("gateway_streams_open", &[]) == 0
+        })
+        .await;
+        let keys = self.lock_keys().clone();
+        for key in &keys {
+            if let Ok(caller) = self.gateway.tenancy().authenticate(Some(key)).await {
+                eventually("no hold is left", async || caller.in_flight() == 0).await;
+            }
+        }
+        let ledger = self.ledger().await;
+        books::agree(&ledger, &self.metrics(), &self.sim, self.lost.load(Ordering::Relaxed)).await;
+        assert_eq!(self.gateway.tenancy().ledger().lost, 0);
+        log::assert_without(keys.iter().filter_map(|key| key.rsplit('_').next()));
+
+        if let Some(app) = self.app.take() {
+            within(app.drain(std::future::pending())).await;
+        }
+        self.tracker.close();
+        within(self.tracker.wait()).await;
+        let upstream = std::mem::replace(
+            &mut self.upstream,
+            Upstream::Tapped { stop: CancellationToken::new(), tracker: TaskTracker::new() },
+        );
+        match upstream {
+            Upstream::Local(local) => within(local.stop()).await,
+            Upstream::Tapped { stop, tracker } => {
+                stop.cancel();
+                tracker.close();
+                within(tracker.wait()).await;
+            }
+        }
+    }
+
+    fn lock_keys(&self) -> MutexGuard<'_, Vec<String>> {
+        self.keys.lock().unwrap()
+    }
+}
+
+impl Drop for TestGateway {
+    fn drop(&mut self) {
+        assert!(self.finished || std::thread::panicking(), "the test did not end with `finish`");
+    }
+}
+
+/// A simulator whose Regions are served behind `tap`.
+async fn serve_tapped(config: &mut Config, tap: &Tap) -> (Simulator, Upstream) {
+    let settings = Settings::default();
+    config.aws.credentials = Some((settings.access_key.clone(), Secret::new(settings.secret_key.clone())));
+    let sim = Simulator::new(settings);
+    let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
+    for region in config.aws.regions.clone() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let endpoint = config.aws.endpoints.entry(region.clone()).or_default();
+        endpoint.runtime = Some(format!("http://{}", listener.local_addr().unwrap()));
+        let router = tap.between(sim.router_for(&region));
+        let stop = stop.clone().cancelled_owned();
+        tracker.spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stop).await.unwrap() });
+    }
+    (sim, Upstream::Tapped { stop, tracker })
+}
+
+/// Waits until `condition` holds; fails when it does not come to.
+pub(crate) async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let holds = async {
+        let mut tick = tokio::time::interval(Duration::from_millis(2));
+        while !condition().await {
+            tick.tick().await;
+        }
+    };
+    assert!(timeout(LIMIT, holds).await.is_ok(), "waited in vain until {what}");
+}
+
+/// What comes within a bounded time.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    timeout(LIMIT, future).await.expect("took too long")
+}
