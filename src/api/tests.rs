@@ -85,12 +85,7 @@ fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
 async fn row(case: Case) -> String {
     let reason = route::refusal(&case.error()).map_or_else(|| "-".into(), |reason| format!("`{reason}`"));
     let problem = Problem(Arc::new(case.error()));
-<<<<<<< HEAD
-    let aws = bedrock::shape(&problem);
-    let response = openai::shape(&problem, &"req_1".into());
-=======
     let (aws, response) = (bedrock::shape(&problem), openai::shape(&problem, &"req_1".into()));
->>>>>>> main
 
     let hint = match (header(&response, "retry-after"), header(&response, "x-should-retry")) {
         (Some(_), None) => "`retry-after`",
