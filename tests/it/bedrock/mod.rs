@@ -1,1 +1,5 @@
-//! bedrock/mod
+//! The Bedrock surface.
+
+mod converse;
+mod errors;
+mod invoke;
