@@ -147,9 +147,11 @@ impl Line {
         }
         tracing::info!(
             target: "access",
-            status = entry.status, duration_ms = entry.duration_ms, surface, operation, team = entry.team,
-            model = entry.model, region = entry.region, error = entry.error_message, causes = entry.error_causes,
-            request_id = entry.request_id, "request"
+            status = entry.status, duration_ms = entry.duration_ms, method = entry.method, route = entry.route,
+            complete = entry.complete, team = entry.team, model = entry.model, region = entry.region,
+            attempts = entry.attempts, outcome = entry.outcome, error = entry.error,
+            error_message = entry.error_message, error_causes = entry.error_causes, request_id = entry.request_id,
+            "request"
         );
     }
 }

@@ -33,7 +33,7 @@ async fn converse_stream_passes_every_byte_in_both_directions() {
     let passed = t.tap.only_exchange();
     assert_eq!(passed.request, ODD);
     assert_eq!(reply.bytes(), &passed.response);
-    let kinds: Vec<String> = reply.frames().iter().map(|frame| frame.kind()).collect();
+    let kinds: Vec<String> = reply.frames().iter().map(crate::support::frames::Frame::kind).collect();
     assert_eq!(kinds.first().unwrap(), "messageStart");
     assert_eq!(kinds[kinds.len() - 2..], ["messageStop", "metadata"]);
     t.finish().await;
