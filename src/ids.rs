@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::clock::Clock;
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -43,10 +45,17 @@ id! {
     RequestId
 }
 
-/// A new id: `prefix` and 32 hex digits that sort by time of making.
+/// A new id: `prefix` and the 32 hex digits of a UUID version 7, which sorts by time of making.
+///
+/// Its random bits come from a generator of the thread's own, not from the operating system's: ids are no secrets, and
+/// every request makes several.
 pub fn fresh(prefix: &str) -> String {
+    let millis = u64::try_from(Clock::system().now().millis()).unwrap_or_default();
+    let mut random = [0; 10];
+    fastrand::fill(&mut random);
+    let id = uuid::Builder::from_unix_timestamp_millis(millis, &random).into_uuid();
     let mut buffer = uuid::Uuid::encode_buffer();
-    format!("{prefix}{}", uuid::Uuid::now_v7().simple().encode_lower(&mut buffer))
+    [prefix, id.simple().encode_lower(&mut buffer)].concat()
 }
 
 /// A new secret: 64 hex digits, 244 random bits from the operating system's generator.

@@ -11,6 +11,7 @@ mod floor;
 mod gateway;
 mod generator;
 mod loopback;
+mod plan;
 mod process;
 mod report;
 mod upstream;
@@ -38,7 +39,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Runs everything and prints the table as Markdown.
-    Compare(compare::Options),
+    Compare(plan::Options),
     /// The loopback Bedrock: fixed answers as fast as hyper can send them.
     Upstream,
     /// The bare proxy in front of it: two hops, pooled connections, nothing else.

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use crate::Result;
 
+/// The unit of times in `/proc/stat` and `/proc/<pid>/stat`.
+const TICK: Duration = Duration::from_millis(10);
+
 /// A child process, killed when dropped.
 pub(crate) struct Process {
     child: Child,
@@ -38,7 +41,12 @@ impl Process {
         Ok(self.child.try_wait()?.is_some())
     }
 
-    /// CPU time of each thread so far.
+    /// Its number.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// CPU time so far of each thread it has.
     pub(crate) fn cpu(&self) -> Result<Cpu> {
         let mut nanoseconds = HashMap::new();
         for task in read_dir(format!("/proc/{}/task", self.child.id()))? {
@@ -89,15 +97,32 @@ pub(crate) fn open_files() -> Result<usize> {
     Ok(line.split_whitespace().next().ok_or("empty limit")?.parse().unwrap_or(usize::MAX))
 }
 
-/// One line on the machine: processor, cores, kernel, and how busy it was when asked.
+/// CPU time of everything on this machine since it started, what a hypervisor took away included.
+pub(crate) fn machine_busy() -> Result<Duration> {
+    let stat = read_to_string("/proc/stat")?;
+    let total = stat.lines().next().ok_or("empty /proc/stat")?;
+    let ticks: Vec<u32> = total.split_whitespace().skip(1).map(str::parse).collect::<Result<_, _>>()?;
+    // user nice system idle iowait irq softirq steal; what follows is counted in `user` already.
+    let busy = ticks.iter().take(8).enumerate().filter(|(index, _)| !matches!(index, 3 | 4)).map(|(_, ticks)| ticks);
+    Ok(TICK * busy.sum::<u32>())
+}
+
+/// CPU time of process `id` since it started, that of threads which have ended included.
+pub(crate) fn ran(id: u32) -> Result<Duration> {
+    let stat = read_to_string(format!("/proc/{id}/stat"))?;
+    // The second field, the name, is in brackets and may hold anything; utime and stime are the 14th and 15th.
+    let (_, fields) = stat.rsplit_once(')').ok_or("unreadable stat")?;
+    let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u32>);
+    Ok(TICK * ticks.sum::<Result<u32, _>>()?)
+}
+
+/// One line on the machine: processor, cores, kernel.
 pub(crate) fn machine() -> Result<String> {
     let cpuinfo = read_to_string("/proc/cpuinfo")?;
     let model = field(&cpuinfo, "model name").unwrap_or("unknown processor");
     let cores = std::thread::available_parallelism()?;
     let kernel = read_to_string("/proc/sys/kernel/osrelease")?;
-    let load = read_to_string("/proc/loadavg")?;
-    let load = load.split_whitespace().next().unwrap_or("unknown");
-    Ok(format!("{model}, {cores} cores, Linux {}, load before the run {load}", kernel.trim()))
+    Ok(format!("{model}, {cores} cores, Linux {}", kernel.trim()))
 }
 
 /// The value of `name: value` in a file of such lines.

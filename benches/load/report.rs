@@ -54,6 +54,11 @@ impl Row {
         match (self.ratio(), self.spread()) {
             (Some(ratio), Some((low, high))) => format!("{ratio:.2} x ({low:.2} to {high:.2})"),
             (Some(ratio), None) => format!("{ratio:.2} x"),
+            (None, _) if self.gateway.0.len() > 1 => {
+                let rounds = || self.gateway.0.iter().copied();
+                let (low, high) = (rounds().fold(f64::INFINITY, f64::min), rounds().fold(f64::NEG_INFINITY, f64::max));
+                format!("({} to {})", number(low, self.unit), number(high, self.unit))
+            }
             (None, _) => String::new(),
         }
     }

@@ -1,7 +1,8 @@
-//! One line, and one count, per request: written when the last byte of the answer has left or the client has.
+//! The frame of every request: its id, the shape of its failure, one count and one line in the log. The line is written
+//! when the last byte of the answer has left, or the client has.
 //!
-//! What happened rides in the response's extensions: the [`Problem`] of a refused request, the
-//! [`Receipt`] of a call. Prompts, answers and keys are in neither.
+//! What happened is read off the request's [`Trail`] and the [`Problem`] that a refused one leaves in its response.
+//! Prompts, answers and keys are in neither.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,139 +16,190 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderValue, Method};
 use http_body::{Frame, SizeHint};
+use serde::Serialize;
+use tracing::Level;
 
 use super::caller::request_id;
 use super::problem::Problem;
-use super::route;
-use crate::gateway::{Gateway, Receipt};
-use crate::ids::RequestId;
+use super::{bedrock, openai, route};
+use crate::error::Error;
+use crate::gateway::{Gateway, Trail};
+use crate::telemetry;
 use crate::telemetry::metrics::Open;
 
 /// The status of a request whose client did not wait for one, as nginx made it customary.
 const LEFT: u16 = 499;
 
-/// Gives the request its id, counts it in flight, and has the line written when the answer ends.
+/// Takes the request in, and sees its answer out.
 pub(super) async fn observe(State(gateway): State<Gateway>, mut request: Request, next: Next) -> Response {
-    let started = Instant::now();
-    let in_flight = gateway.metrics().in_flight();
-    let id = request_id(request.headers());
-    request.extensions_mut().insert(id.clone());
-    let path = request.extensions().get::<MatchedPath>().cloned();
-    let (surface, operation) = route::label(path.as_ref().map_or("", MatchedPath::as_str));
+    let trail = Trail::new(request_id(request.headers()));
+    request.extensions_mut().insert(trail.clone());
+    let is_bedrock = request.uri().path().starts_with("/model/");
     // Made before the request is handled: a client that does not wait for the head gets its line, too.
     let mut line = Line {
+        _in_flight: gateway.metrics().in_flight(),
         gateway,
-        id,
+        trail,
         method: request.method().clone(),
-        path,
-        surface,
-        operation,
+        path: request.extensions().get::<MatchedPath>().cloned(),
         status: LEFT,
-        started,
+        started: Instant::now(),
         head_after: None,
         problem: None,
-        receipt: None,
         sent: 0,
-        end: End::Left,
-        _in_flight: in_flight,
+        complete: false,
     };
 
     let mut response = next.run(request).await;
 
-    line.status = response.status().as_u16();
-    line.head_after = Some(started.elapsed());
-    line.problem = response.extensions_mut().remove::<Problem>();
-    line.receipt = response.extensions_mut().remove::<Arc<Receipt>>();
-    if http_body::Body::is_end_stream(response.body()) {
-        line.end = End::Sent;
-    }
-    if let Ok(value) = HeaderValue::from_str(line.id.as_str()) {
-        let headers = response.headers_mut();
-        if surface == "bedrock" && !headers.contains_key("x-amzn-requestid") {
-            headers.insert("x-amzn-requestid", value.clone());
+    let trail = &line.trail;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        response = if is_bedrock { bedrock::shape(&problem) } else { openai::shape(&problem, trail.id()) };
+        if let Some(booked) = trail.receipt().and_then(|receipt| receipt.booked()) {
+            response.headers_mut().insert("x-gateway-attempts", HeaderValue::from(booked.attempts));
         }
-        headers.insert("x-request-id", value);
+        line.problem = Some(problem.0);
     }
+    if let Ok(id) = HeaderValue::from_str(line.trail.id().as_str()) {
+        let headers = response.headers_mut();
+        if is_bedrock && !headers.contains_key("x-amzn-requestid") {
+            headers.insert("x-amzn-requestid", id.clone());
+        }
+        headers.insert("x-request-id", id);
+    }
+    line.status = response.status().as_u16();
+    line.head_after = Some(line.started.elapsed());
+    line.complete = http_body::Body::is_end_stream(response.body());
     response.map(|body| Body::new(Observed { body, line }))
 }
 
-/// How the answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// The client left, or the connection broke.
-    Left,
-    /// The last byte was handed to the connection.
-    Sent,
-}
-
-/// Everything the line says; dropping it writes it.
+/// What is known of a request at its end; dropping it counts the request and writes its line.
 struct Line {
     gateway: Gateway,
-    id: RequestId,
+    trail: Trail,
     method: Method,
     path: Option<MatchedPath>,
-    surface: &'static str,
-    operation: &'static str,
     status: u16,
     started: Instant,
     /// `None` when the client left before the head of the answer.
     head_after: Option<Duration>,
-    problem: Option<Problem>,
-    receipt: Option<Arc<Receipt>>,
+    problem: Option<Arc<Error>>,
     sent: u64,
-    end: End,
+    /// Whether the last byte was handed to the connection; otherwise the client left, or the connection broke.
+    complete: bool,
     _in_flight: Open,
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
         let took = self.started.elapsed();
-        let receipt = self.receipt.as_deref();
-        let (team, model) = receipt.map_or(("", ""), |receipt| (receipt.team(), receipt.model()));
-        self.gateway.metrics().request((self.surface, self.operation), team, model, self.status, took);
-        if let Some(Problem(error)) = &self.problem
-            && let Some(reason) = route::refusal(error)
-        {
-            self.gateway.metrics().rejected(reason);
+        let (surface, operation) = route::label(self.path.as_ref().map_or("", MatchedPath::as_str));
+        let team = self.trail.caller().map_or("", |caller| &caller.team.name);
+        let model = self.trail.receipt().map_or("", |receipt| receipt.model());
+        let metrics = self.gateway.metrics();
+        metrics.request((surface, operation), team, model, self.status, took);
+        if let Some(reason) = self.problem.as_deref().and_then(route::refusal) {
+            metrics.rejected(reason);
         }
-        self.write(took, receipt);
+        if tracing::enabled!(target: "access", Level::INFO) {
+            self.write(surface, operation, took);
+        }
     }
 }
 
 impl Line {
-    fn write(&self, took: Duration, receipt: Option<&Receipt>) {
-        let booked = receipt.and_then(Receipt::booked);
-        let problem = self.problem.as_ref().map(|Problem(error)| error);
-        let kind: Option<&'static str> = problem.map(|error| error.kind().into());
-        let causes = problem.map(|error| error.causes()).filter(|causes| !causes.is_empty());
+    fn write(&self, surface: &'static str, operation: &'static str, took: Duration) {
+        let receipt = self.trail.receipt();
+        let booked = receipt.and_then(|receipt| receipt.booked());
+        let problem = self.problem.as_deref();
+        let causes = problem.map(Error::causes).filter(|causes| !causes.is_empty());
+        let timestamp = jiff::Timestamp::from_millisecond(self.gateway.clock().now().millis()).unwrap_or_default();
+        let entry = Entry {
+            timestamp,
+            level: "INFO",
+            target: "access",
+            message: "request",
+            request_id: self.trail.id().as_str(),
+            method: self.method.as_str(),
+            route: self.path.as_ref().map(MatchedPath::as_str),
+            surface,
+            operation,
+            status: self.status,
+            duration_ms: millis(took),
+            head_ms: self.head_after.map(millis),
+            bytes: self.sent,
+            complete: self.complete,
+            team: self.trail.caller().map(|caller| &*caller.team.name),
+            key: self.trail.caller().map(|caller| caller.key.id.as_str()),
+            model: receipt.map(|receipt| receipt.model()),
+            region: booked.map(|booked| &*booked.region),
+            attempts: booked.map(|booked| booked.attempts),
+            input_tokens: booked.map(|booked| booked.usage.input_tokens),
+            output_tokens: booked.map(|booked| booked.usage.output_tokens),
+            cost_micro_usd: booked.and_then(|booked| booked.cost).map(|cost| cost.0),
+            outcome: booked.map(|booked| booked.outcome.as_str()),
+            error: problem.map(|error| error.kind().into()),
+            error_message: problem.map(Error::message),
+            error_causes: causes.as_deref(),
+        };
+        if telemetry::write_json(&entry) {
+            return;
+        }
         tracing::info!(
             target: "access",
-            request_id = self.id.as_str(),
-            method = self.method.as_str(),
-            // The pattern, not the path: a path can hold a model's ARN.
-            route = self.path.as_ref().map(MatchedPath::as_str),
-            surface = self.surface,
-            operation = self.operation,
-            status = self.status,
-            duration_ms = millis(took),
-            head_ms = self.head_after.map(millis),
-            bytes = self.sent,
-            complete = self.end == End::Sent,
-            team = receipt.map(Receipt::team),
-            key = receipt.map(Receipt::key),
-            model = receipt.map(Receipt::model),
-            region = booked.map(|booked| &*booked.region),
-            attempts = booked.map(|booked| booked.attempts),
-            input_tokens = booked.map(|booked| booked.usage.input_tokens),
-            output_tokens = booked.map(|booked| booked.usage.output_tokens),
-            cost_micro_usd = booked.and_then(|booked| booked.cost).map(|cost| cost.0),
-            outcome = booked.map(|booked| booked.outcome.as_str()),
-            error = kind,
-            error_message = problem.map(|error| error.message()),
-            error_causes = causes,
+            status = entry.status, duration_ms = entry.duration_ms, method = entry.method, route = entry.route,
+            complete = entry.complete, team = entry.team, model = entry.model, region = entry.region,
+            attempts = entry.attempts, outcome = entry.outcome, error = entry.error,
+            error_message = entry.error_message, error_causes = entry.error_causes, request_id = entry.request_id,
             "request"
         );
     }
+}
+
+/// The line. Absent is what is not known or does not apply.
+#[derive(Serialize)]
+struct Entry<'a> {
+    timestamp: jiff::Timestamp,
+    level: &'static str,
+    target: &'static str,
+    message: &'static str,
+    request_id: &'a str,
+    method: &'a str,
+    /// The pattern, not the path: a path can hold a model's ARN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    surface: &'static str,
+    operation: &'static str,
+    status: u16,
+    duration_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head_ms: Option<f64>,
+    bytes: u64,
+    complete: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    team: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_micro_usd: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_message: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error_causes: Option<&'a str>,
 }
 
 /// Milliseconds with three decimals.
@@ -155,6 +207,7 @@ fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
+/// A body that is counted on its way.
 struct Observed {
     body: Body,
     line: Line,
@@ -171,11 +224,9 @@ impl http_body::Body for Observed {
             Poll::Ready(Some(Ok(frame))) => {
                 this.line.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
                 // The connection does not poll a body again that says it is at its end.
-                if this.body.is_end_stream() {
-                    this.line.end = End::Sent;
-                }
+                this.line.complete = this.body.is_end_stream();
             }
-            Poll::Ready(None) => this.line.end = End::Sent,
+            Poll::Ready(None) => this.line.complete = true,
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
         polled

@@ -1,14 +1,12 @@
 //! The headers that tell how an answer came about.
 
-use std::sync::Arc;
-
 use axum::response::Response;
 use http::HeaderValue;
 
 use crate::gateway::{Cost, Served};
 use crate::report::Report;
 
-/// Adds the `x-gateway-*` headers, and leaves the receipt for the access log.
+/// Adds the `x-gateway-*` headers.
 pub(super) fn annotate(mut response: Response, served: &Served, report: &Report) -> Response {
     let headers = response.headers_mut();
     let mut set = |name: &'static str, text: &str| {
@@ -28,6 +26,5 @@ pub(super) fn annotate(mut response: Response, served: &Served, report: &Report)
         set("x-gateway-translation", &report.to_string());
     }
     headers.insert("x-gateway-attempts", HeaderValue::from(served.attempts));
-    response.extensions_mut().insert(Arc::clone(&served.receipt));
     response
 }

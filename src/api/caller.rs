@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, OptionalFromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
@@ -11,7 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::error::{Error, Kind};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Trail};
 use crate::ids::{self, RequestId};
 use crate::report::Report;
 use crate::tenancy::Caller;
@@ -21,19 +21,11 @@ impl FromRequestParts<Gateway> for Caller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Error> {
-        gateway.tenancy().authenticate(presented_key(&parts.headers)).await
-    }
-}
-
-/// For pages that are open to all but tell a caller more.
-impl OptionalFromRequestParts<Gateway> for Caller {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Option<Self>, Error> {
-        match presented_key(&parts.headers) {
-            None => Ok(None),
-            key => gateway.tenancy().authenticate(key).await.map(Some),
+        let caller = gateway.tenancy().authenticate(presented_key(&parts.headers)).await?;
+        if let Some(trail) = parts.extensions.get::<Trail>() {
+            trail.identified(&caller);
         }
+        Ok(caller)
     }
 }
 
@@ -113,12 +105,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Strictness {
     }
 }
 
-/// The id of the request, as the access log middleware accepted or made it.
-impl<S: Send + Sync> FromRequestParts<S> for RequestId {
+/// The request's trail, as `access_log.rs` began it.
+impl<S: Send + Sync> FromRequestParts<S> for Trail {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(|| ids::fresh("req_").into()))
+        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_else(|| Self::new(ids::fresh("req_").into())))
     }
 }
 

@@ -12,9 +12,11 @@ pub mod ops;
 mod problem;
 mod route;
 mod sse;
+#[cfg(test)]
+mod tests;
 
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn_with_state, map_response};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -31,7 +33,6 @@ use utoipa_swagger_ui::SwaggerUi;
 use crate::config::Server;
 use crate::error::{Error, Kind};
 use crate::gateway::Gateway;
-use crate::ids::RequestId;
 use crate::tenancy::Caller;
 
 /// The OpenAPI document's head.
@@ -65,7 +66,6 @@ pub fn router(gateway: &Gateway, server: &Server) -> Router {
     routes
         .layer(DefaultBodyLimit::max(server.max_body_bytes()))
         .layer(CatchPanicLayer::custom(after_panic))
-        .layer(map_response(shape))
         .layer(option_layer(cors(&server.cors_origins)))
         .layer(from_fn_with_state(gateway.clone(), access_log::observe))
         .with_state(gateway.clone())
@@ -109,12 +109,6 @@ async fn no_route(method: Method, uri: Uri) -> Response {
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {
     Error::new(Kind::MethodNotAllowed, format!("The route {} does not take {method}.", uri.path())).into_response()
-}
-
-/// Gives the errors that no surface's own layer has shaped, an unknown route or a panic, the shape that the clients of
-/// such a path read.
-async fn shape(uri: Uri, id: RequestId, response: Response) -> Response {
-    if uri.path().starts_with("/model/") { bedrock::render(response).await } else { openai::render(id, response).await }
 }
 
 /// A panic is a fault of ours: the caller gets a 500 in its dialect, the log gets a line.

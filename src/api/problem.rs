@@ -1,8 +1,7 @@
 //! From an [`Error`] to an answer.
 //!
-//! Handlers and extractors fail with the one error type. It rides in the extensions of an empty response until the
-//! layer of the surface (`openai::error::render`, `bedrock::error::render`) gives it the surface's shape, and from there on
-//! to the access log, which writes it once.
+//! Handlers and extractors fail with the one error type. It rides in the extensions of an empty response to
+//! `access_log.rs`, which has the surface give it its shape (`openai::shape`, `bedrock::shape`) and writes it once.
 
 use std::sync::Arc;
 
@@ -24,12 +23,11 @@ impl IntoResponse for Error {
 }
 
 impl Problem {
-    /// The shaped answer: status, body, when to come back, and the problem itself for the access log.
-    pub(super) fn answer(self, status: u16, body: impl IntoResponse) -> Response {
+    /// The shaped answer: status, body, and when to come back.
+    pub(super) fn answer(&self, status: u16, body: impl IntoResponse) -> Response {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut response = (status, body).into_response();
         retry_headers(&self.0, response.headers_mut());
-        response.extensions_mut().insert(self);
         response
     }
 }

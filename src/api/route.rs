@@ -27,3 +27,17 @@ pub(super) fn refusal(error: &Error) -> Option<&'static str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_documented_route_has_a_name_of_its_own() {
+        let document = crate::api::openapi();
+        assert!(!document.paths.paths.is_empty());
+        for path in document.paths.paths.keys() {
+            assert_ne!(label(path), label("/no/such/route"), "{path} has no label in route.rs");
+        }
+    }
+}

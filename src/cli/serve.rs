@@ -32,7 +32,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let (mut config, catalog) = self.config.load()?;
-        telemetry::install(&config.telemetry.log)?;
+        let _log = telemetry::install(&config.telemetry.log)?;
         let mut signals = Signals::new()?;
         if self.local {
             return self.run_local(&mut config, catalog, &mut signals).await;
@@ -126,7 +126,7 @@ pub(super) struct Simulate {
 
 impl Simulate {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        telemetry::install("info")?;
+        let _log = telemetry::install("info")?;
         let mut signals = Signals::new()?;
         let listener = TcpListener::bind(self.listen)
             .await

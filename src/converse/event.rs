@@ -82,7 +82,11 @@ impl Event {
         Ok(match kind {
             "contentBlockDelta" => {
                 let wire: wire::BlockDelta = serde_json::from_slice(payload)?;
-                Self::BlockDelta { index: wire.content_block_index, delta: wire.delta.into() }
+                let delta = match wire.delta.known() {
+                    Some(delta) => delta,
+                    None => Delta::Other(serde_json::from_slice::<wire::OtherDelta>(payload)?.delta),
+                };
+                Self::BlockDelta { index: wire.content_block_index, delta }
             }
             "messageStart" => Self::MessageStart(serde_json::from_slice::<wire::MessageStart>(payload)?.role),
             "contentBlockStart" => {
@@ -147,8 +151,12 @@ mod wire {
         text: Option<String>,
         tool_use: Option<ToolInput>,
         reasoning_content: Option<Reasoning>,
-        #[serde(flatten)]
-        other: Option<Value>,
+    }
+
+    /// The second look at a delta that is none of the known kinds.
+    #[derive(Deserialize)]
+    pub(super) struct OtherDelta {
+        pub(super) delta: Value,
     }
 
     #[derive(Deserialize)]
@@ -165,21 +173,18 @@ mod wire {
         redacted_content: Option<String>,
     }
 
-    impl From<Delta> for Canonical {
-        fn from(wire: Delta) -> Self {
-            if let Some(text) = wire.text {
-                return Self::Text(text);
+    impl Delta {
+        pub(super) fn known(self) -> Option<Canonical> {
+            if let Some(text) = self.text {
+                return Some(Canonical::Text(text));
             }
-            if let Some(tool) = wire.tool_use {
-                return Self::ToolInput(tool.input);
+            if let Some(tool) = self.tool_use {
+                return Some(Canonical::ToolInput(tool.input));
             }
-            match wire.reasoning_content {
-                Some(Reasoning { text: Some(text), .. }) => Self::Reasoning(text),
-                Some(Reasoning { signature: Some(signature), .. }) => Self::Signature(signature),
-                Some(Reasoning { redacted_content: Some(content), .. }) => Self::Redacted(content),
-                Some(_) => Self::Other(Value::Null),
-                None => Self::Other(wire.other.unwrap_or_default()),
-            }
+            let reasoning = self.reasoning_content?;
+            let text = reasoning.text.map(Canonical::Reasoning);
+            text.or(reasoning.signature.map(Canonical::Signature))
+                .or(reasoning.redacted_content.map(Canonical::Redacted))
         }
     }
 

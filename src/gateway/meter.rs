@@ -45,6 +45,11 @@ impl Meter {
         Self::Invoke { start: None, written: 0 }
     }
 
+    /// Whether the stream must end by telling its usage.
+    pub(super) fn is_converse(&self) -> bool {
+        matches!(self, Self::Converse { .. })
+    }
+
     /// Takes note of a frame; the final usage when this frame tells it.
     pub(super) fn observe(&mut self, kind: &str, payload: &[u8]) -> Option<Usage> {
         match self {

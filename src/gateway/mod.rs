@@ -2,12 +2,13 @@
 //!
 //! A surface calls [`Gateway::complete`], [`Gateway::stream`] with a canonical request, or [`Gateway::forward`],
 //! [`Gateway::forward_stream`] with bytes that already are what the model speaks. No call that was admitted ends
-//! without being booked, once; see [`settle`].
+//! without being booked, once; see `settle.rs`.
 
 mod attempt;
 mod meter;
 mod settle;
 mod stream;
+mod trail;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,12 +19,12 @@ use tokio_util::sync::CancellationToken;
 
 pub use settle::{Booked, Receipt};
 pub use stream::{EventStream, FrameStream};
+pub use trail::Trail;
 
 use crate::catalog::{Catalog, Place, Resolved};
 use crate::clock::Clock;
 use crate::converse::{self, Usage};
 use crate::error::{Error, Kind};
-use crate::ids::RequestId;
 use crate::money::MicroUsd;
 use crate::telemetry::Metrics;
 use crate::tenancy::{Caller, Need, Scope, Tenancy};
@@ -81,8 +82,8 @@ pub struct Origin {
     pub surface: &'static str,
     /// What was asked for, as the metric labels name it.
     pub operation: &'static str,
-    /// The id that `x-request-id` shows.
-    pub request_id: RequestId,
+    /// Where the request leaves its marks.
+    pub trail: Trail,
     /// Who the caller says its own user is.
     pub end_user: Option<String>,
 }

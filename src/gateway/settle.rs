@@ -95,10 +95,12 @@ impl Settlement {
         (hold, input_estimate): (Hold, u64),
     ) -> Self {
         let receipt = Receipt { caller: caller.clone(), model: model.name.clone(), booked: OnceLock::new() };
+        let receipt = Arc::new(receipt);
+        origin.trail.admitted(&receipt);
         Self {
             gateway: gateway.clone(),
             origin,
-            receipt: Arc::new(receipt),
+            receipt,
             region: Arc::from(""),
             price: None,
             attempts: 0,
@@ -190,7 +192,7 @@ impl Settlement {
         self.gateway.metrics().booked(receipt.team(), &receipt.model, &self.region, tokens, cost);
         self.gateway.tenancy().record(Entry {
             id: Entry::fresh_id(),
-            request_id: self.origin.request_id.clone(),
+            request_id: self.origin.trail.id().clone(),
             at: self.gateway.clock().now(),
             team: receipt.caller.team.id.clone(),
             key: receipt.caller.key.id.clone(),

@@ -2,14 +2,13 @@
 //! them that settles the call when it ends, breaks, or is dropped.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::Stream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::meter::Meter;
-use super::settle::{Receipt, Settlement};
+use super::settle::Settlement;
 use crate::converse::Event;
 use crate::error::{Error, Kind};
 use crate::telemetry::metrics::Open;
@@ -22,7 +21,6 @@ pub struct FrameStream {
     meter: Meter,
     /// `None` once the call is booked.
     settlement: Option<Settlement>,
-    receipt: Arc<Receipt>,
     /// The end of the drain: a stream still open then is told so and cut.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
@@ -39,13 +37,7 @@ impl FrameStream {
     ) -> Self {
         settlement.first_event();
         settlement.seen(meter.partial(settlement.input_estimate()));
-        let receipt = settlement.receipt().clone();
-        Self { frames, meter, settlement: Some(settlement), receipt, cut: Box::pin(cut), ended: false, _open: open }
-    }
-
-    /// What the access log may know of the call.
-    pub fn receipt(&self) -> &Arc<Receipt> {
-        &self.receipt
+        Self { frames, meter, settlement: Some(settlement), cut: Box::pin(cut), ended: false, _open: open }
     }
 
     fn observe(&mut self, frame: &Frame) {
@@ -88,9 +80,11 @@ impl Stream for FrameStream {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(failure))) => this.end(failure.error),
+            // A Converse stream that says no usage was cut, whatever the connection says.
+            Poll::Ready(None) if this.settlement.is_some() && this.meter.is_converse() => this.end(cut_short()),
             Poll::Ready(None) => {
                 this.ended = true;
-                // Bedrock ended the stream properly but did not tell the usage.
+                // Not every model tells its usage in a native stream.
                 if let Some(settlement) = this.settlement.take() {
                     let usage = this.meter.partial(settlement.input_estimate());
                     settlement.finish_untold(usage);
@@ -115,6 +109,10 @@ impl Drop for FrameStream {
     }
 }
 
+fn cut_short() -> Error {
+    Error::new(Kind::UpstreamUnavailable, "Bedrock ended the stream before the answer was complete.")
+}
+
 fn shutting_down() -> Error {
     Error::new(Kind::UpstreamUnavailable, "The gateway is shutting down and could not wait for the rest of the answer.")
 }
@@ -128,11 +126,6 @@ pub struct EventStream {
 impl EventStream {
     pub(super) fn new(frames: FrameStream) -> Self {
         Self { frames, broken: false }
-    }
-
-    /// What the access log may know of the call.
-    pub fn receipt(&self) -> &Arc<Receipt> {
-        self.frames.receipt()
     }
 }
 

@@ -24,7 +24,9 @@ pub(crate) fn region(
     body: &[u8],
 ) -> Result<String, Failure> {
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(authorization) = text("authorization") else {
+    let api_key =
+        text("x-api-key").filter(|_| parts.uri.path().starts_with("/anthropic/")).map(|key| format!("Bearer {key}"));
+    let Some(authorization) = text("authorization").or(api_key.as_deref()) else {
         return Err(Failure::signature(403, "MissingAuthenticationTokenException", "Missing Authentication Token"));
     };
     if let Some(token) = authorization.strip_prefix("Bearer ") {

@@ -107,10 +107,10 @@ pub(crate) fn list_profiles(context: &Context<'_>) -> Result<Reply, Failure> {
     let wanted = |kind: &str| query.get("type").is_none_or(|asked| asked == kind);
     let mut all: Vec<(String, Value)> = Vec::new();
     if wanted("SYSTEM_DEFINED") {
-        all.extend(
-            catalog::profiles(context.region)
-                .map(|(profile, to)| (profile.id.clone(), system_profile(context, profile, &to))),
-        );
+        let today = context.today();
+        let lives = |profile: &Profile| catalog::model(&profile.model).is_some_and(|model| !model.withdrawn(&today));
+        let listed = catalog::profiles(context.region).filter(|(profile, _)| lives(profile));
+        all.extend(listed.map(|(profile, to)| (profile.id.clone(), system_profile(context, profile, &to))));
     }
     if wanted("APPLICATION") {
         let own = context.simulator.settings().application_profiles.iter();

@@ -6,6 +6,14 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
 
+/// Whose shape an error takes: AWS's, or that of the API whose path was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Surface {
+    Aws,
+    OpenAi,
+    Anthropic,
+}
+
 /// A refusal, with AWS's name for it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Failure {
@@ -90,14 +98,36 @@ impl Failure {
         body
     }
 
+    /// The error object of a surface; the layers before the service always speak as AWS.
+    pub(crate) fn body_for(&self, surface: Surface) -> Value {
+        let kind = match self.status {
+            400 => "invalid_request_error",
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            413 => "request_too_large",
+            429 => "rate_limit_error",
+            503 | 529 if surface == Surface::Anthropic => "overloaded_error",
+            _ => "api_error",
+        };
+        match surface {
+            _ if self.layer != Layer::Service => self.body(),
+            Surface::Aws => self.body(),
+            Surface::OpenAi => {
+                json!({"error": {"message": self.message, "type": kind, "param": null, "code": self.name}})
+            }
+            Surface::Anthropic => json!({"type": "error", "error": {"type": kind, "message": self.message}}),
+        }
+    }
+
     /// The whole HTTP answer.
-    pub(crate) fn response(&self) -> Response<Body> {
+    pub(crate) fn response(&self, surface: Surface) -> Response<Body> {
         let body = match self.layer {
             Layer::Router => {
                 r#"{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException"},"Version":"1.0"}"#
                     .to_owned()
             }
-            _ => self.body().to_string(),
+            _ => self.body_for(surface).to_string(),
         };
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

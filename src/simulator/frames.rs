@@ -7,25 +7,56 @@ use serde_json::Value;
 /// One message of a stream before it is framed.
 #[derive(Clone, Debug)]
 pub(crate) struct Item {
-    kind: &'static str,
+    framing: Framing,
     payload: String,
     /// Output tokens that a reader has seen once this message is out.
     pub(crate) output_tokens: u64,
 }
 
+#[derive(Clone, Debug)]
+enum Framing {
+    /// A binary event of this type.
+    Event(&'static str),
+    /// Text, with an `event:` line if it is named.
+    ServerSent(Option<String>),
+}
+
 impl Item {
+    /// A server-sent event.
+    pub(crate) fn server_sent(event: Option<String>, payload: String, output_tokens: u64) -> Self {
+        Self { framing: Framing::ServerSent(event), payload, output_tokens }
+    }
+
     /// An event with AWS's padding member, whose length hides that of the text. `index` varies it.
     pub(crate) fn event(kind: &'static str, mut payload: Value, index: usize, output_tokens: u64) -> Self {
         if let Some(object) = payload.as_object_mut() {
             object.insert("p".to_owned(), Value::from(padding(index)));
         }
-        Self { kind, payload: payload.to_string(), output_tokens }
+        Self { framing: Framing::Event(kind), payload: payload.to_string(), output_tokens }
     }
 
     /// The framed event.
     pub(crate) fn frame(&self) -> Bytes {
-        let headers = [(":event-type", self.kind), (":content-type", "application/json"), (":message-type", "event")];
-        encode(&headers, self.payload.as_bytes())
+        match &self.framing {
+            Framing::Event(kind) => {
+                let headers =
+                    [(":event-type", *kind), (":content-type", "application/json"), (":message-type", "event")];
+                encode(&headers, self.payload.as_bytes())
+            }
+            Framing::ServerSent(Some(event)) => Bytes::from(format!(
+                "event: {event}
+data: {}
+
+",
+                self.payload
+            )),
+            Framing::ServerSent(None) => Bytes::from(format!(
+                "data: {}
+
+",
+                self.payload
+            )),
+        }
     }
 }
 

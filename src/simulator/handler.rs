@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
 
 use super::calls::{Outcome, Recording};
-use super::errors::Failure;
+use super::errors::{Failure, Surface};
 use super::faults::{Fault, Order};
 use super::operations::{Context, Operation};
 use super::reply::{Payload, Reply};
@@ -88,16 +88,23 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
             return refuse(
                 &Failure::new(413, "RequestEntityTooLargeException", "Request size exceeded."),
+                Surface::Aws,
                 &mut recording,
             );
         }
         // The client went away while it sent.
-        Err(_) => return refuse(&Failure::serialization("The request body could not be read."), &mut recording),
+        Err(_) => {
+            return refuse(
+                &Failure::serialization("The request body could not be read."),
+                Surface::Aws,
+                &mut recording,
+            );
+        }
     };
     let simulator = &door.simulator;
-    let Some(operation) = Operation::route(&parts.method, parts.uri.path()) else {
+    let Some(operation) = Operation::route(&parts.method, parts.uri.path(), &body) else {
         recording.forget();
-        return Failure::unknown_operation().response();
+        return Failure::unknown_operation().response(Surface::Aws);
     };
     recording.note(|call| {
         call.operation = operation.name();
@@ -106,7 +113,7 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
     let parts = with_host(parts);
     let region = match auth::region(simulator.settings(), door.region.as_deref(), simulator.now(), &parts, &body) {
         Ok(region) => region,
-        Err(failure) => return refuse(&failure, &mut recording),
+        Err(failure) => return refuse(&failure, operation.surface(), &mut recording),
     };
     recording.note(|call| call.region.clone_from(&region));
     let mut fault = operation
@@ -114,7 +121,7 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
         .then(|| simulator.inner.faults.take(&region, operation.model_id().unwrap_or_default(), operation.streams()))
         .flatten();
     match fault.take() {
-        Some(Fault::Reject(failure)) => return refuse(&failure, &mut recording),
+        Some(Fault::Reject(failure)) => return refuse(&failure, operation.surface(), &mut recording),
         Some(Fault::ResetConnection) => return reset(switch.as_ref()),
         Some(Fault::SlowFirstByte(delay)) => tokio::time::sleep(delay).await,
         other => fault = other,
@@ -122,8 +129,8 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
     let context =
         Context { simulator, region: &region, headers: &parts.headers, query: parts.uri.query().unwrap_or_default() };
     match operation.perform(&context, &body) {
-        Ok(reply) => succeed(reply, fault, simulator.settings().event_delay, recording),
-        Err(failure) => refuse(&failure, &mut recording),
+        Ok(reply) => succeed(reply, fault, operation.surface(), simulator.settings().event_delay, recording),
+        Err(failure) => refuse(&failure, operation.surface(), &mut recording),
     }
 }
 
@@ -136,13 +143,13 @@ fn with_host(mut parts: axum::http::request::Parts) -> axum::http::request::Part
     parts
 }
 
-fn refuse(failure: &Failure, recording: &mut Recording) -> Response<Body> {
+fn refuse(failure: &Failure, surface: Surface, recording: &mut Recording) -> Response<Body> {
     recording.note(|call| {
         call.status = failure.status;
         call.exception = Some(failure.name.to_string());
     });
     recording.end(Outcome::Refused);
-    failure.response()
+    failure.response(surface)
 }
 
 fn reset(switch: Option<&Switch>) -> Response<Body> {
@@ -157,7 +164,13 @@ fn reset(switch: Option<&Switch>) -> Response<Body> {
     }
 }
 
-fn succeed(reply: Reply, fault: Option<Fault>, delay: Duration, mut recording: Recording) -> Response<Body> {
+fn succeed(
+    reply: Reply,
+    fault: Option<Fault>,
+    surface: Surface,
+    delay: Duration,
+    mut recording: Recording,
+) -> Response<Body> {
     recording.note(|call| {
         call.status = 200;
         call.tokens = reply.tokens;
@@ -169,7 +182,9 @@ fn succeed(reply: Reply, fault: Option<Fault>, delay: Duration, mut recording: R
         }
         Payload::Events(items) => {
             recording.note(|call| call.tokens.output = 0);
-            ("application/vnd.amazon.eventstream", Body::from_stream(Frames::new(items, fault, delay, recording)))
+            let content_type =
+                if surface == Surface::Aws { "application/vnd.amazon.eventstream" } else { "text/event-stream" };
+            (content_type, Body::from_stream(Frames::new(items, fault, delay, surface, recording)))
         }
     };
     let mut response = Response::new(body);
@@ -231,6 +246,20 @@ mod tests {
         let clear = Request::delete("/_sim/faults").body(Body::empty()).unwrap();
         assert_eq!(send(simulator.router(), clear).await.0, 204);
         assert_eq!(send(simulator.router(), call(PATH, BODY)).await.0, 200);
+    }
+
+    #[tokio::test]
+    async fn a_moved_clock_shows_in_the_date_of_a_refusal() {
+        let simulator = Simulator::new(Settings::default());
+        let date = async || {
+            let response = simulator.router().oneshot(Request::post(PATH).body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(response.status(), 403);
+            let text = response.headers()["date"].to_str().unwrap().to_owned();
+            jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(&text).unwrap()
+        };
+        let before = date().await;
+        simulator.set_clock_skew(3600);
+        assert!(date().await.duration_since(before).as_secs() >= 3599);
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! A local Bedrock: the runtime and the catalog of the control plane over HTTP, true to AWS's wire.
 //!
-//! It checks signatures and requests as AWS does, answers deterministically (see [`content`]), streams real frames and fails
+//! It checks signatures and requests as AWS does, answers deterministically (see `content.rs`), streams real frames and fails
 //! on request (see [`RegionFaults`]). It imports nothing of this crate, so that it cannot share the gateway's mistakes; what
 //! both know are the data files of the catalog.
 //!

@@ -5,9 +5,12 @@ use percent_encoding::percent_decode_str;
 
 use super::catalog::{self, Target};
 use super::converse::Delivery;
-use super::errors::Failure;
+use super::errors::{Failure, Surface};
 use super::reply::Reply;
 use super::{Simulator, control, converse, count, guardrail, invoke};
+
+/// What any operation takes; `InvokeModel` words its refusal differently.
+const MAX_BODY: usize = 25_000_000;
 
 /// An operation with the labels of its path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +18,12 @@ pub(crate) enum Operation {
     Converse(String, Delivery),
     Invoke(String, Delivery),
     CountTokens(String),
-    ApplyGuardrail { id: String, version: String },
+    /// The OpenAI or Anthropic path of the runtime.
+    Direct(Surface, String, Delivery),
+    ApplyGuardrail {
+        id: String,
+        version: String,
+    },
     ListFoundationModels,
     FoundationModel(String),
     ListInferenceProfiles,
@@ -24,7 +32,7 @@ pub(crate) enum Operation {
 
 impl Operation {
     /// The operation of a request, if AWS has it.
-    pub(crate) fn route(method: &Method, path: &str) -> Option<Self> {
+    pub(crate) fn route(method: &Method, path: &str, body: &[u8]) -> Option<Self> {
         let segments: Vec<String> = path
             .strip_prefix('/')?
             .split('/')
@@ -32,6 +40,10 @@ impl Operation {
             .collect();
         let labels: Vec<&str> = segments.iter().map(String::as_str).collect();
         let own = |label: &str| label.to_owned();
+        let direct = |surface| {
+            let (model, delivery) = invoke::direct::peek(body);
+            Some(Self::Direct(surface, model, delivery))
+        };
         match (method.as_str(), &labels[..]) {
             ("POST", ["model", id, action]) if !id.is_empty() => match *action {
                 "converse" => Some(Self::Converse(own(id), Delivery::Whole)),
@@ -44,6 +56,8 @@ impl Operation {
             ("POST", ["guardrail", id, "version", version, "apply"]) => {
                 Some(Self::ApplyGuardrail { id: own(id), version: own(version) })
             }
+            ("POST", ["openai", "v1", "chat", "completions"]) => direct(Surface::OpenAi),
+            ("POST", ["anthropic", "v1", "messages"]) => direct(Surface::Anthropic),
             ("GET", ["foundation-models"]) => Some(Self::ListFoundationModels),
             ("GET", ["foundation-models", id]) => Some(Self::FoundationModel(own(id))),
             ("GET", ["inference-profiles"]) => Some(Self::ListInferenceProfiles),
@@ -60,6 +74,8 @@ impl Operation {
             Self::Invoke(_, Delivery::Whole) => "InvokeModel",
             Self::Invoke(_, Delivery::Stream) => "InvokeModelWithResponseStream",
             Self::CountTokens(_) => "CountTokens",
+            Self::Direct(Surface::Anthropic, ..) => "Messages",
+            Self::Direct(..) => "ChatCompletions",
             Self::ApplyGuardrail { .. } => "ApplyGuardrail",
             Self::ListFoundationModels => "ListFoundationModels",
             Self::FoundationModel(_) => "GetFoundationModel",
@@ -71,23 +87,40 @@ impl Operation {
     /// The model identifier of an inference call or a count.
     pub(crate) fn model_id(&self) -> Option<&str> {
         match self {
-            Self::Converse(id, _) | Self::Invoke(id, _) | Self::CountTokens(id) => Some(id),
+            Self::Converse(id, _) | Self::Invoke(id, _) | Self::CountTokens(id) | Self::Direct(_, id, _) => Some(id),
             _ => None,
         }
     }
 
     /// Whether faults apply.
     pub(crate) const fn is_inference(&self) -> bool {
-        matches!(self, Self::Converse(..) | Self::Invoke(..))
+        matches!(self, Self::Converse(..) | Self::Invoke(..) | Self::Direct(..))
     }
 
     pub(crate) const fn streams(&self) -> bool {
-        matches!(self, Self::Converse(_, Delivery::Stream) | Self::Invoke(_, Delivery::Stream))
+        matches!(
+            self,
+            Self::Converse(_, Delivery::Stream)
+                | Self::Invoke(_, Delivery::Stream)
+                | Self::Direct(_, _, Delivery::Stream)
+        )
+    }
+
+    /// Whose shape its errors have.
+    pub(crate) const fn surface(&self) -> Surface {
+        match self {
+            Self::Direct(surface, ..) => *surface,
+            _ => Surface::Aws,
+        }
     }
 
     /// Answers the call.
     pub(crate) fn perform(&self, context: &Context<'_>, body: &[u8]) -> Result<Reply, Failure> {
+        if body.len() > MAX_BODY && !matches!(self, Self::Invoke(..)) {
+            return Err(Failure::new(413, "RequestEntityTooLargeException", "Request size exceeded."));
+        }
         match self {
+            Self::Direct(surface, id, delivery) => invoke::direct::answer(context, *surface, id, body, *delivery),
             Self::Converse(id, delivery) => converse::answer(context, id, body, *delivery),
             Self::Invoke(id, delivery) => invoke::answer(context, id, body, *delivery),
             Self::CountTokens(id) => count::answer(context, id, body),
@@ -135,18 +168,5 @@ impl Context<'_> {
     /// A header as text.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
-    }
-
-    /// Refuses the optimized latency where no model has it.
-    #[expect(clippy::unused_self, reason = "reads as the other checks of a call do")]
-    pub(crate) fn tier(&self, target: &Target, latency: Option<&str>) -> Result<(), Failure> {
-        let fast = ["amazon.nova-pro", "llama3-1-70b", "llama3-1-405b", "claude-3-5-haiku"];
-        if latency == Some("optimized") && !target.model.is_any(&fast) {
-            return Err(Failure::validation(format!(
-                "Latency performance configuration is not supported for {}. Please refer to the Amazon Bedrock documentation.",
-                target.model.id
-            )));
-        }
-        Ok(())
     }
 }

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
-use serde_json::json;
 use tokio::time::Sleep;
 
 use super::calls::{Outcome, Recording};
+use super::errors::{self, Failure, Surface};
 use super::faults::Fault;
 use super::frames::{self, Item};
 
@@ -25,12 +25,29 @@ pub(crate) struct Frames {
     /// The last poll gave a frame: give the connection a chance to flush it.
     rests: bool,
     over: bool,
+    surface: Surface,
     recording: Recording,
 }
 
 impl Frames {
-    pub(crate) fn new(items: Vec<Item>, fault: Option<Fault>, delay: Duration, recording: Recording) -> Self {
-        Self { items: items.into_iter(), sent: 0, fault, delay, sleep: None, rests: false, over: false, recording }
+    pub(crate) fn new(
+        items: Vec<Item>,
+        fault: Option<Fault>,
+        delay: Duration,
+        surface: Surface,
+        recording: Recording,
+    ) -> Self {
+        Self {
+            items: items.into_iter(),
+            sent: 0,
+            fault,
+            delay,
+            sleep: None,
+            rests: false,
+            over: false,
+            surface,
+            recording,
+        }
     }
 
     /// What the fault does at this point; nothing when it is not its turn.
@@ -50,7 +67,7 @@ impl Frames {
             Fault::StallStream { pause, .. } => Some(Step::Wait(pause)),
             Fault::StreamException { name, message, .. } => {
                 self.recording.note(|call| call.exception = Some(name.clone()));
-                Some(Step::Last(frames::exception(&name, &json!({"message": message}))))
+                Some(Step::Last(self.exception(&name, message)))
             }
             Fault::CorruptFrame { .. } => self.items.next().map(|item| {
                 let mut frame = BytesMut::from(&item.frame()[..]);
@@ -60,6 +77,16 @@ impl Frames {
                 Step::Last(frame.freeze())
             }),
             Fault::Reject(_) | Fault::ResetConnection | Fault::SlowFirstByte(_) => None,
+        }
+    }
+
+    fn exception(&self, name: &str, message: String) -> Bytes {
+        let failure = Failure::new(errors::known(name).0, name.to_owned(), message);
+        let body = failure.body_for(self.surface);
+        match self.surface {
+            Surface::Aws => frames::exception(name, &body),
+            Surface::OpenAi => Item::server_sent(None, body.to_string(), 0).frame(),
+            Surface::Anthropic => Item::server_sent(Some("error".to_owned()), body.to_string(), 0).frame(),
         }
     }
 
@@ -136,6 +163,7 @@ mod tests {
     use std::sync::Arc;
 
     use futures_util::StreamExt;
+    use serde_json::json;
 
     use super::*;
     use crate::simulator::calls::Calls;
@@ -144,7 +172,7 @@ mod tests {
         let calls = Arc::new(Calls::default());
         let items = (1..=4).map(|index| Item::event("contentBlockDelta", json!({}), 0, index)).collect();
         let recording = Recording::start(Arc::clone(&calls), String::new());
-        let frames: Vec<_> = Frames::new(items, fault, Duration::ZERO, recording).collect().await;
+        let frames: Vec<_> = Frames::new(items, fault, Duration::ZERO, Surface::Aws, recording).collect().await;
         let call = &calls.list()[0];
         (frames.iter().map(Result::is_ok).collect(), call.outcome, call.tokens.output)
     }
@@ -163,7 +191,8 @@ mod tests {
     async fn a_body_that_is_dropped_is_a_call_that_was_cut() {
         let calls = Arc::new(Calls::default());
         let items = (1..=4).map(|index| Item::event("contentBlockDelta", json!({}), 0, index)).collect();
-        let mut frames = Frames::new(items, None, Duration::ZERO, Recording::start(Arc::clone(&calls), String::new()));
+        let mut frames =
+            Frames::new(items, None, Duration::ZERO, Surface::Aws, Recording::start(Arc::clone(&calls), String::new()));
         assert!(frames.next().await.is_some());
         drop(frames);
         assert_eq!((calls.list()[0].outcome, calls.list()[0].tokens.output), (Outcome::Cut, 1));

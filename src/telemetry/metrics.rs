@@ -29,7 +29,7 @@ pub struct Metrics(Arc<Families>);
 #[derive(Debug)]
 struct Families {
     registry: Registry,
-    announced: Vec<Announced>,
+    announced: Vec<Family>,
     teams: Bound,
     models: Bound,
     requests: IntCounterVec,
@@ -46,12 +46,17 @@ struct Families {
     ledger_lag: Gauge,
 }
 
-/// Name, help and type of a family, told even before it has a series.
-#[derive(Debug)]
-struct Announced {
-    name: String,
-    help: String,
-    kind: &'static str,
+/// What is said of a family even before it has a series.
+#[derive(Clone, Debug)]
+pub struct Family {
+    /// For example `gateway_requests_total`.
+    pub name: String,
+    /// One sentence; the unit where the name does not tell it.
+    pub help: String,
+    /// `counter`, `gauge` or `histogram`.
+    pub kind: &'static str,
+    /// The names of its labels.
+    pub labels: Vec<String>,
 }
 
 /// Tokens by class, as the label `type` names them.
@@ -211,6 +216,11 @@ impl Metrics {
         self.0.ledger_lag.set(lag.as_secs_f64());
     }
 
+    /// Every family there is, in the order of their declaration; `docs/METRICS.md` lists them.
+    pub fn families(&self) -> &[Family] {
+        &self.0.announced
+    }
+
     /// The scrape, in Prometheus's text format.
     pub fn render(&self) -> String {
         let families = self.0.registry.gather();
@@ -247,45 +257,46 @@ impl Drop for Open {
 /// Makes families and remembers them for the announcement.
 struct Maker {
     registry: Registry,
-    announced: Vec<Announced>,
+    announced: Vec<Family>,
 }
 
 impl Maker {
     fn register<C: Collector + Clone + 'static>(
         &mut self,
         family: C,
-        name: &str,
-        help: &str,
         kind: &'static str,
     ) -> Result<C, prometheus::Error> {
+        for told in family.desc() {
+            let (name, help) = (told.fq_name.clone(), told.help.clone());
+            self.announced.push(Family { name, help, kind, labels: told.variable_labels.clone() });
+        }
         self.registry.register(Box::new(family.clone()))?;
-        self.announced.push(Announced { name: name.into(), help: help.into(), kind });
         Ok(family)
     }
 
     fn int_counters(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
-        self.register(IntCounterVec::new(Opts::new(name, help), labels)?, name, help, "counter")
+        self.register(IntCounterVec::new(Opts::new(name, help), labels)?, "counter")
     }
 
     fn counters(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<CounterVec, prometheus::Error> {
-        self.register(CounterVec::new(Opts::new(name, help), labels)?, name, help, "counter")
+        self.register(CounterVec::new(Opts::new(name, help), labels)?, "counter")
     }
 
     fn gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
-        self.register(GaugeVec::new(Opts::new(name, help), labels)?, name, help, "gauge")
+        self.register(GaugeVec::new(Opts::new(name, help), labels)?, "gauge")
     }
 
     fn int_gauge(&mut self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-        self.register(IntGauge::new(name, help)?, name, help, "gauge")
+        self.register(IntGauge::new(name, help)?, "gauge")
     }
 
     fn gauge(&mut self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
-        self.register(Gauge::new(name, help)?, name, help, "gauge")
+        self.register(Gauge::new(name, help)?, "gauge")
     }
 
     fn histograms(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
         let options = HistogramOpts::new(name, help).buckets(CALL_SECONDS.to_vec());
-        self.register(HistogramVec::new(options, labels)?, name, help, "histogram")
+        self.register(HistogramVec::new(options, labels)?, "histogram")
     }
 }
 

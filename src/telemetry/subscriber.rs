@@ -1,30 +1,136 @@
-//! The log: JSON lines, or readable text on a terminal.
+//! The log: JSON lines on standard error, or readable text when that is a terminal.
+//!
+//! JSON lines are gathered and written by a thread of their own, at most [`LATENCY`] later: a busy gateway writes one
+//! per request, and a system call for each costs more than making it.
 
-use std::io::{IsTerminal, stderr};
+use std::io::{self, IsTerminal, Write, stderr};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::thread;
+use std::time::Duration;
 
+use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
 
+/// How long a line may wait to be written. What a killed process had gathered by then is lost.
+const LATENCY: Duration = Duration::from_millis(20);
+
+/// Bytes that are written at once even before that.
+const ENOUGH: usize = 64 * 1024;
+
+/// Where JSON lines go, if that is how the log is written.
+static LINES: OnceLock<Lines> = OnceLock::new();
+
 /// Sends the log to standard error at the level, or by the `tracing` filter, that `[telemetry] log` names.
 ///
 /// Standard output stays free for what commands print. Call once; a second call changes nothing.
-pub fn install(filter: &str) -> Result<()> {
+pub fn install(filter: &str) -> Result<Flush> {
     let filter = EnvFilter::try_new(filter)
         .map_err(|error| Error::invalid("telemetry.log", format!("not a level or a tracing filter: {error}")))?;
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let log = tracing_subscriber::fmt().with_env_filter(filter);
     // A failure means that a subscriber is there already, as in tests that start several gateways.
     if stderr().is_terminal() {
-        lines.compact().try_init().ok();
+        log.with_writer(stderr).compact().try_init().ok();
     } else {
-        lines
-            .with_ansi(false)
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_span_list(false)
-            .try_init()
-            .ok();
+        let lines = LINES.get_or_init(Lines::start).clone();
+        let log = log.with_writer(move || lines.clone()).with_ansi(false);
+        log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init().ok();
     }
-    Ok(())
+    Ok(Flush)
+}
+
+/// Writes `line` to the log as it is, one JSON object; false when the log is for people, or there is none.
+///
+/// Who calls checks first whether anybody wants the line: `tracing::enabled!`.
+pub fn write_json(line: &impl Serialize) -> bool {
+    let Some(lines) = LINES.get() else { return false };
+    let mut text = lines.lock();
+    let begun = text.len();
+    if serde_json::to_writer(&mut *text, line).is_err() {
+        // Only a map with keys that are no strings fails, and no line has one.
+        text.truncate(begun);
+        return true;
+    }
+    text.push(b'\n');
+    lines.arrived(text, begun);
+    true
+}
+
+/// Writes what was gathered when dropped.
+#[must_use]
+pub struct Flush;
+
+impl Drop for Flush {
+    fn drop(&mut self) {
+        if let Some(lines) = LINES.get() {
+            lines.write_out();
+        }
+    }
+}
+
+/// Lines on their way to standard error.
+#[derive(Clone)]
+struct Lines(Arc<Gathered>);
+
+struct Gathered {
+    text: Mutex<Vec<u8>>,
+    arrived: Condvar,
+}
+
+impl Lines {
+    fn start() -> Self {
+        let lines = Self(Arc::new(Gathered { text: Mutex::new(Vec::with_capacity(ENOUGH)), arrived: Condvar::new() }));
+        let writer = lines.clone();
+        // Without the thread, lines are written when enough have come.
+        thread::Builder::new().name("log".into()).spawn(move || writer.run()).ok();
+        lines
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
+        self.0.text.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes note that text came behind the `begun` bytes that were there.
+    fn arrived(&self, text: MutexGuard<'_, Vec<u8>>, begun: usize) {
+        if text.len() >= ENOUGH {
+            drop(text);
+            self.write_out();
+        } else if begun == 0 {
+            drop(text);
+            self.0.arrived.notify_one();
+        }
+    }
+
+    /// Writes what was gathered. Whoever holds standard error takes the text, so that lines keep their order, and others
+    /// go on gathering meanwhile.
+    fn write_out(&self) {
+        let mut out = stderr().lock();
+        let text = std::mem::take(&mut *self.lock());
+        // Where the log cannot be written there is nobody to tell.
+        out.write_all(&text).ok();
+    }
+
+    fn run(self) {
+        loop {
+            let waiting = self.0.arrived.wait_while(self.lock(), |text| text.is_empty());
+            drop(waiting);
+            thread::sleep(LATENCY);
+            self.write_out();
+        }
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut text = self.lock();
+        let begun = text.len();
+        text.extend_from_slice(bytes);
+        self.arrived(text, begun);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -19,6 +19,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why an attempt failed, as far as the next step depends on it. The snake-case name is a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[cfg_attr(test, derive(strum::VariantArray))]
 #[strum(serialize_all = "snake_case")]
 pub enum Reason {
     /// Too many requests or tokens per minute.

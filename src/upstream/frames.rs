@@ -162,23 +162,23 @@ fn number(bytes: &[u8], at: usize) -> u32 {
 /// Why bytes are no event stream.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct Malformed(&'static str);
+pub struct Malformed(&'static str);
 
 /// Cuts pieces of any size into frames. A frame within one piece is a slice of it; only what straddles two is copied.
 #[derive(Default)]
-struct Splitter {
+pub struct Splitter {
     piece: Bytes,
     partial: BytesMut,
 }
 
 impl Splitter {
     /// Adds the next piece; all frames of the one before have been taken.
-    fn push(&mut self, piece: Bytes) {
+    pub fn push(&mut self, piece: Bytes) {
         self.piece = piece;
     }
 
     /// The next whole frame, or `None` when another piece is needed.
-    fn next(&mut self) -> Result<Option<Frame>, Malformed> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame>, Malformed> {
         if self.partial.is_empty() && self.piece.len() >= PRELUDE {
             let total = frame_length(&self.piece)?;
             if self.piece.len() >= total {
@@ -260,7 +260,7 @@ impl Stream for Frames {
             return Poll::Ready(Some(Ok(frame)));
         }
         loop {
-            match self.splitter.next() {
+            match self.splitter.next_frame() {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Ok(None) => {}
                 Err(malformed) => return self.end(Some(Failure::cut(malformed))),
@@ -324,7 +324,7 @@ mod tests {
         let mut frames = Vec::new();
         for piece in pieces {
             splitter.push(Bytes::copy_from_slice(piece));
-            while let Some(frame) = splitter.next()? {
+            while let Some(frame) = splitter.next_frame()? {
                 frames.push(frame);
             }
         }
@@ -359,7 +359,7 @@ mod tests {
         let piece = Bytes::from(stream());
         let mut splitter = Splitter::default();
         splitter.push(piece.clone());
-        let frame = splitter.next().unwrap().unwrap();
+        let frame = splitter.next_frame().unwrap().unwrap();
         assert_eq!(frame.raw.as_ptr(), piece.as_ptr());
     }
 
@@ -408,7 +408,7 @@ mod tests {
             prelude.extend(crc);
             let mut splitter = Splitter::default();
             splitter.push(prelude.into());
-            assert!(splitter.next().is_err(), "{total}");
+            assert!(splitter.next_frame().is_err(), "{total}");
         }
     }
 

@@ -16,6 +16,8 @@ mod region;
 pub mod retry;
 pub mod route;
 pub mod sign;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::sync::Arc;

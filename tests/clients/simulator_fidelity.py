@@ -404,6 +404,34 @@ def check_count_tokens():
     refused("ValidationException", "doesn't support counting tokens", lambda: client().count_tokens(modelId=NOVA, input={"converse": fields}))
 
 
+def server_sent(path, body, headers=None):
+    request = urllib.request.Request(URL + path, data=json.dumps({**body, "stream": True}).encode(), method="POST",
+                                     headers={"Authorization": f"Bearer {BEARER}", "Content-Type": "application/json", **(headers or {})})
+    with urllib.request.urlopen(request, timeout=20) as reply:
+        assert reply.headers["Content-Type"] == "text/event-stream"
+        lines = reply.read().decode().splitlines()
+    return [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+
+
+def check_openai_and_anthropic_paths():
+    chat = {"model": GPT, "messages": [{"role": "user", "content": "hello"}], "stream_options": {"include_usage": True}}
+    status, whole, _ = raw("/openai/v1/chat/completions", chat)
+    assert status == 200 and whole["choices"][0]["message"]["content"] == "You said: hello"
+    data = server_sent("/openai/v1/chat/completions", chat)
+    assert data[-1] == "[DONE]" and json.loads(data[-2])["usage"] == whole["usage"]
+    status, error, _ = raw("/openai/v1/chat/completions", {**chat, "messages": []})
+    assert status == 400 and error["error"]["type"] == "invalid_request_error"
+    version = {"anthropic-version": "2023-06-01"}
+    messages = {"model": HAIKU, "max_tokens": 50, "messages": [{"role": "user", "content": "hello"}]}
+    status, whole, _ = raw("/anthropic/v1/messages", messages, version)
+    assert status == 200 and whole["content"][0]["text"] == "You said: hello"
+    events = [json.loads(line) for line in server_sent("/anthropic/v1/messages", messages, version)]
+    assert events[0]["type"] == "message_start" and events[-1]["type"] == "message_stop"
+    fault("stream_exception", exception="throttlingException", after_events=2)
+    events = [json.loads(line) for line in server_sent("/anthropic/v1/messages", messages, version)]
+    assert len(events) == 3 and events[-1]["error"]["type"] == "rate_limit_error"
+
+
 # Control plane
 
 def check_foundation_models():

@@ -19,9 +19,8 @@ pub(super) struct Envelope<'a> {
     message: &'a str,
 }
 
-/// Gives a failed request this surface's shape.
-pub(in crate::api) async fn render(mut response: Response) -> Response {
-    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+/// A failed request in this surface's shape.
+pub(in crate::api) fn shape(problem: &Problem) -> Response {
     let exception = exception(&problem.0);
     let body = serde_json::to_vec(&Envelope { message: problem.0.message() }).unwrap_or_default();
     let headers = [

@@ -4,13 +4,12 @@
 mod error;
 mod runtime;
 
-use axum::middleware::map_response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::gateway::Gateway;
 
-pub(super) use error::render;
+pub(super) use error::shape;
 
 /// The routes of this surface.
 pub(super) fn router() -> OpenApiRouter<Gateway> {
@@ -19,5 +18,4 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(runtime::converse_stream))
         .routes(routes!(runtime::invoke))
         .routes(routes!(runtime::invoke_with_response_stream))
-        .layer(map_response(error::render))
 }

@@ -18,8 +18,7 @@ use super::error;
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Segment};
 use crate::error::{Error, Result};
-use crate::gateway::{FrameStream, Gateway, Origin};
-use crate::ids::RequestId;
+use crate::gateway::{FrameStream, Gateway, Origin, Trail};
 use crate::report::Report;
 use crate::tenancy::Caller;
 use crate::upstream::{Call, Operation};
@@ -39,12 +38,12 @@ use crate::upstream::{Call, Operation};
 pub(super) async fn converse(
     State(gateway): State<Gateway>,
     caller: Caller,
-    id: RequestId,
+    trail: Trail,
     Segment(model): Segment,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
-    unary(&gateway, &caller, (id, "converse"), model, call(Operation::Converse, &headers, body)?).await
+    unary(&gateway, &caller, (trail, "converse"), model, call(Operation::Converse, &headers, body)?).await
 }
 
 /// ConverseStream
@@ -62,12 +61,13 @@ pub(super) async fn converse(
 pub(super) async fn converse_stream(
     State(gateway): State<Gateway>,
     caller: Caller,
-    id: RequestId,
+    trail: Trail,
     Segment(model): Segment,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
-    streamed(&gateway, &caller, (id, "converse_stream"), model, call(Operation::ConverseStream, &headers, body)?).await
+    streamed(&gateway, &caller, (trail, "converse_stream"), model, call(Operation::ConverseStream, &headers, body)?)
+        .await
 }
 
 /// InvokeModel
@@ -85,12 +85,12 @@ pub(super) async fn converse_stream(
 pub(super) async fn invoke(
     State(gateway): State<Gateway>,
     caller: Caller,
-    id: RequestId,
+    trail: Trail,
     Segment(model): Segment,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
-    unary(&gateway, &caller, (id, "invoke_model"), model, call(Operation::InvokeModel, &headers, body)?).await
+    unary(&gateway, &caller, (trail, "invoke_model"), model, call(Operation::InvokeModel, &headers, body)?).await
 }
 
 /// InvokeModelWithResponseStream
@@ -108,13 +108,13 @@ pub(super) async fn invoke(
 pub(super) async fn invoke_with_response_stream(
     State(gateway): State<Gateway>,
     caller: Caller,
-    id: RequestId,
+    trail: Trail,
     Segment(model): Segment,
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
     let call = call(Operation::InvokeModelWithResponseStream, &headers, body)?;
-    streamed(&gateway, &caller, (id, "invoke_model_with_response_stream"), model, call).await
+    streamed(&gateway, &caller, (trail, "invoke_model_with_response_stream"), model, call).await
 }
 
 /// The wire call with the caller's own bytes and the `x-amzn-bedrock-*` headers that belong to them.
@@ -148,12 +148,12 @@ fn is_bedrocks(name: &HeaderName) -> bool {
 async fn unary(
     gateway: &Gateway,
     caller: &Caller,
-    (request_id, operation): (RequestId, &'static str),
+    (trail, operation): (Trail, &'static str),
     model: String,
     call: Call,
 ) -> Result<Response> {
     let model = gateway.model(model)?;
-    let origin = Origin { surface: "bedrock", operation, request_id, end_user: None };
+    let origin = Origin { surface: "bedrock", operation, trail, end_user: None };
     let answer = gateway.forward(caller, origin, &model, call).await?;
     let response = respond(&answer.body.headers, HttpBody::from(answer.body.body));
     Ok(annotate(response, &answer.served, &Report::default()))
@@ -162,12 +162,12 @@ async fn unary(
 async fn streamed(
     gateway: &Gateway,
     caller: &Caller,
-    (request_id, operation): (RequestId, &'static str),
+    (trail, operation): (Trail, &'static str),
     model: String,
     call: Call,
 ) -> Result<Response> {
     let model = gateway.model(model)?;
-    let origin = Origin { surface: "bedrock", operation, request_id, end_user: None };
+    let origin = Origin { surface: "bedrock", operation, trail, end_user: None };
     let answer = gateway.forward_stream(caller, origin, &model, call).await?;
     let (headers, frames) = answer.body;
     let response = respond(&headers, HttpBody::new(Raw { frames }));

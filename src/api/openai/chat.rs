@@ -14,8 +14,8 @@ use crate::api::sse;
 use crate::converse::Event;
 use crate::error::{Error, Result};
 use crate::families;
-use crate::gateway::{Gateway, Origin};
-use crate::ids::{self, RequestId};
+use crate::gateway::{Gateway, Origin, Trail};
+use crate::ids;
 use crate::tenancy::Caller;
 
 /// Create a chat completion
@@ -37,7 +37,7 @@ use crate::tenancy::Caller;
 pub(super) async fn create(
     State(gateway): State<Gateway>,
     caller: Caller,
-    request_id: RequestId,
+    trail: Trail,
     strictness: Strictness,
     Body(body): Body,
 ) -> Result<Response> {
@@ -46,8 +46,7 @@ pub(super) async fn create(
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
     let model = gateway.model(request.model.clone())?;
-    let origin =
-        Origin { surface: "openai", operation: "chat", request_id: request_id.clone(), end_user: request.user.clone() };
+    let origin = Origin { surface: "openai", operation: "chat", trail: trail.clone(), end_user: request.user.clone() };
     let Translated { request, report, tool_names, stream, include_usage } =
         translate::request(request, &families::traits(model.resolved.model.as_deref()))?;
     strictness.judge(&report)?;
@@ -57,7 +56,7 @@ pub(super) async fn create(
 
     if stream {
         let answer = gateway.stream(&caller, origin, &model, &request).await?;
-        let chunks = Writer { chunks: Chunks::new(&context), request_id };
+        let chunks = Writer { chunks: Chunks::new(&context), trail };
         Ok(annotate(sse::response(answer.body, chunks), &answer.served, &report))
     } else {
         let answer = gateway.complete(&caller, origin, &model, &request).await?;
@@ -69,7 +68,7 @@ pub(super) async fn create(
 /// Writes the chunks of one answer.
 struct Writer {
     chunks: Chunks,
-    request_id: RequestId,
+    trail: Trail,
 }
 
 impl sse::Render for Writer {
@@ -82,6 +81,6 @@ impl sse::Render for Writer {
     }
 
     fn error(&mut self, error: &Error, out: &mut BytesMut) {
-        self.chunks.error(error, self.request_id.as_str(), out);
+        self.chunks.error(error, self.trail.id().as_str(), out);
     }
 }

@@ -12,7 +12,6 @@ pub mod translate;
 pub mod wire;
 
 use axum::Json;
-use axum::middleware::map_response;
 use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -23,16 +22,11 @@ use crate::ids::RequestId;
 
 /// The routes of this surface.
 pub(super) fn router() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::new()
-        .routes(routes!(chat::create))
-        .routes(routes!(models::list))
-        .routes(routes!(models::retrieve))
-        .layer(map_response(render))
+    OpenApiRouter::new().routes(routes!(chat::create)).routes(routes!(models::list)).routes(routes!(models::retrieve))
 }
 
-/// Gives a failed request this surface's shape.
-pub(super) async fn render(id: RequestId, mut response: Response) -> Response {
-    let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
+/// A failed request in this surface's shape.
+pub(super) fn shape(problem: &Problem, id: &RequestId) -> Response {
     let (status, body) = error::status_and_body(&problem.0, id.as_str());
     problem.answer(status, Json(body))
 }

@@ -36,7 +36,7 @@ pub(crate) fn answer(context: &Context<'_>, model_id: &str, body: &[u8], deliver
     }
     conversation::check(&body, target.model)?;
     model::check(&body, target.model, delivery == Delivery::Stream)?;
-    context.tier(&target, body["performanceConfig"]["latency"].as_str())?;
+    model::check_latency(target.model, body["performanceConfig"]["latency"].as_str())?;
     let (prompt, meter) = prompt::read(&body, target.model);
     let input = context.meet_cache(&target, &meter).map_err(Failure::model)?;
     let blocked = guardrail::of_converse(&body, &prompt.question)?;

@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod anthropic_rules;
+pub(crate) mod direct;
 mod embeddings;
 mod llama;
 mod nova;
@@ -20,6 +21,7 @@ use super::guardrail;
 use super::operations::Context;
 use super::prompt_cache::{Input, Meter};
 use super::reply::{Reply, latency};
+use super::validate::model::check_latency;
 use super::validate::shape;
 
 const MAX_BODY: usize = 25_000_000;
@@ -47,7 +49,7 @@ pub(crate) fn answer(context: &Context<'_>, model_id: &str, body: &[u8], deliver
     }
     headers(context)?;
     let target = context.resolve(model_id)?;
-    context.tier(&target, context.header("x-amzn-bedrock-performanceconfig-latency"))?;
+    check_latency(target.model, context.header("x-amzn-bedrock-performanceconfig-latency"))?;
     let body = parse(body)?;
     if delivery == Delivery::Stream && (target.model.streaming == Some(false) || target.model.kind != "chat") {
         return Err(Failure::validation("The model is unsupported for streaming"));

@@ -44,6 +44,18 @@ pub(crate) fn check(body: &Value, model: &Model, streaming: bool) -> Result<(), 
     }
 }
 
+/// Refuses the optimized latency to a model that has none.
+pub(crate) fn check_latency(model: &Model, latency: Option<&str>) -> Result<(), Failure> {
+    let fast = ["amazon.nova-pro", "llama3-1-70b", "llama3-1-405b", "claude-3-5-haiku"];
+    if latency == Some("optimized") && !model.is_any(&fast) {
+        return Err(Failure::validation(format!(
+            "Latency performance configuration is not supported for {}. Please refer to the Amazon Bedrock documentation.",
+            model.id
+        )));
+    }
+    Ok(())
+}
+
 fn others(body: &Value, model: &Model) -> Result<(), Failure> {
     let config = &body["inferenceConfig"];
     if model.sampling_params == Some(false) {

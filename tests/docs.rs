@@ -1,0 +1,125 @@
+//! The documents say what is so: names of files and functions exist, links lead somewhere, lists are complete.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bedrock_gateway::telemetry::Metrics;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every document, with its path.
+fn documents() -> Vec<(PathBuf, String)> {
+    let mut paths = vec![root().join("README.md"), root().join("CHANGELOG.md")];
+    for folder in ["docs", "docs/decisions"] {
+        let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        paths.extend(entries.filter(|path| path.extension().is_some_and(|extension| extension == "md")));
+    }
+    assert!(paths.len() > 10, "the documents were not found");
+    paths.into_iter().map(|path| (path.clone(), fs::read_to_string(path).unwrap())).collect()
+}
+
+fn document(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// What stands between backticks in running text.
+fn code_spans(text: &str) -> impl Iterator<Item = &str> {
+    let prose = text.split("```").step_by(2);
+    prose.flat_map(|part| part.split('`').skip(1).step_by(2))
+}
+
+#[test]
+fn every_file_and_item_that_a_document_names_exists() {
+    let mut wrong = Vec::new();
+    for (path, text) in documents() {
+        for span in code_spans(&text) {
+            let (file, item) = span.split_once("::").map_or((span, None), |(file, item)| (file, Some(item)));
+            let is_path = ["src/", "tests/", "docs/", "data/", "benches/", "scripts/", "migrations/", "openapi/"];
+            if !is_path.iter().any(|folder| file.starts_with(folder)) || file.contains(['*', '{', ' ']) {
+                continue;
+            }
+            let Ok(source) = fs::read_to_string(root().join(file)) else {
+                if item.is_some() || !root().join(file).is_dir() {
+                    wrong.push(format!("{}: there is no {file}", path.display()));
+                }
+                continue;
+            };
+            let Some(item) = item else { continue };
+            let name = item.rsplit("::").next().unwrap();
+            let is_defined = ["fn ", "struct ", "enum ", "const ", "trait ", "mod "].iter().any(|keyword| {
+                source.match_indices(&format!("{keyword}{name}")).any(|(at, found)| ends(&source[at + found.len()..]))
+            });
+            if !is_defined {
+                wrong.push(format!("{}: {file} has no {name}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whether an identifier ends before `rest`.
+fn ends(rest: &str) -> bool {
+    !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_')
+}
+
+#[test]
+fn every_link_between_documents_leads_to_a_file() {
+    let mut wrong = Vec::new();
+    for (path, text) in documents() {
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap();
+            if !target.contains("://") && !file.is_empty() && !path.parent().unwrap().join(file).exists() {
+                wrong.push(format!("{}: {target}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_decision_is_in_the_list() {
+    let list = document("docs/decisions/README.md");
+    for entry in fs::read_dir(root().join("docs/decisions")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        assert!(name == "README.md" || list.contains(&format!("]({name})")), "{name}");
+    }
+}
+
+#[test]
+fn the_list_of_metrics_is_what_the_gateway_announces() {
+    let mut table = String::from("| name | type | labels | what |\n|---|---|---|---|\n");
+    for family in Metrics::new().unwrap().families() {
+        let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = if labels.is_empty() { "-".to_owned() } else { labels.join(", ") };
+        writeln!(table, "| `{}` | {} | {labels} | {} |", family.name, family.kind, family.help).unwrap();
+    }
+    let document = document("docs/METRICS.md");
+    assert!(document.contains(&table), "docs/METRICS.md does not hold this table:\n{table}");
+}
+
+#[test]
+fn every_route_is_in_the_api_document_and_the_other_way_round() {
+    let openapi = serde_json::to_value(bedrock_gateway::api::openapi()).unwrap();
+    let mut routes = BTreeSet::new();
+    for (path, operations) in openapi["paths"].as_object().unwrap() {
+        routes.extend(operations.as_object().unwrap().keys().map(|method| format!("{} {path}", method.to_uppercase())));
+    }
+    let text = document("docs/API.md");
+    let told: BTreeSet<String> = code_spans(&text)
+        .filter(|span| ["GET /v1/", "POST /"].iter().any(|start| span.starts_with(start)))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(told, routes);
+}
+
+#[test]
+fn the_changes_begin_with_what_is_not_released() {
+    let first = document("CHANGELOG.md").lines().find(|line| line.starts_with("## ")).map(str::to_owned);
+    assert_eq!(first.as_deref(), Some("## [Unreleased]"));
+}
