@@ -93,14 +93,14 @@ async fn throttled_everywhere_is_a_429_that_says_when_to_come_back() {
     let t = TestGateway::with(|config| config.aws.max_attempts = 2).await;
     t.sim.region("*").throttle_for(4, 7);
     let reply = t.openai().chat("hello").await;
-    assert_eq!((reply.status(), reply.header("retry-after")), (429, "7"));
+    assert_eq!((reply.status(), reply.header("retry-after"), reply.attempts()), (429, "7", "2"));
     let error = reply.openai_error();
     assert_eq!((&error["type"], &error["code"]), (&json!("rate_limit_error"), &json!("rate_limit_exceeded")));
     let call = t.only_call().await;
     assert_eq!((call.attempts, call.outcome.as_str(), call.status), (2, "upstream_throttled", 429));
 
     let reply = t.bedrock().converse("hello").await;
-    assert_eq!((reply.status(), reply.header("retry-after")), (429, "7"));
+    assert_eq!((reply.status(), reply.header("retry-after"), reply.attempts()), (429, "7", "2"));
     assert_eq!(reply.exception().0, "ThrottlingException");
     t.finish().await;
 }
