@@ -145,22 +145,32 @@ impl Simulate {
     }
 }
 
-/// SIGTERM and SIGINT.
+/// The signals that end the process, and the one that does not.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn new() -> Result<Self, Failure> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next SIGTERM or SIGINT. SIGHUP, by which a reload is usually asked for, ends nothing.
     async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => tracing::warn!(
+                    "SIGHUP: settings are read at the start only, so nothing changed; restart to apply them"
+                ),
+            }
         }
     }
 }
