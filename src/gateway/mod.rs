@@ -278,7 +278,7 @@ impl Gateway {
         candidates.retain(|place| caller.allows_region(&place.region));
         if candidates.is_empty() {
             let message = "This key may not use any Region in which the gateway calls this model.";
-            return Err(Error::new(Kind::Forbidden, message).param("model"));
+            return Err(Error::new(Kind::Forbidden, message).param("model").reason("region"));
         }
         Ok(candidates)
     }
