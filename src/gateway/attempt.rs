@@ -2,11 +2,12 @@
 //! `upstream::retry`; it is done here, once, and nowhere beneath.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Gateway;
 use super::settle::Settlement;
 use crate::catalog::{Place, Resolved};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::upstream::health::Condition;
 use crate::upstream::retry::{Next, Retry};
 use crate::upstream::{Failure, Reason, Region, route};
@@ -60,5 +61,23 @@ pub(super) async fn first_success<T, F: Future<Output = Result<T, Failure>>>(
             Next::GiveUp => break,
         }
     }
-    Err(told.unwrap_or_else(|| Error::internal("no candidate belongs to a configured Region")))
+    let told = told.unwrap_or_else(|| Error::internal("no candidate belongs to a configured Region"));
+    Err(if told.kind() == Kind::UpstreamThrottled && told.wait().is_none() {
+        told.retry_after(soonest(gateway, &candidates))
+    } else {
+        told
+    })
+}
+
+/// How long until one of `candidates` may be tried again; a second at least, so that nobody comes back at once.
+fn soonest(gateway: &Gateway, candidates: &[Arc<Place>]) -> Duration {
+    let now = gateway.clock().now();
+    let rests = candidates.iter().filter_map(|place| {
+        let region = gateway.upstream().region(&place.region)?;
+        Some(match region.health().condition(&place.id, now) {
+            Condition::Ready => Duration::ZERO,
+            Condition::Resting { until } => until.since(now),
+        })
+    });
+    rests.min().unwrap_or_default().max(Duration::from_secs(1))
 }

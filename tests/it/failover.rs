@@ -104,6 +104,22 @@ async fn throttled_everywhere_is_a_429_that_says_when_to_come_back() {
 }
 
 #[tokio::test]
+async fn throttled_everywhere_without_a_word_of_when_says_when_the_soonest_rest_ends() {
+    let t = TestGateway::with(|config| config.aws.max_attempts = 2).await;
+    t.sim.region("*").throttle(2);
+    let reply = t.openai().chat("hello").await;
+    assert_eq!((reply.status(), reply.header("retry-after")), (429, "2"));
+
+    // One Region rests for a minute and more, the other is free again but for this failure.
+    t.clock.advance(Duration::from_secs(2));
+    t.sim.region(FIRST).throttle_for(1, 90);
+    t.sim.region(SECOND).throttle(1);
+    let reply = t.bedrock().converse("hello").await;
+    assert_eq!((reply.status(), reply.header("retry-after")), (429, "4"));
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn without_another_region_the_same_one_is_tried_again_after_a_pause() {
     let t = TestGateway::with(|config| config.aws.regions = vec![FIRST.into()]).await;
     t.sim.region(FIRST).throttle(1);
