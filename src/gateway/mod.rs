@@ -86,6 +86,8 @@ pub struct Origin {
     pub trail: Trail,
     /// Who the caller says its own user is.
     pub end_user: Option<String>,
+    /// The HTTP status by which the surface answers with an error: what the ledger says the caller got.
+    pub status: fn(&Error) -> u16,
 }
 
 /// An answer, and how it came about.

@@ -176,12 +176,12 @@ impl Settlement {
         };
         let (outcome, status) = match end {
             End::Ok => (Outcome::OK, 200),
-            End::Failed(error) => {
-                (Outcome::failed(error.kind()), error.aws().map_or(500, |exception| exception.status))
-            }
+            End::Failed(error) => (Outcome::failed(error.kind()), (self.origin.status)(error)),
             // The status that nginx made customary for a client that left.
             End::Cancelled => (Outcome::CANCELLED, 499),
         };
+        // A stream's head was sent before anything could befall it.
+        let status = if self.first_event.is_some() { 200 } else { status };
         let receipt = &self.receipt;
         let tokens = Tokens {
             input: usage.input_tokens,
