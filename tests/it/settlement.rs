@@ -27,6 +27,7 @@ async fn a_client_that_leaves_a_stream_pays_for_what_it_saw_and_bedrock_is_told_
     assert_eq!((call.outcome.as_str(), call.status), ("cancelled", 200), "the head was sent");
     assert_eq!((call.usage_source, call.streamed), (UsageSource::Partial, true));
     assert!(call.input_tokens > 0 && call.output_tokens > 0 && call.cost.unwrap().0 > 0, "{call:?}");
+    assert_eq!(t.metrics().count("gateway_upstream_attempts_total", &[("outcome", "ok")]), 1, "Bedrock did well");
     eventually("Bedrock notices", async || t.sim.calls().iter().any(|call| call.outcome == Outcome::Cut)).await;
     t.finish().await;
 }
