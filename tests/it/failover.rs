@@ -6,7 +6,7 @@ use bedrock_gateway::config::Endpoints;
 use bedrock_gateway::simulator::RegionFaults;
 use serde_json::json;
 
-use crate::support::{FIRST, SECOND, TestGateway};
+use crate::support::{FIRST, MODEL_ID, SECOND, TestGateway, log};
 
 /// Orders a fault of a Region.
 type Fault = fn(&RegionFaults) -> &RegionFaults;
@@ -17,6 +17,7 @@ async fn the_second_region_answers_when_the_first_throttles() {
     t.sim.region(FIRST).throttle(1);
     let reply = t.openai().chat("hello").await;
     assert_eq!((reply.status(), reply.region(), reply.attempts()), (200, SECOND, "2"));
+    assert_eq!(log::failed_attempts(reply.header("x-request-id")), ["throttled"]);
     let call = t.only_call().await;
     assert_eq!((call.region.as_deref(), call.attempts), (Some(SECOND), 2));
     assert_eq!(t.metrics().count("gateway_upstream_attempts_total", &[("region", FIRST), ("outcome", "throttled")]), 1);
@@ -72,6 +73,40 @@ async fn a_stream_moves_on_while_nothing_was_sent_to_the_client() {
 }
 
 #[tokio::test]
+async fn a_stream_that_breaks_counts_as_a_failed_attempt_and_throttling_within_it_rests_the_region() {
+    let t = TestGateway::start().await;
+    let first = t.sim.region(FIRST);
+    let faults: [(&str, &str, bool, &dyn Fn()); 4] = [
+        ("throttled", "throttled", true, &|| drop(first.stream_exception("throttlingException", 3).clone())),
+        ("model_error", "error", false, &|| drop(first.stream_exception("modelStreamErrorException", 3).clone())),
+        ("cut", "error", false, &|| drop(first.cut_stream_after(3).clone())),
+        ("cut", "error", false, &|| drop(first.corrupt_frame_after(3).clone())),
+    ];
+    for (reason, outcome, rests, order) in faults {
+        for openai in [true, false] {
+            let counted = |outcome| {
+                t.metrics().count("gateway_upstream_attempts_total", &[("region", FIRST), ("outcome", outcome)])
+            };
+            let before = (counted(outcome), counted("ok"));
+            order();
+            let reply = if openai {
+                t.openai().stream("one two three four").await.rest().await
+            } else {
+                t.bedrock().converse_stream("one two three four").await.rest().await
+            };
+            assert_eq!((reply.status(), reply.region()), (200, FIRST));
+            assert_eq!((counted(outcome), counted("ok")), (before.0 + 1, before.1), "{reason}");
+            assert_eq!(log::failed_attempts(reply.header("x-request-id")), [reason]);
+
+            let next = t.openai().chat("hello").await;
+            assert_eq!((next.region(), next.attempts()), (if rests { SECOND } else { FIRST }, "1"), "after {reason}");
+            t.clock.advance(Duration::from_hours(2));
+        }
+    }
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn a_region_that_cannot_be_reached_is_passed_over() {
     // A port that was free a moment ago, and that nobody listens on.
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
@@ -102,6 +137,22 @@ async fn throttled_everywhere_is_a_429_that_says_when_to_come_back() {
     let reply = t.bedrock().converse("hello").await;
     assert_eq!((reply.status(), reply.header("retry-after"), reply.attempts()), (429, "7", "2"));
     assert_eq!(reply.exception().0, "ThrottlingException");
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn throttled_everywhere_without_a_word_of_when_says_when_the_soonest_rest_ends() {
+    let t = TestGateway::with(|config| config.aws.max_attempts = 2).await;
+    t.sim.region("*").throttle(2);
+    let reply = t.openai().chat("hello").await;
+    assert_eq!((reply.status(), reply.header("retry-after")), (429, "2"));
+
+    // One Region rests for a minute and more, the other is free again but for this failure.
+    t.clock.advance(Duration::from_secs(2));
+    t.sim.region(FIRST).throttle_for(1, 90);
+    t.sim.region(SECOND).throttle(1);
+    let reply = t.bedrock().converse("hello").await;
+    assert_eq!((reply.status(), reply.header("retry-after")), (429, "4"));
     t.finish().await;
 }
 
@@ -144,7 +195,8 @@ async fn a_region_that_failed_rests_and_is_probed_when_its_cooldown_is_over() {
     t.sim.region(FIRST).throttle(2);
     assert_eq!(t.openai().chat("hello").await.attempts(), "2");
     let resting = t.ops("/metrics").await;
-    assert!(resting.text().contains(r#"gateway_upstream_cooling{model=""#), "{}", resting.text());
+    let cooling = format!(r#"gateway_upstream_cooling{{model="{MODEL_ID}",region="{FIRST}"}} 1"#);
+    assert!(resting.text().contains(&cooling), "{}", resting.text());
 
     let next = t.openai().chat("hello").await;
     assert_eq!((next.region(), next.attempts()), (SECOND, "1"), "the other Region is asked first");
