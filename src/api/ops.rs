@@ -44,10 +44,13 @@ async fn scrape(State(gateway): State<Gateway>) -> Response {
     let metrics = gateway.metrics();
     metrics.ledger_lag(gateway.tenancy().ledger().lag);
     let now = gateway.clock().now();
-    let resting = gateway.upstream().regions().map(|region| (region.name().to_string(), region.health().resting(now)));
-    metrics.cooling(
-        resting.flat_map(|(region, models)| models.into_iter().map(move |model| (region.clone(), model.model_id))),
-    );
+    // What rests is an id that was called, maybe a profile's or an ARN: it goes by its model, as in all other metrics.
+    let resting = gateway.upstream().regions().flat_map(|region| {
+        let models = region.health().resting(now).into_iter();
+        let named = models.filter_map(|resting| Some(gateway.catalog().resolve(&resting.model_id).ok()?.name));
+        named.map(|name| (region.name().to_string(), name.to_string()))
+    });
+    metrics.cooling(resting);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()
 }
 

@@ -53,7 +53,7 @@ impl Case {
         let error = Error::new(self.kind, "Why.");
         match (self.kind, self.aws) {
             (_, Some(exception)) => error.exception(exception),
-            (Kind::RateLimited, None) => error.retry_after(Duration::from_secs(2)),
+            (Kind::RateLimited | Kind::UpstreamThrottled, None) => error.retry_after(Duration::from_secs(2)),
             (_, None) => error,
         }
     }

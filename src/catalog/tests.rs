@@ -190,7 +190,13 @@ fn an_arn_is_called_as_it_is_and_only_where_it_is() {
         assert!(!catalog.unavailable(&resolved, &elsewhere).message().contains(account));
     }
     let unknown = catalog.resolve("arn:aws:bedrock:us-west-2::foundation-model/amazon.nova-light-v1:0").unwrap_err();
-    assert_eq!(unknown.kind(), ErrorKind::ModelNotFound);
+    assert_eq!((unknown.kind(), unknown.blamed()), (ErrorKind::ModelNotFound, Some("model")));
+    let says = unknown.message();
+    assert!(says.contains("`amazon.nova-light-v1:0` does not exist") && says.contains("did you mean"), "{says}");
+    let new =
+        catalog.resolve("arn:aws:bedrock:us-east-1::foundation-model/newcomer.model-of-tomorrow-v1:0").unwrap_err();
+    assert!(new.message().contains("`newcomer.model-of-tomorrow-v1:0` does not exist"), "{}", new.message());
+    assert!(new.message().contains("GET /v1/models"), "{}", new.message());
 }
 
 #[test]

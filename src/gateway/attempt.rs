@@ -2,14 +2,58 @@
 //! `upstream::retry`; it is done here, once, and nowhere beneath.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::Gateway;
 use super::settle::Settlement;
+use super::{Gateway, Trail};
 use crate::catalog::{Place, Resolved};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::upstream::health::Condition;
 use crate::upstream::retry::{Next, Retry};
 use crate::upstream::{Failure, Reason, Region, route};
+
+/// An attempt that AWS has begun to answer and whose outcome is not counted yet: a stream may break. One that is dropped
+/// has none, because its client did not wait.
+pub(super) struct Attempt {
+    gateway: Gateway,
+    trail: Trail,
+    region: Region,
+    /// What was called.
+    id: Arc<str>,
+    model: Arc<str>,
+}
+
+impl Attempt {
+    fn begin(gateway: &Gateway, trail: &Trail, region: &Region, id: &Arc<str>, model: &Resolved) -> Self {
+        region.health().begin(id, gateway.clock().now());
+        Self {
+            gateway: gateway.clone(),
+            trail: trail.clone(),
+            region: region.clone(),
+            id: id.clone(),
+            model: model.name.clone(),
+        }
+    }
+
+    /// The answer is there, or its first event.
+    fn answered(&self) {
+        self.region.health().succeeded(&self.id, self.gateway.clock().now());
+    }
+
+    /// The answer ended well, or what ended it is not the Region's fault.
+    pub(super) fn succeeded(self) {
+        self.gateway.metrics().attempt(self.region.name(), &self.model, "ok");
+    }
+
+    /// There was no answer, or it broke.
+    pub(super) fn failed(self, failure: &Failure) {
+        self.region.health().failed(&self.id, failure, self.gateway.clock().now());
+        self.gateway.metrics().attempt(self.region.name(), &self.model, failure.reason.outcome());
+        let reason: &'static str = failure.reason.into();
+        let (region, model, request_id) = (&**self.region.name(), &*self.model, self.trail.id().as_str());
+        tracing::warn!(request_id, region, model, reason, "an attempt failed");
+    }
+}
 
 /// Makes attempts with `one` until one succeeds.
 pub(super) async fn first_success<T, F: Future<Output = Result<T, Failure>>>(
@@ -18,12 +62,11 @@ pub(super) async fn first_success<T, F: Future<Output = Result<T, Failure>>>(
     mut candidates: Vec<Arc<Place>>,
     settlement: &mut Settlement,
     one: impl Fn(Region, Arc<str>) -> F,
-) -> Result<T, Error> {
-    let clock = gateway.clock();
+) -> Result<(T, Attempt), Error> {
     let region = |place: &Place| gateway.upstream().region(&place.region);
     candidates.retain(|place| region(place).is_some());
     if let [_, _, ..] = candidates[..] {
-        let now = clock.now();
+        let now = gateway.clock().now();
         route::order(&mut candidates, |place| {
             region(place).map_or(Condition::Ready, |region| region.health().condition(&place.id, now))
         });
@@ -34,20 +77,16 @@ pub(super) async fn first_success<T, F: Future<Output = Result<T, Failure>>>(
     let mut left = candidates.iter();
     let mut current = left.next();
     while let Some((place, region)) = current.and_then(|place| Some((place, region(place)?))) {
-        region.health().begin(&place.id, clock.now());
         settlement.attempt(place);
+        let attempt = Attempt::begin(gateway, settlement.trail(), region, &place.id, model);
         let failure = match one(region.clone(), place.id.clone()).await {
             Ok(answer) => {
-                region.health().succeeded(&place.id, clock.now());
-                gateway.metrics().attempt(region.name(), &model.name, "ok");
-                return Ok(answer);
+                attempt.answered();
+                return Ok((answer, attempt));
             }
             Err(failure) => failure,
         };
-        region.health().failed(&place.id, &failure, clock.now());
-        gateway.metrics().attempt(region.name(), &model.name, failure.reason.outcome());
-        let reason: &'static str = failure.reason.into();
-        tracing::warn!(region = &**region.name(), model = &*model.name, reason, "an attempt failed");
+        attempt.failed(&failure);
 
         let next = retry.after(&failure, left.len());
         // A refusal means "not through this candidate": what the first one said is the better reason.
@@ -60,5 +99,23 @@ pub(super) async fn first_success<T, F: Future<Output = Result<T, Failure>>>(
             Next::GiveUp => break,
         }
     }
-    Err(told.unwrap_or_else(|| Error::internal("no candidate belongs to a configured Region")))
+    let told = told.unwrap_or_else(|| Error::internal("no candidate belongs to a configured Region"));
+    Err(if told.kind() == Kind::UpstreamThrottled && told.wait().is_none() {
+        told.retry_after(soonest(gateway, &candidates))
+    } else {
+        told
+    })
+}
+
+/// How long until one of `candidates` may be tried again; a second at least, so that nobody comes back at once.
+fn soonest(gateway: &Gateway, candidates: &[Arc<Place>]) -> Duration {
+    let now = gateway.clock().now();
+    let rests = candidates.iter().filter_map(|place| {
+        let region = gateway.upstream().region(&place.region)?;
+        Some(match region.health().condition(&place.id, now) {
+            Condition::Ready => Duration::ZERO,
+            Condition::Resting { until } => until.since(now),
+        })
+    });
+    rests.min().unwrap_or_default().max(Duration::from_secs(1))
 }

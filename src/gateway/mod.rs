@@ -86,6 +86,8 @@ pub struct Origin {
     pub trail: Trail,
     /// Who the caller says its own user is.
     pub end_user: Option<String>,
+    /// The HTTP status by which the surface answers with an error: what the ledger says the caller got.
+    pub status: fn(&Error) -> u16,
 }
 
 /// An answer, and how it came about.
@@ -173,11 +175,19 @@ impl Gateway {
         model: &Asked,
         request: &converse::Request,
     ) -> Result<Answer<converse::Response>, Error> {
-        let answer = self.forward(caller, origin, model, call(Operation::Converse, request)?).await?;
-        let body = serde_json::from_slice(&answer.body.body).map_err(|error| {
-            Error::new(Kind::UpstreamUnavailable, "Bedrock sent an answer that could not be read.").source(error)
-        })?;
-        Ok(Answer { body, served: answer.served })
+        let call = call(Operation::Converse, request)?;
+        let (reply, mut settlement) = self.ask(caller, origin, model, &call).await?;
+        match serde_json::from_slice(&reply.body) {
+            Ok(body) => Ok(Answer { body, served: settle_whole(settlement, call.operation, &reply) }),
+            Err(error) => {
+                // AWS charges for what it answered, whether it can be read or not.
+                settlement.seen(untold(settlement.input_estimate(), &reply.body));
+                let text = "Bedrock sent an answer that could not be read.";
+                let error = Error::new(Kind::UpstreamUnavailable, text).source(error);
+                settlement.fail(&error);
+                Err(error)
+            }
+        }
     }
 
     /// The streamed answer to a canonical request. By the time this returns the first event is there.
@@ -201,33 +211,32 @@ impl Gateway {
         model: &Asked,
         call: Call,
     ) -> Result<Answer<Reply>, Error> {
-        let mut settlement = self.admit(caller, origin, model, &call)?;
+        let (reply, settlement) = self.ask(caller, origin, model, &call).await?;
+        let served = settle_whole(settlement, call.operation, &reply);
+        Ok(Answer { body: reply, served })
+    }
+
+    /// The whole answer of the first candidate that has one, and the settlement that is still to be made.
+    async fn ask(
+        &self,
+        caller: &Caller,
+        origin: Origin,
+        model: &Asked,
+        call: &Call,
+    ) -> Result<(Reply, Settlement), Error> {
+        let mut settlement = self.admit(caller, origin, model, call)?;
         let candidates = self.candidates(caller, model)?;
-        let body = &call;
-        let one = |region: Region, id: Arc<str>| async move { region.send(&id, body).await };
-        let sent = attempt::first_success(self, &model.resolved, candidates, &mut settlement, one).await;
-        let reply = match sent {
-            Ok(reply) => reply,
+        let one = |region: Region, id: Arc<str>| async move { region.send(&id, call).await };
+        match attempt::first_success(self, &model.resolved, candidates, &mut settlement, one).await {
+            Ok((reply, attempt)) => {
+                attempt.succeeded();
+                Ok((reply, settlement))
+            }
             Err(error) => {
                 settlement.fail(&error);
-                return Err(error);
+                Err(error)
             }
-        };
-        let usage = match call.operation {
-            Operation::Converse | Operation::ConverseStream => meter::converse_usage(&reply.body),
-            Operation::InvokeModel | Operation::InvokeModelWithResponseStream => {
-                meter::invoke_usage(&reply.headers, &reply.body)
-            }
-        };
-        let mut served = served(&settlement);
-        let cost = if let Some(usage) = usage {
-            settlement.finish(usage)
-        } else {
-            let usage = untold(settlement.input_estimate(), &reply.body);
-            settlement.finish_untold(usage)
-        };
-        served.cost = cost.map_or(Cost::Unknown, Cost::Known);
-        Ok(Answer { body: reply, served })
+        }
     }
 
     /// The streamed answer to a body that is already what the model speaks: response headers, and frames byte for byte.
@@ -243,7 +252,7 @@ impl Gateway {
         let body = &call;
         let one = |region: Region, id: Arc<str>| async move { region.open(&id, body).await };
         let opened = attempt::first_success(self, &model.resolved, candidates, &mut settlement, one).await;
-        let (headers, frames) = match opened {
+        let ((headers, frames), attempt) = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 settlement.fail(&error);
@@ -256,7 +265,7 @@ impl Gateway {
         };
         let served = served(&settlement);
         let cut = self.0.parts.cut.clone().cancelled_owned();
-        let frames = FrameStream::new(frames, meter, settlement, cut, self.metrics().stream_open());
+        let frames = FrameStream::new(frames, meter, (settlement, attempt), cut, self.metrics().stream_open());
         Ok(Answer { body: (headers, frames), served })
     }
 
@@ -291,7 +300,8 @@ impl Gateway {
 
 /// The wire call that carries a canonical request.
 fn call(operation: Operation, request: &converse::Request) -> Result<Call, Error> {
-    let body = serde_json::to_vec(request).map_err(Error::internal)?;
+    // Escaping the text of a long prompt is most of what a call costs, and this library does it in SIMD registers.
+    let body = sonic_rs::to_vec(request).map_err(Error::internal)?;
     Ok(Call { operation, headers: HeaderMap::new(), body: Bytes::from(body) })
 }
 
@@ -302,6 +312,25 @@ fn served(settlement: &Settlement) -> Served {
         receipt: settlement.receipt().clone(),
         cost: Cost::Open,
     }
+}
+
+/// Books a whole answer.
+fn settle_whole(settlement: Settlement, operation: Operation, reply: &Reply) -> Served {
+    let usage = match operation {
+        Operation::Converse | Operation::ConverseStream => meter::converse_usage(&reply.body),
+        Operation::InvokeModel | Operation::InvokeModelWithResponseStream => {
+            meter::invoke_usage(&reply.headers, &reply.body)
+        }
+    };
+    let mut served = served(&settlement);
+    let cost = if let Some(usage) = usage {
+        settlement.finish(usage)
+    } else {
+        let usage = untold(settlement.input_estimate(), &reply.body);
+        settlement.finish_untold(usage)
+    };
+    served.cost = cost.map_or(Cost::Unknown, Cost::Known);
+    served
 }
 
 /// The usage of an answer that does not tell it: estimated by its size.

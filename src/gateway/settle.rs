@@ -7,7 +7,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::{Gateway, Origin, meter};
+use super::{Gateway, Origin, Trail, meter};
 use crate::catalog::{Place, Price, Resolved};
 use crate::converse::Usage;
 use crate::error::Error;
@@ -123,6 +123,10 @@ impl Settlement {
         &self.receipt
     }
 
+    pub(super) fn trail(&self) -> &Trail {
+        &self.origin.trail
+    }
+
     pub(super) fn region(&self) -> &Arc<str> {
         &self.region
     }
@@ -169,6 +173,10 @@ impl Settlement {
     fn book(&mut self, end: &End<'_>, usage: Usage, source: UsageSource) -> Option<MicroUsd> {
         // The hold goes with the booking, so that a second one finds none.
         drop(self.hold.take()?);
+        if self.attempts == 0 {
+            // Nothing was asked of AWS, so there is nothing to book.
+            return None;
+        }
         let cost = if usage == Usage::default() {
             Some(MicroUsd::default())
         } else {
@@ -176,12 +184,12 @@ impl Settlement {
         };
         let (outcome, status) = match end {
             End::Ok => (Outcome::OK, 200),
-            End::Failed(error) => {
-                (Outcome::failed(error.kind()), error.aws().map_or(500, |exception| exception.status))
-            }
+            End::Failed(error) => (Outcome::failed(error.kind()), (self.origin.status)(error)),
             // The status that nginx made customary for a client that left.
             End::Cancelled => (Outcome::CANCELLED, 499),
         };
+        // A stream's head was sent before anything could befall it.
+        let status = if self.first_event.is_some() { 200 } else { status };
         let receipt = &self.receipt;
         let tokens = Tokens {
             input: usage.input_tokens,
@@ -223,11 +231,6 @@ impl Settlement {
 
 impl Drop for Settlement {
     fn drop(&mut self) {
-        if self.attempts == 0 {
-            // Nothing was asked of AWS, so there is nothing to book.
-            self.hold = None;
-            return;
-        }
         let (usage, source) = self.seen.take().map_or_else(
             || {
                 let input = self.input_estimate;

@@ -7,20 +7,21 @@ use std::task::{Context, Poll};
 use futures_util::Stream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use super::attempt::Attempt;
 use super::meter::Meter;
 use super::settle::Settlement;
 use crate::converse::Event;
 use crate::error::{Error, Kind};
 use crate::telemetry::metrics::Open;
-use crate::upstream::{Frame, FrameKind, Frames};
+use crate::upstream::{Failure, Frame, FrameKind, Frames, Reason};
 
 /// Frames of a streamed answer, byte for byte. An exception that AWS sends in the stream is a frame like any other, and its
 /// message is as AWS wrote it; an `Err` is what the gateway has to say itself, and the end.
 pub struct FrameStream {
     frames: Frames,
     meter: Meter,
-    /// `None` once the call is booked.
-    settlement: Option<Settlement>,
+    /// `None` once the call is booked and its attempt counted.
+    open_call: Option<(Settlement, Attempt)>,
     /// The end of the drain: a stream still open then is told so and cut.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
     ended: bool,
@@ -31,38 +32,53 @@ impl FrameStream {
     pub(super) fn new(
         frames: Frames,
         meter: Meter,
-        mut settlement: Settlement,
+        (mut settlement, attempt): (Settlement, Attempt),
         cut: WaitForCancellationFutureOwned,
         open: Open,
     ) -> Self {
         settlement.first_event();
         settlement.seen(meter.partial(settlement.input_estimate()));
-        Self { frames, meter, settlement: Some(settlement), cut: Box::pin(cut), ended: false, _open: open }
+        Self { frames, meter, open_call: Some((settlement, attempt)), cut: Box::pin(cut), ended: false, _open: open }
     }
 
     fn observe(&mut self, frame: &Frame) {
         if let FrameKind::Event(kind) = &frame.kind {
             if let Some(usage) = self.meter.observe(kind.as_str(), &frame.payload)
-                && let Some(settlement) = self.settlement.take()
+                && let Some((settlement, attempt)) = self.open_call.take()
             {
+                attempt.succeeded();
                 settlement.finish(usage);
             }
         } else if let Some(failure) = frame.failure() {
-            self.fail(&failure.error);
+            self.fail(&failure);
         }
     }
 
-    fn fail(&mut self, error: &Error) {
-        if let Some(mut settlement) = self.settlement.take() {
-            settlement.seen(self.meter.partial(settlement.input_estimate()));
-            settlement.fail(error);
+    /// AWS broke the answer off.
+    fn fail(&mut self, failure: &Failure) {
+        if let Some((settlement, attempt)) = self.open_call.take() {
+            attempt.failed(failure);
+            self.book(settlement, &failure.error);
         }
     }
 
-    fn end(&mut self, error: Error) -> Poll<Option<Result<Frame, Error>>> {
-        self.fail(&error);
+    /// The gateway breaks the answer off: no fault of AWS.
+    fn abandon(&mut self, error: &Error) {
+        if let Some((settlement, attempt)) = self.open_call.take() {
+            attempt.succeeded();
+            self.book(settlement, error);
+        }
+    }
+
+    fn book(&self, mut settlement: Settlement, error: &Error) {
+        settlement.seen(self.meter.partial(settlement.input_estimate()));
+        settlement.fail(error);
+    }
+
+    fn end(&mut self, failure: Failure) -> Poll<Option<Result<Frame, Error>>> {
+        self.fail(&failure);
         self.ended = true;
-        Poll::Ready(Some(Err(error)))
+        Poll::Ready(Some(Err(failure.error)))
     }
 }
 
@@ -79,20 +95,26 @@ impl Stream for FrameStream {
                 this.observe(&frame);
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(failure))) => this.end(failure.error),
+            Poll::Ready(Some(Err(failure))) => this.end(failure),
             // A Converse stream that says no usage was cut, whatever the connection says.
-            Poll::Ready(None) if this.settlement.is_some() && this.meter.is_converse() => this.end(cut_short()),
+            Poll::Ready(None) if this.open_call.is_some() && this.meter.is_converse() => this.end(cut_short()),
             Poll::Ready(None) => {
                 this.ended = true;
                 // Not every model tells its usage in a native stream.
-                if let Some(settlement) = this.settlement.take() {
+                if let Some((settlement, attempt)) = this.open_call.take() {
+                    attempt.succeeded();
                     let usage = this.meter.partial(settlement.input_estimate());
                     settlement.finish_untold(usage);
                 }
                 Poll::Ready(None)
             }
             Poll::Pending => match this.cut.as_mut().poll(cx) {
-                Poll::Ready(()) => this.end(shutting_down()),
+                Poll::Ready(()) => {
+                    let error = shutting_down();
+                    this.abandon(&error);
+                    this.ended = true;
+                    Poll::Ready(Some(Err(error)))
+                }
                 Poll::Pending => Poll::Pending,
             },
         }
@@ -101,16 +123,21 @@ impl Stream for FrameStream {
 
 impl Drop for FrameStream {
     fn drop(&mut self) {
-        // The client left: the settlement's own drop books it, with what the meter saw.
-        if let Some(settlement) = &mut self.settlement {
-            let usage = self.meter.partial(settlement.input_estimate());
-            settlement.seen(usage);
+        // The client left, and AWS did well until then. The settlement's own drop books it, with what the meter saw.
+        if let Some((mut settlement, attempt)) = self.open_call.take() {
+            attempt.succeeded();
+            settlement.seen(self.meter.partial(settlement.input_estimate()));
         }
     }
 }
 
-fn cut_short() -> Error {
-    Error::new(Kind::UpstreamUnavailable, "Bedrock ended the stream before the answer was complete.")
+fn cut_short() -> Failure {
+    unusable(Error::new(Kind::UpstreamUnavailable, "Bedrock ended the stream before the answer was complete."))
+}
+
+/// An answer that cannot be used to its end.
+fn unusable(error: Error) -> Failure {
+    Failure { reason: Reason::Cut, error, retry_after: None, sent: true }
 }
 
 fn shutting_down() -> Error {
@@ -140,23 +167,24 @@ impl Stream for EventStream {
         let item = match polled {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(None) => return Poll::Ready(None),
+            // Booked by the stream of frames.
             Poll::Ready(Some(Err(error))) => Err(error),
-            Poll::Ready(Some(Ok(frame))) => read(&frame),
+            Poll::Ready(Some(Ok(frame))) => read(&frame).map_err(|failure| {
+                self.frames.fail(&failure);
+                failure.error
+            }),
         };
-        if let Err(error) = &item {
-            self.frames.fail(error);
-            self.broken = true;
-        }
+        self.broken = item.is_err();
         Poll::Ready(Some(item))
     }
 }
 
 /// The event in a frame.
-fn read(frame: &Frame) -> Result<Event, Error> {
+fn read(frame: &Frame) -> Result<Event, Failure> {
     let FrameKind::Event(kind) = &frame.kind else {
-        return Err(frame.failure().map_or_else(shutting_down, |failure| failure.error));
+        return Err(frame.failure().unwrap_or_else(cut_short));
     };
     Event::parse(kind.as_str(), &frame.payload).map_err(|error| {
-        Error::new(Kind::UpstreamUnavailable, "Bedrock sent an event that could not be read.").source(error)
+        unusable(Error::new(Kind::UpstreamUnavailable, "Bedrock sent an event that could not be read.").source(error))
     })
 }

@@ -56,7 +56,7 @@ pub struct Entry {
     pub ttft_ms: Option<u64>,
     /// How many candidates were tried.
     pub attempts: u32,
-    /// The HTTP status that the caller got.
+    /// The HTTP status that the caller got: 200 for a stream, however it ended; 499 when it left before there was one.
     pub status: u16,
     /// How it ended.
     pub outcome: Outcome,

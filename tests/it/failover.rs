@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use bedrock_gateway::config::Endpoints;
+use bedrock_gateway::simulator::RegionFaults;
 use serde_json::json;
 
-use crate::support::{FIRST, SECOND, TestGateway};
+use crate::support::{FIRST, MODEL_ID, SECOND, TestGateway, log};
+
+/// Orders a fault of a Region.
+type Fault = fn(&RegionFaults) -> &RegionFaults;
 
 #[tokio::test]
 async fn the_second_region_answers_when_the_first_throttles() {
@@ -13,6 +17,7 @@ async fn the_second_region_answers_when_the_first_throttles() {
     t.sim.region(FIRST).throttle(1);
     let reply = t.openai().chat("hello").await;
     assert_eq!((reply.status(), reply.region(), reply.attempts()), (200, SECOND, "2"));
+    assert_eq!(log::failed_attempts(reply.header("x-request-id")), ["throttled"]);
     let call = t.only_call().await;
     assert_eq!((call.region.as_deref(), call.attempts), (Some(SECOND), 2));
     assert_eq!(t.metrics().count("gateway_upstream_attempts_total", &[("region", FIRST), ("outcome", "throttled")]), 1);
@@ -22,18 +27,17 @@ async fn the_second_region_answers_when_the_first_throttles() {
 #[tokio::test]
 async fn the_second_region_answers_whatever_befell_the_first() {
     let t = TestGateway::start().await;
-    let first = t.sim.region(FIRST);
-    let faults: [(&str, &dyn Fn()); 7] = [
-        ("unavailable", &|| drop(first.unavailable(1).clone())),
-        ("internal error", &|| drop(first.internal_error(1).clone())),
-        ("overloaded", &|| drop(first.overloaded(1).clone())),
-        ("model timeout", &|| drop(first.model_timeout(1).clone())),
-        ("quota", &|| drop(first.quota_exceeded(1).clone())),
-        ("access denied", &|| drop(first.reject(1, "AccessDeniedException", 403, "No access here.").clone())),
-        ("connection reset", &|| drop(first.reset_connection(1).clone())),
+    let faults: [(&str, Fault); 7] = [
+        ("unavailable", |region| region.unavailable(1)),
+        ("internal error", |region| region.internal_error(1)),
+        ("overloaded", |region| region.overloaded(1)),
+        ("model timeout", |region| region.model_timeout(1)),
+        ("quota", |region| region.quota_exceeded(1)),
+        ("access denied", |region| region.reject(1, "AccessDeniedException", 403, "No access here.")),
+        ("connection reset", |region| region.reset_connection(1)),
     ];
     for (name, order) in faults {
-        order();
+        order(&t.sim.region(FIRST));
         let reply = t.openai().chat("hello").await;
         assert_eq!((reply.status(), reply.region(), reply.attempts()), (200, SECOND, "2"), "{name}");
         // Whatever rests has rested enough.
@@ -47,24 +51,57 @@ async fn the_second_region_answers_whatever_befell_the_first() {
 #[tokio::test]
 async fn a_stream_moves_on_while_nothing_was_sent_to_the_client() {
     let t = TestGateway::start().await;
-    let first = t.sim.region(FIRST);
-    let faults: [(&str, &dyn Fn()); 4] = [
-        ("throttled", &|| drop(first.throttle(1).clone())),
-        ("an exception as the first event", &|| drop(first.stream_exception("modelStreamErrorException", 0).clone())),
-        ("cut before the first event", &|| drop(first.cut_stream_after(0).clone())),
-        ("a broken first frame", &|| drop(first.corrupt_frame_after(0).clone())),
+    let faults: [(&str, Fault); 4] = [
+        ("throttled", |region| region.throttle(1)),
+        ("an exception as the first event", |region| region.stream_exception("modelStreamErrorException", 0)),
+        ("cut before the first event", |region| region.cut_stream_after(0)),
+        ("a broken first frame", |region| region.corrupt_frame_after(0)),
     ];
     for (name, order) in faults {
-        order();
+        order(&t.sim.region(FIRST));
         let reply = t.openai().stream("hello").await.rest().await;
         assert_eq!((reply.status(), reply.region(), reply.attempts()), (200, SECOND, "2"), "{name}");
         assert_eq!(reply.sse().last().unwrap(), "[DONE]", "{name}");
         t.clock.advance(Duration::from_hours(2));
-        order();
+        order(&t.sim.region(FIRST));
         let reply = t.bedrock().converse_stream("hello").await.rest().await;
         assert_eq!((reply.status(), reply.region(), reply.attempts()), (200, SECOND, "2"), "{name}");
         assert_eq!(reply.frames().last().unwrap().kind(), "metadata", "{name}");
         t.clock.advance(Duration::from_hours(2));
+    }
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_counts_as_a_failed_attempt_and_throttling_within_it_rests_the_region() {
+    let t = TestGateway::start().await;
+    let first = t.sim.region(FIRST);
+    let faults: [(&str, &str, bool, &dyn Fn()); 4] = [
+        ("throttled", "throttled", true, &|| drop(first.stream_exception("throttlingException", 3).clone())),
+        ("model_error", "error", false, &|| drop(first.stream_exception("modelStreamErrorException", 3).clone())),
+        ("cut", "error", false, &|| drop(first.cut_stream_after(3).clone())),
+        ("cut", "error", false, &|| drop(first.corrupt_frame_after(3).clone())),
+    ];
+    for (reason, outcome, rests, order) in faults {
+        for openai in [true, false] {
+            let counted = |outcome| {
+                t.metrics().count("gateway_upstream_attempts_total", &[("region", FIRST), ("outcome", outcome)])
+            };
+            let before = (counted(outcome), counted("ok"));
+            order();
+            let reply = if openai {
+                t.openai().stream("one two three four").await.rest().await
+            } else {
+                t.bedrock().converse_stream("one two three four").await.rest().await
+            };
+            assert_eq!((reply.status(), reply.region()), (200, FIRST));
+            assert_eq!((counted(outcome), counted("ok")), (before.0 + 1, before.1), "{reason}");
+            assert_eq!(log::failed_attempts(reply.header("x-request-id")), [reason]);
+
+            let next = t.openai().chat("hello").await;
+            assert_eq!((next.region(), next.attempts()), (if rests { SECOND } else { FIRST }, "1"), "after {reason}");
+            t.clock.advance(Duration::from_hours(2));
+        }
     }
     t.finish().await;
 }
@@ -91,15 +128,31 @@ async fn throttled_everywhere_is_a_429_that_says_when_to_come_back() {
     let t = TestGateway::with(|config| config.aws.max_attempts = 2).await;
     t.sim.region("*").throttle_for(4, 7);
     let reply = t.openai().chat("hello").await;
-    assert_eq!((reply.status(), reply.header("retry-after")), (429, "7"));
+    assert_eq!((reply.status(), reply.header("retry-after"), reply.attempts()), (429, "7", "2"));
     let error = reply.openai_error();
     assert_eq!((&error["type"], &error["code"]), (&json!("rate_limit_error"), &json!("rate_limit_exceeded")));
     let call = t.only_call().await;
     assert_eq!((call.attempts, call.outcome.as_str(), call.status), (2, "upstream_throttled", 429));
 
     let reply = t.bedrock().converse("hello").await;
-    assert_eq!((reply.status(), reply.header("retry-after")), (429, "7"));
+    assert_eq!((reply.status(), reply.header("retry-after"), reply.attempts()), (429, "7", "2"));
     assert_eq!(reply.exception().0, "ThrottlingException");
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn throttled_everywhere_without_a_word_of_when_says_when_the_soonest_rest_ends() {
+    let t = TestGateway::with(|config| config.aws.max_attempts = 2).await;
+    t.sim.region("*").throttle(2);
+    let reply = t.openai().chat("hello").await;
+    assert_eq!((reply.status(), reply.header("retry-after")), (429, "2"));
+
+    // One Region rests for a minute and more, the other is free again but for this failure.
+    t.clock.advance(Duration::from_secs(2));
+    t.sim.region(FIRST).throttle_for(1, 90);
+    t.sim.region(SECOND).throttle(1);
+    let reply = t.bedrock().converse("hello").await;
+    assert_eq!((reply.status(), reply.header("retry-after")), (429, "4"));
     t.finish().await;
 }
 
@@ -142,7 +195,8 @@ async fn a_region_that_failed_rests_and_is_probed_when_its_cooldown_is_over() {
     t.sim.region(FIRST).throttle(2);
     assert_eq!(t.openai().chat("hello").await.attempts(), "2");
     let resting = t.ops("/metrics").await;
-    assert!(resting.text().contains(r#"gateway_upstream_cooling{model=""#), "{}", resting.text());
+    let cooling = format!(r#"gateway_upstream_cooling{{model="{MODEL_ID}",region="{FIRST}"}} 1"#);
+    assert!(resting.text().contains(&cooling), "{}", resting.text());
 
     let next = t.openai().chat("hello").await;
     assert_eq!((next.region(), next.attempts()), (SECOND, "1"), "the other Region is asked first");

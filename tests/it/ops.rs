@@ -133,10 +133,9 @@ async fn every_request_has_one_line_in_the_log_that_holds_neither_prompt_nor_key
         let lines = log::access_lines(id);
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert_eq!((&lines[0]["status"], &lines[0]["complete"]), (&json!(reply.status()), &json!(true)));
-        if reply.status() == 200 {
-            assert_eq!((&lines[0]["team"], &lines[0]["model"]), (&json!(TEAM), &json!(MODEL_ID)));
-            assert_eq!((&lines[0]["outcome"], &lines[0]["attempts"]), (&json!("ok"), &json!(1)));
-        }
+        assert_eq!((&lines[0]["team"], &lines[0]["model"]), (&json!(TEAM), &json!(MODEL_ID)));
+        let outcome = if reply.status() == 200 { "ok" } else { "upstream_rejected" };
+        assert_eq!((&lines[0]["outcome"], &lines[0]["attempts"]), (&json!(outcome), &json!(1)));
     }
     // `finish` looks for prompt and key in everything that was logged.
     t.finish().await;

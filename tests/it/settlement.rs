@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::calls::{anthropic, chat, with};
-use crate::support::{FIRST, SECOND, TestGateway, eventually};
+use crate::support::{FIRST, MODEL_ID, SECOND, TEAM, TestGateway, eventually};
 
 /// Longer than any test waits.
 const FOR_EVER: Duration = Duration::from_hours(1);
@@ -24,9 +24,10 @@ async fn a_client_that_leaves_a_stream_pays_for_what_it_saw_and_bedrock_is_told_
     live.hang_up();
 
     let call = t.only_call().await;
-    assert_eq!((call.outcome.as_str(), call.status), ("cancelled", 499));
+    assert_eq!((call.outcome.as_str(), call.status), ("cancelled", 200), "the head was sent");
     assert_eq!((call.usage_source, call.streamed), (UsageSource::Partial, true));
     assert!(call.input_tokens > 0 && call.output_tokens > 0 && call.cost.unwrap().0 > 0, "{call:?}");
+    assert_eq!(t.metrics().count("gateway_upstream_attempts_total", &[("outcome", "ok")]), 1, "Bedrock did well");
     eventually("Bedrock notices", async || t.sim.calls().iter().any(|call| call.outcome == Outcome::Cut)).await;
     t.finish().await;
 }
@@ -72,7 +73,7 @@ async fn a_client_that_does_not_wait_for_an_answer_pays_for_what_it_asked() {
     eventually("Bedrock notices", async || t.sim.calls().iter().any(|call| call.outcome == Outcome::Cut)).await;
 
     // The request counts, and has its line in the log, like any other.
-    let labels = [("operation", "chat"), ("status", "499")];
+    let labels = [("operation", "chat"), ("team", TEAM), ("model", MODEL_ID), ("status", "499")];
     eventually("the request is counted", async || t.metrics().count("gateway_requests_total", &labels) == 1).await;
     let [line] = &crate::support::log::access_lines("left-early-1")[..] else { panic!("not one access line") };
     assert_eq!((&line["status"], &line["complete"]), (&json!(499), &json!(false)));
@@ -87,6 +88,41 @@ async fn a_call_that_failed_is_booked_with_its_reason_and_no_tokens() {
     let call = t.only_call().await;
     assert_eq!((call.outcome.as_str(), call.attempts, call.status), ("upstream_unavailable", 2, 503));
     assert_eq!((call.input_tokens, call.output_tokens, call.cost.unwrap().0), (0, 0, 0));
+    let labels = [("team", TEAM), ("model", MODEL_ID), ("status", "503")];
+    assert_eq!(t.metrics().count("gateway_requests_total", &labels), 1);
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_call_is_booked_with_the_status_that_the_caller_got() {
+    let t = TestGateway::with(|config| config.aws.max_attempts = 1).await;
+    let all = t.sim.region("*");
+    let mut got = Vec::new();
+    let before: [&dyn Fn(); 5] = [
+        &|| drop(all.throttle(1).clone()),
+        &|| drop(all.model_timeout(1).clone()),
+        &|| drop(all.internal_error(1).clone()),
+        &|| drop(all.quota_exceeded(1).clone()),
+        &|| drop(all.reject(1, "AccessDeniedException", 403, "No.").clone()),
+    ];
+    for order in before {
+        order();
+        got.push(t.openai().chat("hello").await.status());
+        order();
+        got.push(t.bedrock().converse("hello").await.status());
+    }
+    let within: [&dyn Fn(); 2] =
+        [&|| drop(all.cut_stream_after(3).clone()), &|| drop(all.stream_exception("throttlingException", 3).clone())];
+    for order in within {
+        order();
+        got.push(t.openai().stream("one two three four").await.rest().await.status());
+        order();
+        got.push(t.bedrock().converse_stream("one two three four").await.rest().await.status());
+    }
+    let calls = t.booked_calls(got.len()).await;
+    assert_eq!(calls.iter().map(|call| call.status).collect::<Vec<_>>(), got);
+    assert!(got.contains(&504) && got.contains(&408) && got.ends_with(&[200; 4]), "{got:?}");
+    assert!(calls.iter().all(|call| call.outcome.as_str() != "ok"));
     t.finish().await;
 }
 

@@ -30,6 +30,11 @@ pub(in crate::api) fn shape(problem: &Problem) -> Response {
     problem.answer(exception.status, (headers, body))
 }
 
+/// The HTTP status of `error`.
+pub(super) fn status(error: &Error) -> u16 {
+    exception(error).status
+}
+
 /// The exception frame that ends a stream which broke after its first byte.
 pub(super) fn frame(error: &Error) -> Bytes {
     // The five exceptions that every event stream of the runtime declares.

@@ -153,7 +153,7 @@ async fn unary(
     call: Call,
 ) -> Result<Response> {
     let model = gateway.model(model)?;
-    let origin = Origin { surface: "bedrock", operation, trail, end_user: None };
+    let origin = Origin { surface: "bedrock", operation, trail, end_user: None, status: error::status };
     let answer = gateway.forward(caller, origin, &model, call).await?;
     let response = respond(&answer.body.headers, HttpBody::from(answer.body.body));
     Ok(annotate(response, &answer.served, &Report::default()))
@@ -167,7 +167,7 @@ async fn streamed(
     call: Call,
 ) -> Result<Response> {
     let model = gateway.model(model)?;
-    let origin = Origin { surface: "bedrock", operation, trail, end_user: None };
+    let origin = Origin { surface: "bedrock", operation, trail, end_user: None, status: error::status };
     let answer = gateway.forward_stream(caller, origin, &model, call).await?;
     let (headers, frames) = answer.body;
     let response = respond(&headers, HttpBody::new(Raw { frames }));

@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::BytesMut;
 
-use super::error::ErrorBody;
+use super::error::{self, ErrorBody};
 use super::translate::{self, Chunks, Context, Translated};
 use super::wire;
 use crate::api::answer::annotate;
@@ -46,7 +46,13 @@ pub(super) async fn create(
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
     let model = gateway.model(request.model.clone())?;
-    let origin = Origin { surface: "openai", operation: "chat", trail: trail.clone(), end_user: request.user.clone() };
+    let origin = Origin {
+        surface: "openai",
+        operation: "chat",
+        trail: trail.clone(),
+        end_user: request.user.clone(),
+        status: error::status,
+    };
     let Translated { request, report, tool_names, stream, include_usage } =
         translate::request(request, &families::traits(model.resolved.model.as_deref()))?;
     strictness.judge(&report)?;

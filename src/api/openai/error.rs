@@ -26,6 +26,11 @@ pub struct ErrorObject {
     pub code: Option<&'static str>,
 }
 
+/// The HTTP status of `error`.
+pub(super) fn status(error: &Error) -> u16 {
+    classify(error).0
+}
+
 /// The HTTP status of `error` and the body to send with it. `request_id` is told where only the log knows more.
 pub fn status_and_body(error: &Error, request_id: &str) -> (u16, ErrorBody) {
     let (status, kind, code) = classify(error);

@@ -51,8 +51,18 @@ pub(crate) fn assert_without<'a>(secrets: impl Iterator<Item = &'a str>) {
 
 /// The access lines of one request.
 pub(crate) fn access_lines(request_id: &str) -> Vec<Value> {
+    lines(request_id).into_iter().filter(|line| line["target"] == "access").collect()
+}
+
+/// Why its attempts failed, as the log says.
+pub(crate) fn failed_attempts(request_id: &str) -> Vec<String> {
+    let failed = lines(request_id).into_iter().filter(|line| line["message"] == "an attempt failed");
+    failed.map(|line| line["reason"].as_str().unwrap().to_owned()).collect()
+}
+
+fn lines(request_id: &str) -> Vec<Value> {
     let log = LINES.lock().unwrap();
     let lines = std::str::from_utf8(&log).unwrap().lines().filter(|line| line.contains(request_id));
     let lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
-    lines.filter(|line| line["target"] == "access" && line["request_id"] == request_id).collect()
+    lines.filter(|line| line["request_id"] == request_id).collect()
 }
