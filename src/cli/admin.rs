@@ -6,7 +6,7 @@ use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
 use jiff::{Span, Zoned};
 use serde_json::{Value, json};
 
-use super::{ConfigFile, Failure, print};
+use super::{ConfigFile, Failure, print, warn};
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::ids::KeyId;
@@ -92,6 +92,19 @@ impl Listing {
         Ok(Store::open(&config.store.url).await?)
     }
 
+    /// The store, once the lists of what somebody may use name what exists. A model that is not known may come later,
+    /// so that is only a warning.
+    async fn store_for(&self, models: Option<&[String]>, regions: Option<&[String]>) -> Result<Store, Failure> {
+        let (config, catalog) = self.config.load()?;
+        for region in regions.unwrap_or_default() {
+            catalog.check_region(region).map_err(|problem| Error::invalid("--regions", problem))?;
+        }
+        for problem in models.unwrap_or_default().iter().filter_map(|model| catalog.check_allowed(model).err()) {
+            warn(&format!("--models: {problem}"));
+        }
+        Ok(Store::open(&config.store.url).await?)
+    }
+
     /// One thing: its JSON, or its line of text.
     fn show(&self, value: &Value, text: &str) -> Result<(), Failure> {
         if self.json { print(value) } else { print(&text) }
@@ -126,14 +139,17 @@ impl Keys {
         match self {
             Self::Create(arguments) => arguments.run(&clock).await,
             Self::List(listing) => {
-                let keys = admin::list_keys(&listing.store().await?).await?;
-                let rows: Vec<Value> = keys.iter().map(key_json).collect();
-                listing.table(&rows, &["id", "team", "name", "scopes", "expires_at", "revoked_at", "last_use"])
+                let store = listing.store().await?;
+                let teams = admin::list_teams(&store).await?;
+                let keys = admin::list_keys(&store).await?;
+                let rows: Vec<Value> = keys.iter().map(|key| key_json(key, &teams)).collect();
+                listing.table(&rows, &["id", "team_name", "name", "scopes", "expires_at", "revoked_at", "last_use"])
             }
             Self::Revoke { id, common } => {
                 let store = common.store().await?;
                 let key = admin::revoke_key(&store, &clock, Actor::CommandLine, &KeyId::from(&id)).await?;
-                common.show(&key_json(&key), &format!("Revoked key {id}."))
+                let teams = admin::list_teams(&store).await?;
+                common.show(&key_json(&key, &teams), &format!("Revoked key {id}."))
             }
         }
     }
@@ -150,11 +166,13 @@ impl CreateKey {
             regions: self.regions,
             ..NewKey::new(self.team, self.name)
         };
-        let store = self.common.store().await?;
+        let store = self.common.store_for(new.models.as_deref(), new.regions.as_deref()).await?;
         let (key, secret) = admin::create_key(&store, clock, Actor::CommandLine, new).await?;
-        let mut value = key_json(&key);
+        let teams = admin::list_teams(&store).await?;
+        let mut value = key_json(&key, &teams);
         value["key"] = json!(secret.expose());
-        let text = format!("Made key {} for team {}. It is shown this once:\n{}", key.id, key.team, secret.expose());
+        let team = value["team_name"].as_str().unwrap_or(key.team.as_str());
+        let text = format!("Made key {} for team {team}. It is shown this once:\n{}", key.id, secret.expose());
         self.common.show(&value, &text)
     }
 }
@@ -164,7 +182,7 @@ impl Teams {
         let clock = Clock::system();
         match self {
             Self::Create(CreateTeam { name, models, regions, common }) => {
-                let store = common.store().await?;
+                let store = common.store_for(models.as_deref(), regions.as_deref()).await?;
                 let new = NewTeam { name, models, regions };
                 let team = admin::create_team(&store, &clock, Actor::CommandLine, new).await?;
                 common.show(&team_json(&team), &format!("Made team {} ({}).", team.name, team.id))
@@ -178,11 +196,13 @@ impl Teams {
     }
 }
 
-fn key_json(key: &Key) -> Value {
+fn key_json(key: &Key, teams: &[Team]) -> Value {
+    let team = teams.iter().find(|team| team.id == key.team);
     let scopes: Vec<String> = key.scopes.iter().map(ToString::to_string).collect();
     json!({
         "id": key.id.as_str(),
         "team": key.team.as_str(),
+        "team_name": team.map(|team| &team.name),
         "name": key.name,
         "scopes": scopes,
         "models": key.models.entries(),

@@ -164,6 +164,12 @@ fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failu
     runtime.block_on(work)
 }
 
+/// Tells of something that is probably not meant, on standard error.
+fn warn(text: &impl Display) {
+    // Nobody is left to tell if this fails.
+    writeln!(std::io::stderr().lock(), "warning: {text}").ok();
+}
+
 /// Writes a line to standard output.
 fn print(text: &impl Display) -> Result<(), Failure> {
     writeln!(std::io::stdout().lock(), "{text}")?;

@@ -167,7 +167,7 @@ mod tests {
         tracing::subscriber::with_default(subscriber, || {
             [
                 tracing::enabled!(target: "bedrock_gateway::app", tracing::Level::WARN),
-                tracing::enabled!(target: "aws_config::profile", tracing::Level::WARN),
+                tracing::enabled!(target: "aws_config", tracing::Level::WARN),
                 tracing::enabled!(target: "hyper_util::client", tracing::Level::WARN),
             ]
         })
@@ -178,7 +178,7 @@ mod tests {
         assert_eq!(warns("info"), [true, false, false]);
         assert_eq!(warns("TRACE"), [true, false, false]);
         assert_eq!(warns("info,aws_config=debug"), [true, true, false]);
-        assert_eq!(warns("info, aws_config::profile=debug"), [true, true, false]);
+        assert_eq!(warns("info, hyper_util::client=debug"), [true, false, true]);
         assert_eq!(warns("info,aws=warn,hyper=warn"), [true, true, true]);
         assert_eq!(warns("bedrock_gateway=debug"), [true, false, false]);
     }

@@ -96,6 +96,32 @@ async fn a_key_works_at_once_when_the_command_line_has_made_it() {
 }
 
 #[tokio::test]
+async fn the_command_line_looks_up_what_a_key_may_use_and_names_its_team() {
+    let t = TestGateway::start().await;
+    let file = t.folder().join("gateway.toml");
+    std::fs::write(&file, format!("[store]\nurl = \"{}\"\n", t.config.store.url)).unwrap();
+    let command = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bedrock-gateway"));
+        let output = command.args(arguments).arg("--config").arg(&file).env_clear().output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    };
+    let create = ["keys", "create", "--team", TEAM, "--name", "fresh"];
+    let (made, _, said) = command(&[&create[..], &["--regions", "us-est-1"]].concat());
+    assert!(!made && said.contains("\"us-est-1\"") && said.contains("\"us-east-1\""), "{said}");
+    let (made, _, said) = command(&[&create[..], &["--models", "nova-lite,nonsense"]].concat());
+    assert!(made && said.contains("\"nonsense\"") && !said.contains("nova-lite"), "{said}");
+
+    let (_, list, _) = command(&["keys", "list", "--json"]);
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    let fresh = list["data"].as_array().unwrap().iter().find(|key| key["name"] == "fresh").unwrap();
+    assert_eq!(fresh["team_name"], TEAM);
+    assert!(fresh["team"].as_str().unwrap().starts_with("team_"));
+    assert!(command(&["keys", "list"]).1.contains(TEAM));
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn a_revoked_key_is_refused_within_seconds_and_its_open_stream_ends_well() {
     let t = TestGateway::tapped(|_| {}).await;
     let (key, text) = t.make_key(NewKey::new(TEAM, "short-lived")).await;
