@@ -45,7 +45,7 @@ fn translate_request(c: &mut Criterion) {
             b.iter(|| {
                 let request = wire::parse(body).unwrap();
                 let translated = translate::request(request, &Traits::default()).unwrap();
-                serde_json::to_vec(&translated.request).unwrap()
+                sonic_rs::to_vec(&translated.request).unwrap()
             });
         });
     }

@@ -71,6 +71,7 @@ struct Inner {
     kind: Kind,
     message: Cow<'static, str>,
     param: Option<String>,
+    reason: Option<&'static str>,
     retry_after: Option<Duration>,
     exception: Option<Exception>,
     source: Option<BoxError>,
@@ -83,6 +84,7 @@ impl Error {
             kind,
             message: message.into(),
             param: None,
+            reason: None,
             retry_after: None,
             exception: None,
             source: None,
@@ -121,6 +123,13 @@ impl Error {
         self
     }
 
+    /// Names the rule that refused, where the kind alone does not say it: a value of the metric label `reason`.
+    #[must_use]
+    pub fn reason(mut self, reason: &'static str) -> Self {
+        self.0.reason = Some(reason);
+        self
+    }
+
     /// Says when trying again makes sense.
     #[must_use]
     pub fn retry_after(mut self, after: Duration) -> Self {
@@ -155,6 +164,11 @@ impl Error {
     /// The request field to blame, if one is.
     pub fn blamed(&self) -> Option<&str> {
         self.0.param.as_deref()
+    }
+
+    /// The rule that refused, where the kind alone does not say it.
+    pub fn refused_by(&self) -> Option<&'static str> {
+        self.0.reason
     }
 
     /// How long to wait before another try, if known.

@@ -21,12 +21,25 @@ impl FromRequestParts<Gateway> for Caller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Error> {
-        let caller = gateway.tenancy().authenticate(presented_key(&parts.headers)).await?;
+        let presented = presented_key(&parts.headers);
+        if presented.is_none() && is_signed(&parts.headers) {
+            return Err(Error::new(Kind::Unauthenticated, SIGNED));
+        }
+        let caller = gateway.tenancy().authenticate(presented).await?;
         if let Some(trail) = parts.extensions.get::<Trail>() {
             trail.identified(&caller);
         }
         Ok(caller)
     }
+}
+
+/// What an AWS SDK is told that signs with AWS credentials.
+const SIGNED: &str = "This request is signed with AWS credentials. The gateway takes a gateway key as bearer token \
+                      instead: set AWS_BEARER_TOKEN_BEDROCK=bgw_... for the AWS SDK, which sends it over https.";
+
+/// Whether the request carries AWS's signature.
+fn is_signed(headers: &HeaderMap) -> bool {
+    headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(b"AWS4-"))
 }
 
 /// The text of the key, whichever header it came in.

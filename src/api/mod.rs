@@ -23,7 +23,7 @@ use axum::{Json, Router};
 use http::{HeaderValue, Method, Uri};
 use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -66,8 +66,9 @@ pub fn router(gateway: &Gateway, server: &Server) -> Router {
     routes
         .layer(DefaultBodyLimit::max(server.max_body_bytes()))
         .layer(CatchPanicLayer::custom(after_panic))
-        .layer(option_layer(cors(&server.cors_origins)))
         .layer(from_fn_with_state(gateway.clone(), access_log::observe))
+        // Around the log, which writes the answers that are errors: a page may read these, too.
+        .layer(option_layer(cors(&server.cors_origins)))
         .with_state(gateway.clone())
 }
 
@@ -98,7 +99,9 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     let cors = CorsLayer::new()
         .allow_origin(allowed)
         .allow_methods([Method::GET, Method::POST, Method::DELETE, Method::PUT])
-        .allow_headers(tower_http::cors::Any)
+        // `*` would not cover `Authorization`: <https://fetch.spec.whatwg.org/#cors-non-wildcard-request-header-name>.
+        .allow_headers(AllowHeaders::mirror_request())
+        // Without cookies `*` is every header: <https://fetch.spec.whatwg.org/#http-new-header-syntax>.
         .expose_headers(tower_http::cors::Any);
     Some(cors)
 }

@@ -17,6 +17,9 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
 
 /// The value of the label `reason`, when it was the gateway that refused.
 pub(super) fn refusal(error: &Error) -> Option<&'static str> {
+    if let Some(reason) = error.refused_by() {
+        return Some(reason);
+    }
     match error.kind() {
         Kind::Unauthenticated => Some("key"),
         Kind::Forbidden => Some("scope"),

@@ -46,7 +46,8 @@ impl Facts {
         Error::new(Kind::ModelNotFound, message).param("model")
     }
 
-    fn suggestion(&self, name: &str) -> Option<&str> {
+    /// The name that may be meant.
+    pub(super) fn suggestion(&self, name: &str) -> Option<&str> {
         let callable = self.models.iter().map(|entry| &*entry.model).filter(|model| model.is_callable());
         let aliases = self.aliases.iter().map(|alias| &**alias);
         let known: Vec<&str> = aliases.chain(callable.flat_map(|model| [model.short.as_str(), &*model.id])).collect();

@@ -1,7 +1,7 @@
 //! The catalog as a whole, against the data that is compiled in.
 
 use super::*;
-use crate::config::{Alias, Config};
+use crate::config::{Alias, Config, Problems};
 use crate::converse::Usage;
 use crate::money::{MicroUsd, PerMillion};
 
@@ -301,18 +301,42 @@ fn what_the_configuration_names_has_to_exist() {
     config.models = vec![alias("slow", "eu.amazon.nova-lite-v1:0"), alias("fast", "nova-light")];
     assert_eq!(
         Catalog::configured(&config).unwrap_err().to_string(),
-        "models[1].model: The model `nova-light` does not exist or this key may not use it; did you mean `nova-lite`?\n\
-         models[0].model: The model `amazon.nova-lite-v1:0` cannot be called from us-east-1, us-west-2 by this name, \
-         but from eu-central-1, eu-north-1, eu-south-1, eu-south-2 and 3 more."
+        "models[0].model: The model `amazon.nova-lite-v1:0` cannot be called from us-east-1, us-west-2 by this name, \
+         but from eu-central-1, eu-north-1, eu-south-1, eu-south-2 and 3 more.\n\
+         models[1].model: unknown model \"nova-light\"; did you mean \"nova-lite\"?"
     );
     config.models.clear();
     config.aws.regions = vec!["us-east-1".into(), "us-est-1".into()];
     config.aws.endpoints.insert("eu-west-1".into(), crate::config::Endpoints::default());
     assert_eq!(
         Catalog::configured(&config).unwrap_err().to_string(),
-        "aws.regions[1]: unknown Region \"us-est-1\"; did you mean \"us-east-1\"?\n\
-         aws.endpoints.eu-west-1: is never used: the Region is not in aws.regions"
+        "aws.endpoints.eu-west-1: is never used: the Region is not in aws.regions\n\
+         aws.regions[1]: unknown Region \"us-est-1\"; did you mean \"us-east-1\"?"
     );
+    config.aws.regions.pop();
+    config.models = vec![alias("fast", "nova-light")];
+    let mut known = Problems::default();
+    known.add("aws.regions[0]", "is wrong already");
+    assert_eq!(
+        Catalog::checked(&config, known).unwrap_err().to_string(),
+        "aws.regions[0]: is wrong already\n\
+         models[0].model: unknown model \"nova-light\"; did you mean \"nova-lite\"?"
+    );
+}
+
+#[test]
+fn what_an_allow_list_names_is_looked_up() {
+    let catalog = Catalog::embedded(&[alias("fast", "nova-lite")]).unwrap();
+    let opaque = "arn:aws:bedrock:us-east-1:000000000000:application-inference-profile/abc";
+    for good in ["nova-lite", "fast", "fas*", "us.anthropic.*", "anthropic.claude-*", "*", "arn:aws:bedrock:*", opaque]
+    {
+        assert_eq!(catalog.check_allowed(good), Ok(()), "{good}");
+    }
+    assert!(catalog.check_allowed("nova-light").unwrap_err().contains("did you mean \"nova-lite\""));
+    assert!(catalog.check_allowed("nonsense*").unwrap_err().contains("\"nonsense\""));
+    assert_eq!(catalog.check_region("us-west-2"), Ok(()));
+    let far = catalog.check_region("mars").unwrap_err();
+    assert!(far.contains("\"mars\"") && far.contains("eu-central-1"), "{far}");
 }
 
 fn price(name: &str, region: &str) -> Option<Arc<Price>> {

@@ -13,8 +13,9 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::api;
+use crate::app::Tls;
 use crate::catalog::Catalog;
-use crate::config::{self, Config, Problems, Sources};
+use crate::config::{self, Config, Problems, Server, Sources};
 use crate::error::Error;
 
 /// One REST endpoint in front of AWS Bedrock.
@@ -61,9 +62,27 @@ struct ConfigFile {
 impl ConfigFile {
     /// The settings, or every problem with them.
     fn load(&self) -> Result<(Config, Catalog), Problems> {
-        let config = config::load(&Sources { file: self.file.clone(), env: environment() })?;
-        let catalog = Catalog::configured(&config)?;
+        let (config, problems) = self.read();
+        let catalog = Catalog::checked(&config, problems)?;
         Ok((config, catalog))
+    }
+
+    fn read(&self) -> (Config, Problems) {
+        config::read(&Sources { file: self.file.clone(), env: environment() })
+    }
+
+    /// Looks at everything that can be seen without serving: also whether the certificate can be used.
+    async fn check(&self) -> Result<(), Failure> {
+        let (config, mut problems) = self.read();
+        let Server { tls_cert, tls_key, .. } = &config.server;
+        if !tls_cert.is_empty()
+            && !tls_key.is_empty()
+            && let Err(error) = Tls::from_files(tls_cert, tls_key).await
+        {
+            problems.add(error.blamed().unwrap_or("server.tls_cert"), error.message());
+        }
+        Catalog::checked(&config, problems)?;
+        Ok(())
     }
 }
 
@@ -130,7 +149,7 @@ fn run(command: Command) -> Result<(), Failure> {
             print(&document)
         }
         Command::Config(ConfigCommand::Check(file)) => {
-            file.load()?;
+            block_on(file.check())?;
             print(&"The configuration is good.")
         }
         Command::Serve(serve) => block_on(serve.run()),

@@ -35,6 +35,7 @@ impl Serve {
         let _log = telemetry::install(&config.telemetry.log)?;
         let mut signals = Signals::new()?;
         if self.local {
+            refuse_shared_store(&config)?;
             return self.run_local(&mut config, catalog, &mut signals).await;
         }
         run(&config, catalog, &mut signals).await
@@ -56,6 +57,7 @@ impl Serve {
             base: format!("{scheme}://{}", app.address),
             ops: format!("http://{}", app.ops_address),
             key,
+            simulators: simulators(config),
             authority: authority.map(|path| path.display().to_string()),
         };
         print(&welcome.text())?;
@@ -79,24 +81,44 @@ async fn run(config: &Config, catalog: Catalog, signals: &mut Signals) -> Result
     Ok(())
 }
 
+/// Local mode makes a team and a key: not in a database that a real gateway may share.
+fn refuse_shared_store(config: &Config) -> Result<(), Error> {
+    if config.store.url.starts_with("sqlite:") {
+        return Ok(());
+    }
+    let message = "--local would make a team and a key in this database, which others may use; it takes a SQLite store \
+                   only, such as sqlite://local.db";
+    Err(Error::invalid("store.url", message))
+}
+
 /// What local mode says when it is ready.
 struct Welcome {
     base: String,
     ops: String,
     key: String,
+    /// Each Region's part of the simulator, in order of preference.
+    simulators: String,
     authority: Option<String>,
+}
+
+/// `http://127.0.0.1:PORT (us-east-1), ...`: where the simulator takes orders for faults.
+fn simulators(config: &Config) -> String {
+    let url = |region: &String| config.aws.endpoints.get(region)?.runtime.clone();
+    let parts = config.aws.regions.iter().filter_map(|region| Some(format!("{} ({region})", url(region)?)));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 impl Welcome {
     fn text(&self) -> String {
-        let Self { base, ops, key, authority } = self;
+        let Self { base, ops, key, simulators, authority } = self;
         let trust = authority.as_ref().map_or(String::new(), |path| format!(" --cacert {path}"));
         let mut text = format!(
             "bedrock-gateway is ready, in front of a simulated Bedrock: no AWS account is used.\n\n\
              base URL  {base}/v1\n\
              key       {key}\n\
              docs      {base}/docs\n\
-             metrics   {ops}/metrics\n\n\
+             metrics   {ops}/metrics\n\
+             simulator {simulators}\n\n\
              Try it:\n\n\
              curl -N{trust} {base}/v1/chat/completions -H 'Authorization: Bearer {key}' \
              -H 'Content-Type: application/json' -d '{{\"model\":\"claude-haiku-4-5\",\"stream\":true,\
@@ -145,22 +167,47 @@ impl Simulate {
     }
 }
 
-/// SIGTERM and SIGINT.
+/// The signals that end the process, and the one that does not.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn new() -> Result<Self, Failure> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
-    /// Waits for the next one.
+    /// Waits for the next SIGTERM or SIGINT. SIGHUP, by which a reload is usually asked for, ends nothing.
     async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => tracing::warn!(
+                    "SIGHUP: settings are read at the start only, so nothing changed; restart to apply them"
+                ),
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_mode_writes_into_no_shared_database() {
+        let mut config = Config::default();
+        assert!(refuse_shared_store(&config).is_ok());
+        config.store.url = "postgres://gateway:hunter2@db/prod".into();
+        let error = refuse_shared_store(&config).unwrap_err();
+        assert_eq!(error.blamed(), Some("store.url"));
+        assert!(error.message().contains("SQLite") && !error.message().contains("hunter2"), "{error}");
     }
 }

@@ -111,9 +111,13 @@ fn explain(text: &str) -> String {
             None => format!("unknown key; known here: {}", known.join(", ")),
         };
     }
-    match (text.find("string \""), text.rfind('"')) {
+    let text = match (text.find("string \""), text.rfind('"')) {
         (Some(start), Some(end)) => format!("{}a string{}", &text[..start], &text[end + 1..]),
         _ => text.to_owned(),
+    };
+    match text.rsplit_once(", expected ") {
+        Some((found, "u8" | "u16" | "u32" | "u64" | "usize" | "i64")) => format!("{found}, expected a whole number"),
+        _ => text,
     }
 }
 

@@ -70,19 +70,21 @@ pub struct Sources {
 /// # Errors
 /// Every problem with its path.
 pub fn load(sources: &Sources) -> Result<Config, Problems> {
+    let (config, problems) = read(sources);
+    problems.or(config)
+}
+
+/// As [`load`], for who looks for further problems: the settings, with defaults where they are wrong, and what is wrong.
+pub fn read(sources: &Sources) -> (Config, Problems) {
     let mut problems = Problems::default();
     let mut tree = sources.file.as_deref().map(|path| layers::file(path, &mut problems)).unwrap_or_default();
     let variables = layers::overlay(&mut tree, &sources.env, &mut problems);
-    let origins: Vec<(String, String)> =
-        variables.iter().map(|variable| (decode::path_of(&variable.keys), variable.name.clone())).collect();
+    problems.attribute(variables.iter().map(|set| (decode::path_of(&set.keys), set.name.clone())).collect());
     let mut config = decode::decode(tree, variables, &mut problems);
     config.aws.bearer_token = bearer_token(&sources.env, &mut problems);
     config.validate(&mut problems);
-    for (path, variable) in &origins {
-        problems.attribute(path, variable);
-    }
     problems.sort();
-    problems.or(config)
+    (config, problems)
 }
 
 impl Config {

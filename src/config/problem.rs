@@ -26,15 +26,26 @@ impl fmt::Display for Problem {
 
 /// Everything that is wrong; at most one problem per key, the first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    found: Vec<Problem>,
+    /// Keys that were set by environment variables, by name.
+    origins: Vec<(String, String)>,
+}
 
 impl Problems {
     /// Notes that the key at `path` is wrong. Ignored when it, or what holds it, is already known to be wrong.
     pub fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
         let path = path.into();
-        if !self.0.iter().any(|known| is_at_or_below(&path, &known.path)) {
-            self.0.push(Problem { path, message: message.into(), variable: None });
+        if !self.found.iter().any(|known| is_at_or_below(&path, &known.path)) {
+            let origin = self.origins.iter().find(|(key, _)| is_at_or_below(&path, key));
+            let variable = origin.map(|(_, variable)| variable.clone());
+            self.found.push(Problem { path, message: message.into(), variable });
         }
+    }
+
+    /// Whether anything is wrong with the key at `path`, below it, or with what holds it.
+    pub fn concern(&self, path: &str) -> bool {
+        self.found.iter().any(|known| is_at_or_below(&known.path, path) || is_at_or_below(path, &known.path))
     }
 
     /// Notes a setting whose feature this version does not have: better refused than believed in.
@@ -49,28 +60,24 @@ impl Problems {
         }
     }
 
-    /// Says from which environment variable the values below `path` came.
-    pub(super) fn attribute(&mut self, path: &str, variable: &str) {
-        for problem in &mut self.0 {
-            if is_at_or_below(&problem.path, path) {
-                problem.variable = Some(variable.to_owned());
-            }
-        }
+    /// Says which environment variables set which keys: a problem from here on names its variable.
+    pub(super) fn attribute(&mut self, origins: Vec<(String, String)>) {
+        self.origins = origins;
     }
 
     /// Puts them in the order of their paths, so that a section's problems stand together.
-    pub(super) fn sort(&mut self) {
-        self.0.sort_by(|left, right| left.path.cmp(&right.path));
+    pub fn sort(&mut self) {
+        self.found.sort_by(|left, right| left.path.cmp(&right.path));
     }
 
     /// Whether all is well.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.found.is_empty()
     }
 
     /// The problems.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
-        self.0.iter()
+        self.found.iter()
     }
 
     /// `value` if nothing is wrong, otherwise the problems.
@@ -86,7 +93,7 @@ fn is_at_or_below(path: &str, top: &str) -> bool {
 /// One problem a line.
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
+        for (index, problem) in self.found.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }

@@ -99,7 +99,7 @@ fn every_problem_is_told_at_once_with_its_path() {
             "models[0].model: is missing",
             "server.drain_second: unknown key; did you mean \"drain_seconds\"?",
             "server.listen: invalid socket address syntax",
-            "server.max_body_mb: invalid type: a string, expected u64",
+            "server.max_body_mb: invalid type: a string, expected a whole number",
             "server.tls_key: is missing, but server.tls_cert is set",
             "surver: unknown key; did you mean \"server\"?",
             "telemetry.log: \"inof\" is not a level (error, warn, info, debug, trace, off); did you mean \"info\"?",
@@ -165,7 +165,7 @@ fn a_bad_variable_is_named_and_its_value_is_not() {
     ];
     let found = problems("", &env).join("\n");
     for line in [
-        "aws.max_attempts (from BEDROCK_GATEWAY__AWS__MAX_ATTEMPTS): invalid type: a string, expected u32",
+        "aws.max_attempts (from BEDROCK_GATEWAY__AWS__MAX_ATTEMPTS): invalid type: a string, expected a whole number",
         "aws.region (from BEDROCK_GATEWAY__AWS__REGION): unknown key; did you mean \"regions\"?",
         "auth.admin_key_sha256[0] (from BEDROCK_GATEWAY__AUTH__ADMIN_KEY_SHA256): must be 64 hex",
         "store.url (from BEDROCK_GATEWAY__STORE__URL): must be sqlite://FILE",

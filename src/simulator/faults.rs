@@ -209,7 +209,7 @@ impl RegionFaults {
     }
 }
 
-/// The body of `POST /_sim/faults`. `fault` is a method of [`RegionFaults`]; the others are its arguments.
+/// The body of `POST /_sim/faults`. `fault` is one of [`FAULTS`]; the others are its arguments.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Order {
@@ -229,6 +229,24 @@ pub(crate) struct Order {
     retry_after: Option<u64>,
     members: Option<Box<serde_json::Map<String, Value>>>,
 }
+
+/// The names that [`Order::place`] takes.
+const FAULTS: [&str; 14] = [
+    "throttle",
+    "unavailable",
+    "internal_error",
+    "model_timeout",
+    "model_not_ready",
+    "quota_exceeded",
+    "expired_credentials",
+    "reject",
+    "reset_connection",
+    "slow_first_byte",
+    "cut_stream",
+    "stall_stream",
+    "corrupt_frame",
+    "stream_exception",
+];
 
 fn any_region() -> String {
     "*".to_owned()
@@ -268,7 +286,7 @@ impl Order {
                 let message = self.message.clone().unwrap_or_else(|| errors::known(&name).1.to_owned());
                 Fault::StreamException { name, message, after }
             }
-            other => return Err(format!("there is no fault {other:?}")),
+            other => return Err(format!("there is no fault {other:?}; there are {}", FAULTS.join(", "))),
         };
         faults.add(&self.region, self.model.as_deref(), self.times, fault);
         Ok(())
@@ -305,6 +323,11 @@ mod tests {
         assert!(
             matches!(faults.take("us-east-1", "", false), Some(Fault::Reject(f)) if f == Failure::new(429, "ThrottlingException", errors::known("ThrottlingException").1).retry_after(Some(2)))
         );
-        assert!(order(r#"{"fault": "no such"}"#).place(&faults).is_err());
+        let error = order(r#"{"fault": "no such"}"#).place(&faults).unwrap_err();
+        assert!(error.ends_with(&FAULTS.join(", ")), "{error}");
+        for name in FAULTS {
+            let text = format!(r#"{{"fault": "{name}", "exception": "ThrottlingException"}}"#);
+            order(&text).place(&faults).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::error::{Error, Result};
 
@@ -22,11 +23,12 @@ const ENOUGH: usize = 64 * 1024;
 /// Where JSON lines go, if that is how the log is written.
 static LINES: OnceLock<Lines> = OnceLock::new();
 
-/// Sends the log to standard error at the level, or by the `tracing` filter, that `[telemetry] log` names.
+/// Sends the log to standard error at the level, or by the `tracing` filter, that `[telemetry] log` names; of the
+/// dependencies only errors, unless the filter names them.
 ///
 /// Standard output stays free for what commands print. Call once; a second call changes nothing.
 pub fn install(filter: &str) -> Result<Flush> {
-    let filter = EnvFilter::try_new(filter)
+    let filter = EnvFilter::try_new(capped(filter))
         .map_err(|error| Error::invalid("telemetry.log", format!("not a level or a tracing filter: {error}")))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter);
     // A failure means that a subscriber is there already, as in tests that start several gateways.
@@ -38,6 +40,24 @@ pub fn install(filter: &str) -> Result<Flush> {
         log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init().ok();
     }
     Ok(Flush)
+}
+
+/// Dependencies that warn in their own words, some with headers, bodies and ARNs: what matters of it we tell ourselves.
+const QUIET: [&str; 6] = ["aws_", "h2", "hyper", "rustls", "sqlx", "tower"];
+
+/// The filter with every target that begins like one of [`QUIET`] kept at `error`, unless the filter names that target.
+fn capped(filter: &str) -> String {
+    let parts = || filter.split(',').map(str::trim).filter(|part| !part.is_empty());
+    let level = parts().filter_map(|part| part.parse::<LevelFilter>().ok()).next_back();
+    // Without a level for everything the dependencies are silent already.
+    if level.is_none_or(|level| level <= LevelFilter::ERROR) {
+        return filter.to_owned();
+    }
+    let named =
+        || parts().filter(|part| part.parse::<LevelFilter>().is_err()).filter_map(|part| part.split(['=', '[']).next());
+    // A name longer than ours wins by itself, as the more exact one.
+    let quiet = QUIET.into_iter().filter(|quiet| !named().any(|name| !name.is_empty() && quiet.starts_with(name)));
+    parts().map(str::to_owned).chain(quiet.map(|quiet| format!("{quiet}=error"))).collect::<Vec<_>>().join(",")
 }
 
 /// Writes `line` to the log as it is, one JSON object; false when the log is for people, or there is none.
@@ -132,5 +152,41 @@ impl Write for Lines {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    /// Whether a warning of these targets would be written: ours, the AWS credentials chain's, hyper's pool's.
+    fn warns(filter: &str) -> [bool; 3] {
+        let subscriber = tracing_subscriber::registry().with(EnvFilter::try_new(capped(filter)).unwrap());
+        tracing::subscriber::with_default(subscriber, || {
+            [
+                tracing::enabled!(target: "bedrock_gateway::app", tracing::Level::WARN),
+                tracing::enabled!(target: "aws_config::profile", tracing::Level::WARN),
+                tracing::enabled!(target: "hyper_util::client", tracing::Level::WARN),
+            ]
+        })
+    }
+
+    #[test]
+    fn dependencies_are_quiet_unless_the_filter_names_them() {
+        assert_eq!(warns("info"), [true, false, false]);
+        assert_eq!(warns("TRACE"), [true, false, false]);
+        assert_eq!(warns("info,aws_config=debug"), [true, true, false]);
+        assert_eq!(warns("info, aws_config::profile=debug"), [true, true, false]);
+        assert_eq!(warns("info,aws=warn,hyper=warn"), [true, true, true]);
+        assert_eq!(warns("bedrock_gateway=debug"), [true, false, false]);
+    }
+
+    #[test]
+    fn a_cap_never_lets_more_through() {
+        for filter in ["off", "error", "bedrock_gateway=info", ""] {
+            assert_eq!(capped(filter), filter);
+        }
     }
 }

@@ -36,13 +36,20 @@ impl Drop for Hold {
     }
 }
 
-pub(super) fn admit(caller: &Caller, need: &Need<'_>) -> Result<Hold> {
-    if !caller.key.may(need.scope) {
-        let message = format!("This key lacks the scope `{}`. Use a key that was made with it.", need.scope);
-        return Err(
-            Error::new(Kind::Forbidden, message).exception(Exception { name: "AccessDeniedException", status: 403 })
-        );
+impl Caller {
+    /// Fails with [`Kind::Forbidden`] unless the key was made with `scope`.
+    pub fn require(&self, scope: Scope) -> Result<()> {
+        if self.key.may(scope) {
+            return Ok(());
+        }
+        let message = format!("This key lacks the scope `{scope}`. Use a key that was made with it.");
+        let exception = Exception { name: "AccessDeniedException", status: 403 };
+        Err(Error::new(Kind::Forbidden, message).exception(exception))
     }
+}
+
+pub(super) fn admit(caller: &Caller, need: &Need<'_>) -> Result<Hold> {
+    caller.require(need.scope)?;
     if !caller.allows_model(std::iter::once(need.model).chain(need.names.iter().copied())) {
         return Err(Error::model_not_found(need.model));
     }

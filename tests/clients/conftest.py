@@ -13,6 +13,7 @@ class Gateway:
     url: str  # without /v1
     ops: str
     key: str
+    simulator: str  # of the first Region
     authority: str | None  # file of the development certificate authority
 
 
@@ -27,7 +28,7 @@ def start(folder, *arguments):
     )
     said = {}
     for line in process.stdout:
-        if match := re.match(r"(base URL|key|metrics)\s+(\S+)", line):
+        if match := re.match(r"(base URL|key|metrics|simulator)\s+(\S+)", line):
             said[match[1]] = match[2]
         if match := re.match(r"export AWS_CA_BUNDLE=(\S+)", line):
             said["authority"] = match[1]
@@ -37,7 +38,7 @@ def start(folder, *arguments):
         raise AssertionError((folder / "log").read_text())
     gateway = Gateway(
         url=said["base URL"].removesuffix("/v1"), ops=said["metrics"].removesuffix("/metrics"), key=said["key"],
-        authority=said.get("authority"),
+        simulator=said["simulator"], authority=said.get("authority"),
     )
     return process, gateway
 

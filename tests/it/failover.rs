@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use bedrock_gateway::config::Endpoints;
+use bedrock_gateway::simulator::RegionFaults;
 use serde_json::json;
 
 use crate::support::{FIRST, MODEL_ID, SECOND, TestGateway, log};
+
+/// Orders a fault of a Region.
+type Fault = fn(&RegionFaults) -> &RegionFaults;
 
 #[tokio::test]
 async fn the_second_region_answers_when_the_first_throttles() {
@@ -23,18 +27,17 @@ async fn the_second_region_answers_when_the_first_throttles() {
 #[tokio::test]
 async fn the_second_region_answers_whatever_befell_the_first() {
     let t = TestGateway::start().await;
-    let first = t.sim.region(FIRST);
-    let faults: [(&str, &dyn Fn()); 7] = [
-        ("unavailable", &|| drop(first.unavailable(1).clone())),
-        ("internal error", &|| drop(first.internal_error(1).clone())),
-        ("overloaded", &|| drop(first.overloaded(1).clone())),
-        ("model timeout", &|| drop(first.model_timeout(1).clone())),
-        ("quota", &|| drop(first.quota_exceeded(1).clone())),
-        ("access denied", &|| drop(first.reject(1, "AccessDeniedException", 403, "No access here.").clone())),
-        ("connection reset", &|| drop(first.reset_connection(1).clone())),
+    let faults: [(&str, Fault); 7] = [
+        ("unavailable", |region| region.unavailable(1)),
+        ("internal error", |region| region.internal_error(1)),
+        ("overloaded", |region| region.overloaded(1)),
+        ("model timeout", |region| region.model_timeout(1)),
+        ("quota", |region| region.quota_exceeded(1)),
+        ("access denied", |region| region.reject(1, "AccessDeniedException", 403, "No access here.")),
+        ("connection reset", |region| region.reset_connection(1)),
     ];
     for (name, order) in faults {
-        order();
+        order(&t.sim.region(FIRST));
         let reply = t.openai().chat("hello").await;
         assert_eq!((reply.status(), reply.region(), reply.attempts()), (200, SECOND, "2"), "{name}");
         // Whatever rests has rested enough.
@@ -48,20 +51,19 @@ async fn the_second_region_answers_whatever_befell_the_first() {
 #[tokio::test]
 async fn a_stream_moves_on_while_nothing_was_sent_to_the_client() {
     let t = TestGateway::start().await;
-    let first = t.sim.region(FIRST);
-    let faults: [(&str, &dyn Fn()); 4] = [
-        ("throttled", &|| drop(first.throttle(1).clone())),
-        ("an exception as the first event", &|| drop(first.stream_exception("modelStreamErrorException", 0).clone())),
-        ("cut before the first event", &|| drop(first.cut_stream_after(0).clone())),
-        ("a broken first frame", &|| drop(first.corrupt_frame_after(0).clone())),
+    let faults: [(&str, Fault); 4] = [
+        ("throttled", |region| region.throttle(1)),
+        ("an exception as the first event", |region| region.stream_exception("modelStreamErrorException", 0)),
+        ("cut before the first event", |region| region.cut_stream_after(0)),
+        ("a broken first frame", |region| region.corrupt_frame_after(0)),
     ];
     for (name, order) in faults {
-        order();
+        order(&t.sim.region(FIRST));
         let reply = t.openai().stream("hello").await.rest().await;
         assert_eq!((reply.status(), reply.region(), reply.attempts()), (200, SECOND, "2"), "{name}");
         assert_eq!(reply.sse().last().unwrap(), "[DONE]", "{name}");
         t.clock.advance(Duration::from_hours(2));
-        order();
+        order(&t.sim.region(FIRST));
         let reply = t.bedrock().converse_stream("hello").await.rest().await;
         assert_eq!((reply.status(), reply.region(), reply.attempts()), (200, SECOND, "2"), "{name}");
         assert_eq!(reply.frames().last().unwrap().kind(), "metadata", "{name}");
@@ -126,14 +128,14 @@ async fn throttled_everywhere_is_a_429_that_says_when_to_come_back() {
     let t = TestGateway::with(|config| config.aws.max_attempts = 2).await;
     t.sim.region("*").throttle_for(4, 7);
     let reply = t.openai().chat("hello").await;
-    assert_eq!((reply.status(), reply.header("retry-after")), (429, "7"));
+    assert_eq!((reply.status(), reply.header("retry-after"), reply.attempts()), (429, "7", "2"));
     let error = reply.openai_error();
     assert_eq!((&error["type"], &error["code"]), (&json!("rate_limit_error"), &json!("rate_limit_exceeded")));
     let call = t.only_call().await;
     assert_eq!((call.attempts, call.outcome.as_str(), call.status), (2, "upstream_throttled", 429));
 
     let reply = t.bedrock().converse("hello").await;
-    assert_eq!((reply.status(), reply.header("retry-after")), (429, "7"));
+    assert_eq!((reply.status(), reply.header("retry-after"), reply.attempts()), (429, "7", "2"));
     assert_eq!(reply.exception().0, "ThrottlingException");
     t.finish().await;
 }

@@ -303,7 +303,7 @@ async fn absurd_headers_are_refused_or_ignored() {
     let body = chat("hi").to_string();
     let post = |headers: &str| t.raw(raw_post(&t, "/v1/chat/completions", headers, &body));
     let large = format!("x-large: {}\r\n", "x".repeat(600_000));
-    let many: String = (0..500).map(|n| format!("x-many-{n}: 1\r\n")).collect();
+    let many = "x-many: 1\r\n".repeat(500);
     for headers in [&large, &many] {
         assert_eq!(post(headers).await.status(), 431);
     }
@@ -317,8 +317,9 @@ async fn absurd_headers_are_refused_or_ignored() {
         let reply = post(&format!("x-gateway-strict: {value}\r\n")).await;
         assert_eq!((reply.status(), &reply.openai_error()["param"]), (400, &json!("x-gateway-strict")), "{value}");
     }
-    let no_key = t.raw(format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\nauthorization: Bearer \u{fc}\r\ncontent-length: 2\r\n\r\n{{}}")).await;
-    assert_eq!(no_key.status(), 401);
+    let no_key = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\
+                  authorization: Bearer \u{fc}\r\ncontent-length: 2\r\n\r\n{}";
+    assert_eq!(t.raw(no_key).await.status(), 401);
     for broken in [
         "GARBAGE\r\n\r\n",
         "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",

@@ -50,6 +50,20 @@ async fn no_key_is_said_to_be_missing() {
 }
 
 #[tokio::test]
+async fn a_signature_of_aws_is_told_what_to_send_instead() {
+    let t = TestGateway::start().await;
+    let signature =
+        "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=0";
+    let path = format!("/model/{MODEL}/converse");
+    let request = t.request(reqwest::Method::POST, &path).header("authorization", signature).body("{}");
+    let reply = Reply::to(request).await;
+    let (name, message) = reply.exception();
+    assert_eq!((reply.status(), name), BAD_CLIENT);
+    assert!(message.contains("AWS_BEARER_TOKEN_BEDROCK") && message.contains("https"), "{message}");
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn the_key_may_come_in_either_header() {
     let t = TestGateway::start().await;
     let with = |name: &str, value: String| Reply::to(t.request(reqwest::Method::GET, "/v1/models").header(name, value));
@@ -123,6 +137,14 @@ async fn a_key_without_the_scope_is_forbidden() {
     let [message, _] =
         expect_refusal(&t, &key, (403, "insufficient_permissions"), (403, "AccessDeniedException")).await;
     assert!(message.contains("inference"), "{message}");
+    for path in ["/v1/models", "/v1/models/nova-lite"] {
+        let reply = Reply::to(t.request(reqwest::Method::GET, path).bearer_auth(&key)).await;
+        assert_eq!(
+            (reply.status(), &reply.openai_error()["code"]),
+            (403, &json!("insufficient_permissions")),
+            "{path}"
+        );
+    }
     t.finish().await;
 }
 
@@ -149,6 +171,8 @@ async fn calls_stay_in_the_regions_of_team_and_key() {
     let (_, nowhere) =
         t.make_key(NewKey { regions: Some(vec![FIRST.into()]), ..NewKey::new("westerners", "k2") }).await;
     expect_refusal(&t, &nowhere, (403, "insufficient_permissions"), (403, "AccessDeniedException")).await;
+    let rejected = |reason| t.metrics().count("gateway_rejected_total", &[("reason", reason)]);
+    assert_eq!((rejected("region"), rejected("scope")), (2, 0));
 
     assert_eq!(t.openai().with_key(&western).chat("hello").await.region(), SECOND);
     t.sim.region(SECOND).quota_exceeded(1);

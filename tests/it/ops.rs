@@ -133,10 +133,9 @@ async fn every_request_has_one_line_in_the_log_that_holds_neither_prompt_nor_key
         let lines = log::access_lines(id);
         assert_eq!(lines.len(), 1, "{lines:?}");
         assert_eq!((&lines[0]["status"], &lines[0]["complete"]), (&json!(reply.status()), &json!(true)));
-        if reply.status() == 200 {
-            assert_eq!((&lines[0]["team"], &lines[0]["model"]), (&json!(TEAM), &json!(MODEL_ID)));
-            assert_eq!((&lines[0]["outcome"], &lines[0]["attempts"]), (&json!("ok"), &json!(1)));
-        }
+        assert_eq!((&lines[0]["team"], &lines[0]["model"]), (&json!(TEAM), &json!(MODEL_ID)));
+        let outcome = if reply.status() == 200 { "ok" } else { "upstream_rejected" };
+        assert_eq!((&lines[0]["outcome"], &lines[0]["attempts"]), (&json!(outcome), &json!(1)));
     }
     // `finish` looks for prompt and key in everything that was logged.
     t.finish().await;
@@ -149,7 +148,7 @@ async fn browsers_may_call_only_from_the_origins_that_are_configured() {
         Reply::to(
             request
                 .header("access-control-request-method", "POST")
-                .header("access-control-request-headers", "authorization"),
+                .header("access-control-request-headers", "authorization,content-type"),
         )
     };
     let closed = TestGateway::start().await;
@@ -161,9 +160,20 @@ async fn browsers_may_call_only_from_the_origins_that_are_configured() {
     let allowed = preflight(&open, "https://app.example").await;
     assert_eq!((allowed.status(), allowed.header("access-control-allow-origin")), (200, "https://app.example"));
     assert!(allowed.header("access-control-allow-methods").contains("POST"));
+    let headers = allowed.header("access-control-allow-headers");
+    assert_eq!(headers, "authorization,content-type", "a wildcard does not cover Authorization");
     assert_eq!(preflight(&open, "https://evil.example").await.header("access-control-allow-origin"), "");
     let call = open.openai().request().json(&crate::support::calls::chat("hi")).header("origin", "https://app.example");
     let reply = Reply::to(call).await;
     assert_eq!((reply.status(), reply.header("access-control-allow-origin")), (200, "https://app.example"));
+    for (path, status) in [("/v1/models/none", 404), ("/nowhere", 404), ("/v1/chat/completions", 405)] {
+        let request = open.request(Method::GET, path).bearer_auth(open.key()).header("origin", "https://app.example");
+        let error = Reply::to(request).await;
+        assert_eq!((error.status(), error.header("access-control-allow-origin")), (status, "https://app.example"));
+        assert_eq!(error.header("access-control-expose-headers"), "*", "{path}");
+    }
+    let keyless = open.request(Method::GET, "/v1/models").header("origin", "https://app.example");
+    let refused = Reply::to(keyless).await;
+    assert_eq!((refused.status(), refused.header("access-control-allow-origin")), (401, "https://app.example"));
     open.finish().await;
 }

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::support::calls::{anthropic, chat, with};
-use crate::support::{FIRST, SECOND, TestGateway, eventually};
+use crate::support::{FIRST, MODEL_ID, SECOND, TEAM, TestGateway, eventually};
 
 /// Longer than any test waits.
 const FOR_EVER: Duration = Duration::from_hours(1);
@@ -73,7 +73,7 @@ async fn a_client_that_does_not_wait_for_an_answer_pays_for_what_it_asked() {
     eventually("Bedrock notices", async || t.sim.calls().iter().any(|call| call.outcome == Outcome::Cut)).await;
 
     // The request counts, and has its line in the log, like any other.
-    let labels = [("operation", "chat"), ("status", "499")];
+    let labels = [("operation", "chat"), ("team", TEAM), ("model", MODEL_ID), ("status", "499")];
     eventually("the request is counted", async || t.metrics().count("gateway_requests_total", &labels) == 1).await;
     let [line] = &crate::support::log::access_lines("left-early-1")[..] else { panic!("not one access line") };
     assert_eq!((&line["status"], &line["complete"]), (&json!(499), &json!(false)));
@@ -88,6 +88,8 @@ async fn a_call_that_failed_is_booked_with_its_reason_and_no_tokens() {
     let call = t.only_call().await;
     assert_eq!((call.outcome.as_str(), call.attempts, call.status), ("upstream_unavailable", 2, 503));
     assert_eq!((call.input_tokens, call.output_tokens, call.cost.unwrap().0), (0, 0, 0));
+    let labels = [("team", TEAM), ("model", MODEL_ID), ("status", "503")];
+    assert_eq!(t.metrics().count("gateway_requests_total", &labels), 1);
     t.finish().await;
 }
 

@@ -10,11 +10,12 @@ use crate::api::caller::Segment;
 use crate::catalog;
 use crate::error::{Error, Result};
 use crate::gateway::Gateway;
-use crate::tenancy::Caller;
+use crate::tenancy::{Caller, Scope};
 
 /// List models
 ///
-/// The models that this key may use and that can be called from the gateway's Regions, aliases first.
+/// The models that this key may use and that can be called from the gateway's Regions, aliases first. All kinds of
+/// models are listed, those for embeddings and images too.
 #[utoipa::path(
     get,
     path = "/v1/models",
@@ -22,7 +23,8 @@ use crate::tenancy::Caller;
     responses((status = 200, description = "The models.", body = ModelList), (status = "4XX", description = "Refused.", body = ErrorBody)),
     security(("key" = []))
 )]
-pub(super) async fn list(State(gateway): State<Gateway>, caller: Caller) -> Json<ModelList> {
+pub(super) async fn list(State(gateway): State<Gateway>, caller: Caller) -> Result<Json<ModelList>> {
+    caller.require(Scope::Inference)?;
     let catalog = gateway.catalog();
     let regions = gateway.regions_of(&caller);
     let mut data = Vec::new();
@@ -36,7 +38,7 @@ pub(super) async fn list(State(gateway): State<Gateway>, caller: Caller) -> Json
             data.push(Model::of(&model.id, Some(model)));
         }
     }
-    Json(ModelList::new(data))
+    Ok(Json(ModelList::new(data)))
 }
 
 /// Look a model up
@@ -55,6 +57,7 @@ pub(super) async fn retrieve(
     caller: Caller,
     Segment(name): Segment,
 ) -> Result<Json<Model>> {
+    caller.require(Scope::Inference)?;
     let resolved = gateway.catalog().resolve(&name)?;
     let is_near = !gateway.catalog().candidates(&resolved, &gateway.regions_of(&caller)).is_empty();
     if !is_near || !caller.allows_model(resolved.names(&name)) {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::support::calls::turn;
+use crate::support::frames::Frame;
 use crate::support::{FIRST, MODEL_ID, TestGateway};
 
 /// Odd but good JSON: blanks, an escape, a number in an unusual form, members that nobody knows.
@@ -33,7 +34,7 @@ async fn converse_stream_passes_every_byte_in_both_directions() {
     let passed = t.tap.only_exchange();
     assert_eq!(passed.request, ODD);
     assert_eq!(reply.bytes(), &passed.response);
-    let kinds: Vec<String> = reply.frames().iter().map(crate::support::frames::Frame::kind).collect();
+    let kinds: Vec<String> = reply.frames().iter().map(Frame::kind).collect();
     assert_eq!(kinds.first().unwrap(), "messageStart");
     assert_eq!(kinds[kinds.len() - 2..], ["messageStop", "metadata"]);
     t.finish().await;

@@ -30,13 +30,9 @@ impl Reply {
         self.status
     }
 
-    pub(crate) fn headers(&self) -> &HeaderMap {
-        &self.headers
-    }
-
     /// A header; empty when it is not there.
     pub(crate) fn header(&self, name: &str) -> &str {
-        text_of(&self.headers, name)
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     pub(crate) fn region(&self) -> &str {
@@ -103,14 +99,6 @@ impl Live {
         Self { response: within(request.send()).await.unwrap(), seen: BytesMut::new() }
     }
 
-    pub(crate) fn status(&self) -> u16 {
-        self.response.status().as_u16()
-    }
-
-    pub(crate) fn header(&self, name: &str) -> &str {
-        text_of(self.response.headers(), name)
-    }
-
     /// Reads until `text` has come.
     pub(crate) async fn read_until(&mut self, text: &str) {
         while !self.seen.windows(text.len()).any(|window| window == text.as_bytes()) {
@@ -131,8 +119,4 @@ impl Live {
     pub(crate) fn hang_up(self) {
         drop(self);
     }
-}
-
-fn text_of<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
-    headers.get(name).map_or("", |value| value.to_str().unwrap())
 }
