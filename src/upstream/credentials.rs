@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
-use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
 use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
@@ -163,24 +162,12 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// The typed clients take theirs from the same cache.
-impl ProvideCredentials for Credentials {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        future::ProvideCredentials::new(async move {
-            let keys = self.keys(self.0.clock.now()).await.map_err(CredentialsError::not_loaded)?;
-            let (id, secret, token) = keys.parts();
-            let expiry = keys.expiry().map(Into::into);
-            Ok(aws_credential_types::Credentials::new(id, secret, token.map(str::to_owned), expiry, "gateway"))
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicU32;
+
+    use aws_credential_types::provider::error::CredentialsError;
+    use aws_credential_types::provider::future;
 
     use super::*;
 

@@ -1,12 +1,10 @@
-//! AWS as called through its Regions: the wire lane that carries a caller's inference call, and the typed clients for
-//! what the gateway itself asks.
+//! AWS as called through its Regions: the wire lane that carries a caller's inference call.
 //!
 //! The only folder that names an `aws_*` crate. It never retries on its own beyond one immediate repeat with
 //! corrected credentials or clock; which candidate is tried next, and when, is decided by the pure functions of
 //! [`route`], [`retry`] and [`health`] and done by `gateway/`. Account ids and ARNs do not leave it inside a message.
 
 mod classify;
-mod control;
 mod credentials;
 mod endpoint;
 pub mod frames;
@@ -29,7 +27,6 @@ use crate::config;
 use crate::error::{Error, Result};
 
 pub use classify::{Failure, Reason};
-pub use control::{ModelSummary, ProfileSummary};
 pub use frames::{Frame, FrameKind, Frames};
 pub use region::{Call, Operation, Region, Reply};
 

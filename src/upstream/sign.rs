@@ -56,6 +56,8 @@ impl Keys {
         self.expiry
     }
 
+    /// Id, secret and session token.
+    #[cfg(test)]
     pub(super) fn parts(&self) -> (&str, &str, Option<&str>) {
         (&self.access_key_id, self.secret.expose(), self.token.as_ref().and_then(|token| token.to_str().ok()))
     }

@@ -1,8 +1,8 @@
-//! One AWS Region: a signed call on the wire lane, and what belongs to the Region (host, signing key, health, the typed
-//! client of the control plane).
+//! One AWS Region: a signed call on the wire lane, and what belongs to the Region (host, signing key,
+//! health).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_config::BehaviorVersion;
@@ -102,8 +102,6 @@ struct Inner {
     signer: Signer,
     health: Health,
     shared: Arc<Shared>,
-    control_url: Option<String>,
-    control: OnceLock<aws_sdk_bedrock::Client>,
 }
 
 /// What all Regions have in common.
@@ -119,7 +117,7 @@ pub(super) struct Shared {
 /// How the gateway shows who it is.
 pub(super) enum Access {
     /// With an Amazon Bedrock API key; the header is `Bearer <key>`.
-    Bearer { header: HeaderValue, key: config::Secret },
+    Bearer(HeaderValue),
     /// With signatures.
     Signature(Credentials),
 }
@@ -142,7 +140,7 @@ impl Shared {
                     Error::invalid("AWS_BEARER_TOKEN_BEDROCK", "The key holds characters that no header may have.")
                 })?;
                 header.set_sensitive(true);
-                Access::Bearer { header, key: key.clone() }
+                Access::Bearer(header)
             }
             None => Access::Signature(credentials(aws, &sdk, clock.clone(), tracker).await?),
         };
@@ -203,8 +201,6 @@ impl Region {
             signer: Signer::new(name),
             health: Health::default(),
             shared,
-            control_url: overrides.control.clone(),
-            control: OnceLock::new(),
         })))
     }
 
@@ -272,7 +268,7 @@ impl Region {
         }
         headers.extend(call.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
         let keys = match &shared.access {
-            Access::Bearer { header, .. } => {
+            Access::Bearer(header) => {
                 headers.insert(AUTHORIZATION, header.clone());
                 None
             }
@@ -299,10 +295,6 @@ impl Region {
             return true;
         }
         refusal.clock_of_refused_signature().is_some_and(|server| self.0.shared.adopt_clock(server))
-    }
-
-    pub(super) fn control_parts(&self) -> (&OnceLock<aws_sdk_bedrock::Client>, Option<&str>, &Shared) {
-        (&self.0.control, self.0.control_url.as_deref(), &self.0.shared)
     }
 }
 
