@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use axum::body::Body as HttpBody;
-use axum::extract::State;
+use axum::extract::{FromRequest, FromRequestParts as _, Request};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::Stream;
@@ -35,15 +35,8 @@ use crate::upstream::{Call, Operation};
     responses((status = 200, description = "As AWS answers.", body = serde_json::Value), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
     security(("key" = []))
 )]
-pub(super) async fn converse(
-    State(gateway): State<Gateway>,
-    caller: Caller,
-    trail: Trail,
-    Segment(model): Segment,
-    headers: HeaderMap,
-    Body(body): Body,
-) -> Result<Response> {
-    unary(&gateway, &caller, (trail, "converse"), model, call(Operation::Converse, &headers, body)?).await
+pub(super) async fn converse(native: Native) -> Result<Response> {
+    native.unary("converse", Operation::Converse).await
 }
 
 /// ConverseStream
@@ -58,16 +51,8 @@ pub(super) async fn converse(
     responses((status = 200, description = "An event stream.", content_type = "application/vnd.amazon.eventstream"), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
     security(("key" = []))
 )]
-pub(super) async fn converse_stream(
-    State(gateway): State<Gateway>,
-    caller: Caller,
-    trail: Trail,
-    Segment(model): Segment,
-    headers: HeaderMap,
-    Body(body): Body,
-) -> Result<Response> {
-    streamed(&gateway, &caller, (trail, "converse_stream"), model, call(Operation::ConverseStream, &headers, body)?)
-        .await
+pub(super) async fn converse_stream(native: Native) -> Result<Response> {
+    native.streamed("converse_stream", Operation::ConverseStream).await
 }
 
 /// InvokeModel
@@ -82,15 +67,8 @@ pub(super) async fn converse_stream(
     responses((status = 200, description = "As the model answers.", body = serde_json::Value), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
     security(("key" = []))
 )]
-pub(super) async fn invoke(
-    State(gateway): State<Gateway>,
-    caller: Caller,
-    trail: Trail,
-    Segment(model): Segment,
-    headers: HeaderMap,
-    Body(body): Body,
-) -> Result<Response> {
-    unary(&gateway, &caller, (trail, "invoke_model"), model, call(Operation::InvokeModel, &headers, body)?).await
+pub(super) async fn invoke(native: Native) -> Result<Response> {
+    native.unary("invoke_model", Operation::InvokeModel).await
 }
 
 /// InvokeModelWithResponseStream
@@ -105,16 +83,8 @@ pub(super) async fn invoke(
     responses((status = 200, description = "An event stream.", content_type = "application/vnd.amazon.eventstream"), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
     security(("key" = []))
 )]
-pub(super) async fn invoke_with_response_stream(
-    State(gateway): State<Gateway>,
-    caller: Caller,
-    trail: Trail,
-    Segment(model): Segment,
-    headers: HeaderMap,
-    Body(body): Body,
-) -> Result<Response> {
-    let call = call(Operation::InvokeModelWithResponseStream, &headers, body)?;
-    streamed(&gateway, &caller, (trail, "invoke_model_with_response_stream"), model, call).await
+pub(super) async fn invoke_with_response_stream(native: Native) -> Result<Response> {
+    native.streamed("invoke_model_with_response_stream", Operation::InvokeModelWithResponseStream).await
 }
 
 /// The wire call with the caller's own bytes and the `x-amzn-bedrock-*` headers that belong to them.
@@ -145,33 +115,54 @@ fn is_bedrocks(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-amzn-bedrock-")
 }
 
-async fn unary(
-    gateway: &Gateway,
-    caller: &Caller,
-    (trail, operation): (Trail, &'static str),
+/// What every one of these operations takes: who calls, and bytes for a model.
+pub(super) struct Native {
+    gateway: Gateway,
+    caller: Caller,
+    trail: Trail,
     model: String,
-    call: Call,
-) -> Result<Response> {
-    let model = gateway.model(model)?;
-    let origin = Origin { surface: "bedrock", operation, trail, end_user: None, status: error::status };
-    let answer = gateway.forward(caller, origin, &model, call).await?;
-    let response = respond(&answer.body.headers, HttpBody::from(answer.body.body));
-    Ok(annotate(response, &answer.served, &Report::default()))
+    headers: HeaderMap,
+    body: Bytes,
 }
 
-async fn streamed(
-    gateway: &Gateway,
-    caller: &Caller,
-    (trail, operation): (Trail, &'static str),
-    model: String,
-    call: Call,
-) -> Result<Response> {
-    let model = gateway.model(model)?;
-    let origin = Origin { surface: "bedrock", operation, trail, end_user: None, status: error::status };
-    let answer = gateway.forward_stream(caller, origin, &model, call).await?;
-    let (headers, frames) = answer.body;
-    let response = respond(&headers, HttpBody::new(Raw { frames }));
-    Ok(annotate(response, &answer.served, &Report::default()))
+impl FromRequest<Gateway> for Native {
+    type Rejection = Error;
+
+    /// The key is judged before the body is read.
+    async fn from_request(request: Request, gateway: &Gateway) -> Result<Self> {
+        let (mut parts, body) = request.into_parts();
+        let caller = Caller::from_request_parts(&mut parts, gateway).await?;
+        let Ok(trail) = Trail::from_request_parts(&mut parts, gateway).await;
+        let Segment(model) = Segment::from_request_parts(&mut parts, gateway).await?;
+        let headers = std::mem::take(&mut parts.headers);
+        let Body(body) = Body::from_request(Request::from_parts(parts, body), gateway).await?;
+        Ok(Self { gateway: gateway.clone(), caller, trail, model, headers, body })
+    }
+}
+
+impl Native {
+    async fn unary(self, name: &'static str, operation: Operation) -> Result<Response> {
+        let Self { gateway, caller, trail, model, headers, body } = self;
+        let call = call(operation, &headers, body)?;
+        let model = gateway.model(model)?;
+        let answer = gateway.forward(&caller, origin(name, trail), &model, call).await?;
+        let response = respond(&answer.body.headers, HttpBody::from(answer.body.body));
+        Ok(annotate(response, &answer.served, &Report::default()))
+    }
+
+    async fn streamed(self, name: &'static str, operation: Operation) -> Result<Response> {
+        let Self { gateway, caller, trail, model, headers, body } = self;
+        let call = call(operation, &headers, body)?;
+        let model = gateway.model(model)?;
+        let answer = gateway.forward_stream(&caller, origin(name, trail), &model, call).await?;
+        let (headers, frames) = answer.body;
+        let response = respond(&headers, HttpBody::new(Raw { frames }));
+        Ok(annotate(response, &answer.served, &Report::default()))
+    }
+}
+
+fn origin(operation: &'static str, trail: Trail) -> Origin {
+    Origin { surface: "bedrock", operation, trail, end_user: None, status: error::status }
 }
 
 /// AWS's answer with the headers that mean something to its client.
