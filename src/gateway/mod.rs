@@ -177,8 +177,11 @@ impl Gateway {
     ) -> Result<Answer<converse::Response>, Error> {
         let call = call(Operation::Converse, request)?;
         let (reply, mut settlement) = self.ask(caller, origin, model, &call).await?;
-        match serde_json::from_slice(&reply.body) {
-            Ok(body) => Ok(Answer { body, served: settle_whole(settlement, call.operation, &reply) }),
+        match serde_json::from_slice::<converse::Response>(&reply.body) {
+            Ok(body) => {
+                let served = settle_whole(settlement, Some(body.usage.clone()), &reply);
+                Ok(Answer { body, served })
+            }
             Err(error) => {
                 // AWS charges for what it answered, whether it can be read or not.
                 settlement.seen(untold(settlement.input_estimate(), &reply.body));
@@ -212,7 +215,13 @@ impl Gateway {
         call: Call,
     ) -> Result<Answer<Reply>, Error> {
         let (reply, settlement) = self.ask(caller, origin, model, &call).await?;
-        let served = settle_whole(settlement, call.operation, &reply);
+        let usage = match call.operation {
+            Operation::Converse | Operation::ConverseStream => meter::converse_usage(&reply.body),
+            Operation::InvokeModel | Operation::InvokeModelWithResponseStream => {
+                meter::invoke_usage(&reply.headers, &reply.body)
+            }
+        };
+        let served = settle_whole(settlement, usage, &reply);
         Ok(Answer { body: reply, served })
     }
 
@@ -314,14 +323,8 @@ fn served(settlement: &Settlement) -> Served {
     }
 }
 
-/// Books a whole answer.
-fn settle_whole(settlement: Settlement, operation: Operation, reply: &Reply) -> Served {
-    let usage = match operation {
-        Operation::Converse | Operation::ConverseStream => meter::converse_usage(&reply.body),
-        Operation::InvokeModel | Operation::InvokeModelWithResponseStream => {
-            meter::invoke_usage(&reply.headers, &reply.body)
-        }
-    };
+/// Books a whole answer: `usage` if it was told, else by its size.
+fn settle_whole(settlement: Settlement, usage: Option<Usage>, reply: &Reply) -> Served {
     let mut served = served(&settlement);
     let cost = if let Some(usage) = usage {
         settlement.finish(usage)

@@ -1,9 +1,9 @@
 //! Embedding bodies of Titan, Nova and Cohere. A vector depends on the text and its length alone, and has length one.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::Native;
+use super::{Native, refuse_keys};
 use crate::simulator::catalog::{Family, Target};
 use crate::simulator::errors::Failure;
 use crate::simulator::prompt_cache::Input;
@@ -39,14 +39,6 @@ fn vector(text: &str, dimensions: u64) -> Vec<f64> {
 
 fn bits(vector: &[f64]) -> Vec<u8> {
     vector.iter().map(|number| u8::from(*number > 0.0)).collect()
-}
-
-fn refuse_keys(body: &Value, known: &[&str]) -> Result<(), Failure> {
-    let mut keys = body.as_object().into_iter().flat_map(Map::keys);
-    match keys.find(|key| !known.contains(&key.as_str())) {
-        Some(key) => Err(Failure::malformed(format!("#: extraneous key [{key}] is not permitted"))),
-        None => Ok(()),
-    }
 }
 
 fn dimensions(value: &Value, allowed: &[u64], default: u64, path: &str) -> Result<u64, Failure> {

@@ -20,11 +20,7 @@ pub(crate) fn answer(
     body: &Value,
     delivery: Delivery,
 ) -> Result<Native, Failure> {
-    if let Some(key) =
-        body.as_object().into_iter().flat_map(|body| body.keys()).find(|key| !KEYS.contains(&key.as_str()))
-    {
-        return Err(Failure::malformed(format!("#: extraneous key [{key}] is not permitted")));
-    }
+    super::refuse_keys(body, KEYS)?;
     let text = body["prompt"].as_str().ok_or_else(|| Failure::malformed("#: required key [prompt] not found"))?;
     let max_tokens = body["max_gen_len"].as_u64().unwrap_or(DEFAULT_MAX_GEN_LEN);
     if let Some(limit) = target.model.max_output_tokens.filter(|limit| max_tokens > *limit) {

@@ -68,6 +68,15 @@ pub(crate) fn answer(context: &Context<'_>, model_id: &str, body: &[u8], deliver
     Ok(reply(context, native))
 }
 
+/// Refuses a body with a key that its format does not have.
+fn refuse_keys(body: &Value, known: &[&str]) -> Result<(), Failure> {
+    let mut keys = body.as_object().into_iter().flat_map(|body| body.keys());
+    match keys.find(|key| !known.contains(&key.as_str())) {
+        Some(key) => Err(Failure::malformed(format!("#: extraneous key [{key}] is not permitted"))),
+        None => Ok(()),
+    }
+}
+
 /// The input of a native body, counted but not answered.
 pub(crate) fn measure(body: &[u8], model: &Model) -> Result<Meter, Failure> {
     let body = parse(body)?;

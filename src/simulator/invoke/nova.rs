@@ -21,11 +21,7 @@ pub(crate) fn answer(
     body: &Value,
     delivery: Delivery,
 ) -> Result<Native, Failure> {
-    if let Some(key) =
-        body.as_object().into_iter().flat_map(|body| body.keys()).find(|key| !KEYS.contains(&key.as_str()))
-    {
-        return Err(Failure::malformed(format!("#: extraneous key [{key}] is not permitted")));
-    }
+    super::refuse_keys(body, KEYS)?;
     if body.get("messages").is_none() {
         return Err(Failure::malformed("#: required key [messages] not found"));
     }
