@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::At;
-use crate::converse::{Image, ImageSource};
+use crate::converse::{Image, MediaSource};
 use crate::error::Error;
 
 /// Characters of base64 checked at a time; a multiple of four.
@@ -22,7 +22,7 @@ pub fn image(mut payload: String, at: At) -> Result<Image, Error> {
     let Some(format) = format(&first) else {
         return Err(Error::invalid(at, "This is no picture in one of the formats png, jpeg, gif or webp."));
     };
-    Ok(Image { format: format.to_owned(), source: ImageSource::Bytes(payload) })
+    Ok(Image { format: format.to_owned(), source: MediaSource::Bytes(payload) })
 }
 
 /// Line breaks and missing padding are common and harmless (<https://infra.spec.whatwg.org/#forgiving-base64-decode>),
@@ -107,7 +107,7 @@ mod tests {
         let good = encoded(b"GIF89a", 10);
         assert!(good.ends_with("=="));
         let broken = format!("{}\r\n{}", &good[..4], good[4..].trim_end_matches('='));
-        assert_eq!(read(&broken).unwrap().source, ImageSource::Bytes(good));
+        assert_eq!(read(&broken).unwrap().source, MediaSource::Bytes(good));
         assert!(read("R0lGO").is_err());
     }
 }
