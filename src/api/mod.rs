@@ -10,6 +10,7 @@ mod caller;
 pub mod openai;
 pub mod ops;
 mod problem;
+pub mod remote;
 mod route;
 mod sse;
 #[cfg(test)]
