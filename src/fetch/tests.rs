@@ -194,7 +194,7 @@ async fn a_file_that_is_announced_too_large_is_not_waited_for() {
         Answer::Unfinished(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", &path[1..]).into_bytes())
     })
     .await;
-    let fetcher = fetcher(&config::Fetch { timeout_s: 300, ..site.settings() });
+    let fetcher = site.fetcher();
     for length in ["20971521", "9000000000000000000"] {
         assert_eq!(refusal(&fetcher, &site.url(&format!("/{length}"))).await, "it is larger than 20 MB");
     }
@@ -208,7 +208,7 @@ async fn a_stream_without_an_end_is_cut_at_the_limit() {
         Answer::Unfinished([&head[..], &chunk.repeat(257)].concat())
     })
     .await;
-    let fetcher = fetcher(&config::Fetch { max_mb: 1, timeout_s: 300, ..site.settings() });
+    let fetcher = fetcher(&config::Fetch { max_mb: 1, ..site.settings() });
     assert_eq!(refusal(&fetcher, &site.url("/")).await, "it is larger than 1 MB");
 }
 
