@@ -80,9 +80,12 @@ struct Writer {
 }
 
 impl sse::Render for Writer {
-    fn event(&mut self, mut event: Event, out: &mut BytesMut) {
+    type Item = Event;
+
+    fn event(&mut self, mut event: Event, out: &mut BytesMut) -> Result<()> {
         self.form.event(&mut event);
         self.chunks.event(&event, out);
+        Ok(())
     }
 
     fn finish(&mut self, out: &mut BytesMut) {
