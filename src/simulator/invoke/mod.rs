@@ -1,7 +1,10 @@
 //! InvokeModel and `InvokeModelWithResponseStream`: one file per native body, the headers and chunks that all share.
 
 mod anthropic;
+mod anthropic_blocks;
+mod anthropic_citations;
 mod anthropic_rules;
+mod anthropic_tools;
 pub(crate) mod direct;
 mod embeddings;
 mod llama;
@@ -59,7 +62,7 @@ pub(crate) fn answer(context: &Context<'_>, model_id: &str, body: &[u8], deliver
         return Err(Failure::validation("The model is unsupported for streaming"));
     }
     let native = match target.model.family() {
-        Family::Claude => anthropic::answer(context, &target, &body, delivery),
+        Family::Claude => anthropic::answer(context, &target, &body, delivery, None),
         Family::Nova => nova::answer(context, &target, &body, delivery),
         Family::Chat => openai::answer(context, &target, &body, delivery, openai::Reasoning::InTags),
         Family::Llama => llama::answer(context, &target, &body, delivery),
