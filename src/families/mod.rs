@@ -1,7 +1,10 @@
 //! What is special about a family of models, as far as a translation has to know it. Pure facts: nothing here knows
 //! a surface, and whoever fills in [`Traits`] takes them from the catalog.
 
+pub mod embedding;
 mod facts;
+pub mod image;
+pub mod rerank;
 
 pub use facts::traits;
 
