@@ -8,9 +8,12 @@ mod answer;
 mod bedrock;
 mod caller;
 pub mod conversation;
+mod fan_out;
 pub mod openai;
 pub mod ops;
 mod problem;
+mod purpose;
+mod rerank;
 mod route;
 mod sse;
 #[cfg(test)]
@@ -46,6 +49,7 @@ use crate::tenancy::Caller;
     ),
     tags(
         (name = "OpenAI", description = "For the `openai` clients; base URL `/v1`."),
+        (name = "Rerank", description = "For clients of Cohere's or Jina's rerank; base URL `/v1`."),
         (name = "Bedrock runtime", description = "For the AWS SDKs' `bedrock-runtime` clients; endpoint `/`.")
     )
 )]
@@ -84,7 +88,7 @@ fn documented() -> OpenApiRouter<Gateway> {
         Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("A gateway key: `bgw_<id>_<secret>`."));
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("key", SecurityScheme::Http(bearer.build()));
-    OpenApiRouter::with_openapi(document).merge(openai::router()).merge(bedrock::router())
+    OpenApiRouter::with_openapi(document).merge(openai::router()).merge(rerank::router()).merge(bedrock::router())
 }
 
 /// Browsers of these origins may call; none by default, `*` when it is written out.

@@ -53,7 +53,8 @@ impl ImageModel {
     /// these are is documented for none but the square.
     pub fn ratio(self, width: u32, height: u32) -> Ratio {
         let asked = (f64::from(width) / f64::from(height)).ln();
-        let distance = |(width, height, _): &(u32, u32, &str)| ((f64::from(*width) / f64::from(*height)).ln() - asked).abs();
+        let distance =
+            |(width, height, _): &(u32, u32, &str)| ((f64::from(*width) / f64::from(*height)).ln() - asked).abs();
         let nearest = RATIOS.iter().min_by(|one, other| distance(one).total_cmp(&distance(other)));
         let square = match self {
             Self::OneMegapixel => 1024,

@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn scores_are_passed_on_as_they_are_written() {
-        let body = br#"{"results":[{"index":1,"relevance_score":0.98700000000001},{"index":0,"relevance_score":1e-7}]}"#;
+        let body =
+            br#"{"results":[{"index":1,"relevance_score":0.98700000000001},{"index":0,"relevance_score":1e-7}]}"#;
         let ranked = read(body).unwrap();
         let told: Vec<_> = ranked.iter().map(|one| (one.index, one.relevance_score.get())).collect();
         assert_eq!(told, [(1, "0.98700000000001"), (0, "1e-7")]);

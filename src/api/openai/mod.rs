@@ -2,11 +2,13 @@
 //! (<https://platform.openai.com/docs/api-reference>). `wire` is their shape, `translate` leads from it to the
 //! canonical form and back without touching network or clock, `error` is the shape of failure.
 
-mod body;
+pub(super) mod body;
 mod chat;
+mod embeddings;
 pub mod error;
 #[cfg(test)]
 mod golden_tests;
+mod images;
 pub mod models;
 pub mod translate;
 pub mod wire;
@@ -22,7 +24,12 @@ use crate::ids::RequestId;
 
 /// The routes of this surface.
 pub(super) fn router() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::new().routes(routes!(chat::create)).routes(routes!(models::list)).routes(routes!(models::retrieve))
+    OpenApiRouter::new()
+        .routes(routes!(chat::create))
+        .routes(routes!(embeddings::create))
+        .routes(routes!(images::create))
+        .routes(routes!(models::list))
+        .routes(routes!(models::retrieve))
 }
 
 /// A failed request in this surface's shape.

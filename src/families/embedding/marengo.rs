@@ -15,8 +15,7 @@ pub(super) const V2: Fields = Fields {
     truncate: Some("textTruncate"),
     number_types: None,
 };
-pub(super) const V3: Fields =
-    Fields { written: &["inputType", "text", "image", "text_image"], truncate: None, ..V2 };
+pub(super) const V3: Fields = Fields { written: &["inputType", "text", "image", "text_image"], truncate: None, ..V2 };
 
 /// What is told of the input: at the top of the body in version 2, under the name of its type in version 3.
 #[derive(Default, Serialize)]

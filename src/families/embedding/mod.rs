@@ -143,12 +143,11 @@ impl Embedding {
     /// Whether it can make a vector of `input`; else why not.
     pub fn takes(self, input: &Input) -> Result<(), &'static str> {
         match (self, input) {
-            (_, Input::Text(_)) | (Self::TitanImage | Self::Cohere4 | Self::Marengo3, _) => Ok(()),
-            (Self::Titan1 | Self::Titan2, _) => Err("This model takes text only."),
-            (Self::Cohere3 | Self::Nova | Self::Marengo2, Input::Image(_)) => Ok(()),
+            (Self::Titan1 | Self::Titan2, Input::Image(_) | Input::Both(..)) => Err("This model takes text only."),
             (Self::Cohere3 | Self::Nova | Self::Marengo2, Input::Both(..)) => {
                 Err("This model makes a vector of a text or of a picture, not of both together.")
             }
+            _ => Ok(()),
         }
     }
 

@@ -79,8 +79,7 @@ pub(super) fn body(input: &Input, settings: &Settings) -> serde_json::Result<Vec
         task_type: "SINGLE_EMBEDDING",
         single_embedding_params: Params {
             embedding_purpose: unless_given("embeddingPurpose").then(|| purpose(settings.input_type.as_deref())),
-            embedding_dimension: unless_given("embeddingDimension")
-                .then(|| settings.dimensions.unwrap_or(DIMENSION)),
+            embedding_dimension: unless_given("embeddingDimension").then(|| settings.dimensions.unwrap_or(DIMENSION)),
             text,
             image,
             extra,

@@ -1,6 +1,7 @@
 //! The OpenAI surface.
 
 mod chat;
+mod embeddings;
 mod errors;
 mod models;
 mod stream;
