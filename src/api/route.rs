@@ -10,6 +10,8 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         "/v1/images/generations" => ("openai", "images"),
         "/v1/rerank" => ("rerank", "rerank"),
         "/v1/models" | "/v1/models/{model}" => ("openai", "models"),
+        "/v1/messages" => ("anthropic", "messages"),
+        "/v1/messages/count_tokens" => ("anthropic", "count_tokens"),
         "/model/{model_id}/converse" => ("bedrock", "converse"),
         "/model/{model_id}/converse-stream" => ("bedrock", "converse_stream"),
         "/model/{model_id}/invoke" => ("bedrock", "invoke_model"),

@@ -78,8 +78,11 @@ struct Writer {
 }
 
 impl sse::Render for Writer {
-    fn event(&mut self, event: Event, out: &mut BytesMut) {
+    type Item = Event;
+
+    fn event(&mut self, event: Event, out: &mut BytesMut) -> Result<()> {
         self.chunks.event(&event, out);
+        Ok(())
     }
 
     fn finish(&mut self, out: &mut BytesMut) {

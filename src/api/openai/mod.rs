@@ -2,7 +2,6 @@
 //! (<https://platform.openai.com/docs/api-reference>). `wire` is their shape, `translate` leads from it to the
 //! canonical form and back without touching network or clock, `error` is the shape of failure.
 
-pub(super) mod body;
 mod chat;
 mod embeddings;
 pub mod error;
@@ -18,6 +17,7 @@ use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::body;
 use super::problem::Problem;
 use crate::gateway::Gateway;
 use crate::ids::RequestId;
@@ -28,8 +28,6 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(chat::create))
         .routes(routes!(embeddings::create))
         .routes(routes!(images::create))
-        .routes(routes!(models::list))
-        .routes(routes!(models::retrieve))
 }
 
 /// A failed request in this surface's shape.

@@ -16,9 +16,9 @@ use utoipa_axum::routes;
 
 use self::wire::{Document, Request, RerankResult, Reranked, Usage};
 use super::answer::annotate;
+use super::body;
 use super::caller::{Body, Strictness};
 use super::fan_out::{self, Answered};
-use super::openai::body;
 use super::openai::error::{self, ErrorBody};
 use super::purpose;
 use crate::error::{Error, Kind, Result};

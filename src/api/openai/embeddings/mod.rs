@@ -17,9 +17,9 @@ use http::header::CONTENT_TYPE;
 use serde_json::value::RawValue;
 
 use self::wire::{EmbeddingList, Request, Usage, Vector};
-use super::body;
 use super::error::{self, ErrorBody};
 use crate::api::answer::annotate;
+use crate::api::body;
 use crate::api::caller::{Body, Strictness};
 use crate::api::fan_out::{self, Answered, Part};
 use crate::api::purpose;

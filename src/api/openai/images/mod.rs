@@ -13,9 +13,9 @@ use http::header::CONTENT_TYPE;
 
 use self::settings::Settings;
 use self::wire::{Image, ImageList, Request};
-use super::body;
 use super::error::{self, ErrorBody, FILTERED};
 use crate::api::answer::annotate;
+use crate::api::body;
 use crate::api::caller::{Body, Strictness};
 use crate::api::fan_out::{self, Answered, Part};
 use crate::api::purpose;

@@ -120,7 +120,7 @@ mod tests {
     fn settings(more: &Value) -> Result<(Settings, String)> {
         let mut body = json!({"model": "m", "prompt": "a cat"});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let request: Request = crate::api::openai::body::read(body.to_string().as_bytes())?;
+        let request: Request = crate::api::body::read(body.to_string().as_bytes())?;
         refuse_impossible(&request)?;
         let mut report = Report::default();
         let settings = read(&request, ImageModel::OneMegapixel, &mut report)?;
