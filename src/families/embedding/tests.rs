@@ -1,3 +1,5 @@
+//! What each family is sent and what its answers say.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -6,6 +6,7 @@ use bedrock_gateway::money::MicroUsd;
 use serde_json::{Value, json};
 
 use crate::support::calls::with;
+use crate::support::canned::Canned;
 use crate::support::reply::Reply;
 use crate::support::{FIRST, MODEL, TEAM, TestGateway, eventually};
 
@@ -112,6 +113,19 @@ async fn the_body_that_reaches_the_model_is_its_own() {
             json!({"texts": ["hi"], "input_type": "search_query", "output_dimension": 512, "max_tokens": 9}),
         ),
         (
+            "nova-2-multimodal-embeddings",
+            json!({"dimensions": 256, "input_type": "search_query"}),
+            json!({
+                "schemaVersion": "nova-multimodal-embed-v1",
+                "taskType": "SINGLE_EMBEDDING",
+                "singleEmbeddingParams": {
+                    "embeddingPurpose": "GENERIC_RETRIEVAL",
+                    "embeddingDimension": 256,
+                    "text": {"truncationMode": "NONE", "value": "hi"},
+                },
+            }),
+        ),
+        (
             "titan-embed-image",
             json!({"dimensions": 384}),
             json!({"inputText": "hi", "embeddingConfig": {"outputEmbeddingLength": 384}}),
@@ -209,5 +223,35 @@ async fn a_throttled_call_among_many_is_answered_by_the_other_region() {
     let mut regions: Vec<&str> = reply.region().split(',').collect();
     regions.sort_unstable();
     assert!(regions == ["us-east-1", "us-west-2"] || regions == ["us-west-2"], "{regions:?}");
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn marengo_makes_one_vector_a_call() {
+    let bedrock = Canned::start(
+        |body| json!({"data": [{"embedding": [body["text"]["inputText"].as_str().unwrap().len(), 0.5]}]}),
+    )
+    .await;
+    let t = TestGateway::with(|config| bedrock.configure(config)).await;
+    let reply = embed(&t, &ask("marengo-embed-3-0", vec!["a", "bb"])).await;
+    assert_eq!((reply.status(), reply.attempts()), (200, "2"), "{reply:?}");
+    assert_eq!(reply.json()["data"][1], json!({"object": "embedding", "index": 1, "embedding": [2, 0.5]}));
+    let mut bodies: Vec<String> = bedrock.bodies().iter().map(Value::to_string).collect();
+    bodies.sort();
+    let native = |text: &str| json!({"inputType": "text", "text": {"inputText": text}}).to_string();
+    assert_eq!(bodies, [native("a"), native("bb")]);
+    t.expect_lost_attempts(bedrock.stop().await);
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_does_not_hold_the_vectors_is_no_answer() {
+    let bedrock = Canned::start(|_| json!({"embeddings": [[1, 2]]})).await;
+    let t = TestGateway::with(|config| bedrock.configure(config)).await;
+    for (model, input) in [("embed-v4", json!(["a", "b"])), (TITAN, json!("a"))] {
+        let reply = embed(&t, &ask(model, input)).await;
+        assert_eq!((reply.status(), &reply.openai_error()["code"]), (503, &json!("upstream_unavailable")), "{model}");
+    }
+    t.expect_lost_attempts(bedrock.stop().await);
     t.finish().await;
 }

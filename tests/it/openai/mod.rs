@@ -3,6 +3,7 @@
 mod chat;
 mod embeddings;
 mod errors;
+mod images;
 mod models;
 mod stream;
 mod tools;

@@ -1,3 +1,5 @@
+//! What is read of a request, and how an answer is put together.
+
 use serde_json::{Value, json};
 
 use super::*;

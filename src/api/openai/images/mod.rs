@@ -56,6 +56,8 @@ pub(super) async fn create(
     let mut report = Report::default();
     let Settings { count, ratio, format } = settings::read(&request, family, &mut report)?;
     strictness.judge(&report)?;
+    request.extra.retain(|_, value| !value.is_null());
+    request.extra.extend(request.seed.map(|seed| ("seed".to_owned(), seed.into())));
     let native = image::body(&request.prompt, ratio.as_deref(), format.as_deref(), &request.extra)?;
     let origin =
         Origin { surface: "openai", operation: "images", trail, end_user: request.user, status: error::status };
