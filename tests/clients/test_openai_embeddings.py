@@ -1,5 +1,6 @@
 """The unmodified openai client making vectors and images, and Jina's shape of reranking over plain HTTP."""
 
+import base64
 import json
 import math
 import urllib.request
@@ -83,6 +84,19 @@ def test_embedding_models_are_listed(client):
     ids = {model.id for model in client.models.list()}
     assert {"amazon.titan-embed-text-v2:0", "cohere.embed-v4:0", "cohere.rerank-v3-5:0"} <= ids
     assert any(id.startswith("stability.") for id in ids)
+
+
+def test_images_come_as_base64(client):
+    reply = client.images.generate(model="sd3-5-large", prompt="a lighthouse", n=2, size="1024x1024")
+    assert reply.created > 0 and len(reply.data) == 2
+    for image in reply.data:
+        assert base64.b64decode(image.b64_json, validate=True).startswith(b"\x89PNG")
+
+
+def test_an_image_that_a_filter_stopped_has_openais_code(client):
+    with pytest.raises(openai.BadRequestError, match="Filter reason") as caught:
+        client.images.generate(model="sd3-5-large", prompt="a lighthouse [[blocked]]")
+    assert caught.value.code == "content_policy_violation"
 
 
 @pytest.mark.parametrize(("field", "change"), [

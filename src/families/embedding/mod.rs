@@ -83,9 +83,13 @@ impl Picture {
         &self.url[self.payload..]
     }
 
-    /// What it is labelled as, such as `png`.
+    /// Its format, such as `png`, by how its first bytes look in base64: labels are often wrong. The label, where these
+    /// are of no picture that is known.
     fn format(&self) -> &str {
-        &self.url[Self::START.len()..self.payload - 1 - Self::END.len()]
+        const BY_START: [(&str, &str); 4] =
+            [("iVBORw0KGgo", "png"), ("/9j/", "jpeg"), ("R0lGOD", "gif"), ("UklGR", "webp")];
+        let known = BY_START.iter().find(|(start, _)| self.base64().starts_with(start)).map(|(_, format)| *format);
+        known.unwrap_or(&self.url[Self::START.len()..self.payload - 1 - Self::END.len()])
     }
 }
 

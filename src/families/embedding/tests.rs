@@ -196,6 +196,9 @@ fn inputs_share_calls_as_far_as_the_model_lets_them() {
 fn a_picture_is_a_data_url_of_an_image() {
     let picture = picture();
     assert_eq!((picture.format(), picture.base64(), picture.url()), ("png", "iVBORw0KGgo=", PNG));
+    let format = |url: &str| Picture::parse(url.to_owned()).unwrap().format().to_owned();
+    assert_eq!(format("data:image/png;base64,/9j/4AAQ"), "jpeg");
+    assert_eq!(format("data:image/tiff;base64,AAAA"), "tiff");
     for bad in [
         "",
         "data:image/png;base64,",

@@ -227,20 +227,39 @@ async fn a_throttled_call_among_many_is_answered_by_the_other_region() {
 }
 
 #[tokio::test]
-async fn marengo_makes_one_vector_a_call() {
-    let bedrock = Canned::start(
-        |body| json!({"data": [{"embedding": [body["text"]["inputText"].as_str().unwrap().len(), 0.5]}]}),
-    )
-    .await;
-    let t = TestGateway::with(|config| bedrock.configure(config)).await;
-    let reply = embed(&t, &ask("marengo-embed-3-0", vec!["a", "bb"])).await;
-    assert_eq!((reply.status(), reply.attempts()), (200, "2"), "{reply:?}");
-    assert_eq!(reply.json()["data"][1], json!({"object": "embedding", "index": 1, "embedding": [2, 0.5]}));
-    let mut bodies: Vec<String> = bedrock.bodies().iter().map(Value::to_string).collect();
-    bodies.sort();
-    let native = |text: &str| json!({"inputType": "text", "text": {"inputText": text}}).to_string();
-    assert_eq!(bodies, [native("a"), native("bb")]);
-    t.expect_lost_attempts(bedrock.stop().await);
+async fn every_family_makes_a_vector_of_each_text_in_order() {
+    let t = TestGateway::start().await;
+    let models = [
+        ("titan-embed-text-v1", 1536),
+        ("titan-embed-image", 1024),
+        ("nova-2-multimodal-embeddings", 3072),
+        ("embed-multilingual-v3", 1024),
+        ("marengo-embed-2-7", 1024),
+        ("marengo-embed-3-0", 512),
+    ];
+    for (model, dimensions) in models {
+        let reply = embed(&t, &ask(model, vec!["one", "two", "three"])).await;
+        assert_eq!(vector(&reply, 2).len(), dimensions, "{model}");
+        assert_eq!(vector(&reply, 2), vector(&embed(&t, &ask(model, "three")).await, 0), "{model}");
+    }
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_picture_becomes_a_vector_where_the_model_takes_pictures() {
+    let t = TestGateway::start().await;
+    let png = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+    let url = format!("data:image/jpeg;base64,{png}");
+    for model in
+        ["titan-embed-image", "embed-english-v3", "embed-v4", "nova-2-multimodal-embeddings", "marengo-embed-3-0"]
+    {
+        let reply = embed(&t, &ask(model, json!(["a text", {"image": url}]))).await;
+        assert_ne!(vector(&reply, 0), vector(&reply, 1), "{model}");
+    }
+    for model in ["titan-embed-image", "embed-v4", "marengo-embed-3-0"] {
+        let reply = embed(&t, &ask(model, json!([{"text": "a pixel", "image": url}]))).await;
+        assert!(!vector(&reply, 0).is_empty(), "{model}");
+    }
     t.finish().await;
 }
 

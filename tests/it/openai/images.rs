@@ -14,7 +14,6 @@ const STABLE: &str = "sd3-5-large";
 fn stability(body: &Value) -> Value {
     let prompt = body["prompt"].as_str().unwrap();
     match prompt {
-        "forbidden" => json!({"finish_reasons": ["Filter reason: prompt"]}),
         "unlucky" => json!({"finish_reasons": ["Inference error"]}),
         _ => json!({"seeds": [7], "finish_reasons": [null], "images": ["iVBORw0KGgo="]}),
     }
@@ -81,17 +80,37 @@ async fn what_has_no_equivalent_is_reported_and_refused_in_strict_mode() {
 
 #[tokio::test]
 async fn what_a_filter_stopped_is_the_callers_to_change_and_what_failed_is_not() {
-    let (t, bedrock) = start().await;
-    let filtered = draw(&t, &ask("forbidden")).await;
+    let t = TestGateway::start().await;
+    let filtered = draw(&t, &ask("a cat [[blocked]]")).await;
     let error = filtered.openai_error();
     assert_eq!(
         (filtered.status(), &error["code"], &error["param"]),
         (400, &json!("content_policy_violation"), &json!("prompt"))
     );
     assert!(error["message"].as_str().unwrap().contains("Filter reason: prompt"), "{error}");
+    t.finish().await;
+
+    let (t, bedrock) = start().await;
     let failed = draw(&t, &ask("unlucky")).await;
     assert_eq!((failed.status(), &failed.openai_error()["code"]), (503, &json!("upstream_unavailable")));
     finish(t, bedrock).await;
+}
+
+#[tokio::test]
+async fn every_model_draws_in_the_format_that_is_asked_for() {
+    let t = TestGateway::start().await;
+    for model in [STABLE, "stable-image-ultra-v1:1", "stable-image-core-v1:1"] {
+        for (format, start) in [("png", "iVBORw0KGgo"), ("jpeg", "/9j/")] {
+            let body =
+                with(ask("a cat"), json!({"model": model, "output_format": format, "n": 2, "size": "1536x1536"}));
+            let reply = draw(&t, &body).await;
+            assert_eq!((reply.status(), reply.attempts()), (200, "2"), "{model}: {reply:?}");
+            let exact = model.starts_with("stable-image-core");
+            assert_eq!(reply.header("x-gateway-translation"), if exact { "" } else { "clamped:size" }, "{model}");
+            assert!(reply.json()["data"][1]["b64_json"].as_str().unwrap().starts_with(start), "{model}");
+        }
+    }
+    t.finish().await;
 }
 
 #[tokio::test]
