@@ -21,7 +21,7 @@ pub use settle::{Booked, Receipt};
 pub use stream::{EventStream, FrameStream};
 pub use trail::Trail;
 
-use crate::catalog::{Catalog, Place, Resolved};
+use crate::catalog::{self, Catalog, Place, Resolved};
 use crate::clock::Clock;
 use crate::converse::{self, Usage};
 use crate::error::{Error, Kind};
@@ -187,7 +187,7 @@ impl Gateway {
         let (reply, mut settlement) = self.ask(caller, origin, model, &call).await?;
         match serde_json::from_slice::<converse::Response>(&reply.body) {
             Ok(body) => {
-                let served = settle_whole(settlement, Some(body.usage.clone()), &reply);
+                let served = settle_whole(settlement, Some(body.usage.clone()), &reply.body);
                 Ok(Answer { body, served })
             }
             Err(error) => {
@@ -225,7 +225,9 @@ impl Gateway {
         let operation = call.operation;
         let (reply, settlement) = self.ask(caller, origin, model, &call).await?;
         let usage = meter::usage(operation, &reply.headers, &reply.body);
-        let served = settle_whole(settlement, usage, &reply);
+        // Numbers and pictures are no tokens, however long they are.
+        let is_text = model.resolved.model.as_ref().is_none_or(|model| model.kind == catalog::Kind::Chat);
+        let served = settle_whole(settlement, usage, if is_text { &reply.body } else { &[] });
         Ok(Answer { body: reply, served })
     }
 
@@ -328,13 +330,13 @@ fn served(settlement: &Settlement) -> Served {
     }
 }
 
-/// Books a whole answer: `usage` if it was told, else by its size.
-fn settle_whole(settlement: Settlement, usage: Option<Usage>, reply: &Reply) -> Served {
+/// Books a whole answer: `usage` if it was told, else by the size of what the model wrote.
+fn settle_whole(settlement: Settlement, usage: Option<Usage>, written: &[u8]) -> Served {
     let mut served = served(&settlement);
     let cost = if let Some(usage) = usage {
         settlement.finish(usage)
     } else {
-        let usage = untold(settlement.input_estimate(), &reply.body);
+        let usage = untold(settlement.input_estimate(), written);
         settlement.finish_untold(usage)
     };
     served.cost = cost.map_or(Cost::Unknown, Cost::Known);
