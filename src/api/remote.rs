@@ -46,7 +46,9 @@ pub async fn fetch_all(fetcher: &Fetcher, wanted: Vec<Remote>) -> Result<Vec<Pay
         return Err(Error::invalid(excess.path.clone(), message));
     }
     let (mut files, places) = distinct(wanted);
-    let mut fetching = stream::iter(files.iter().map(|file| fetcher.fetch(&file.remote.url))).buffered(AT_ONCE);
+    // Made before they run: a closure inside the stream would bind the future to one lifetime, and no handler could await it.
+    let pending: Vec<_> = files.iter().map(|file| fetcher.fetch(&file.remote.url)).collect();
+    let mut fetching = stream::iter(pending).buffered(AT_ONCE);
     let mut payloads = Vec::with_capacity(files.len());
     let mut total: usize = 0;
     while let Some(answer) = fetching.next().await {

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use super::choices::Calls;
 use super::error::{self, ErrorBody};
 use super::translate::{self, Chunks, Context, Translated};
-use super::{pointed, wire};
+use super::{native, pointed, wire};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
 use crate::api::conversation::Form;
@@ -45,6 +45,11 @@ pub(super) async fn create(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
+    let head = native::head(&body)?;
+    let model = gateway.model(head.model.clone())?;
+    if native::lane(&model.resolved, &head) == native::Lane::Native {
+        return native::create(&gateway, &caller, (trail, strictness), (&model, head), (&headers, body)).await;
+    }
     let mut request = wire::parse(&body)?;
     if request.guardrail_config.is_none() {
         request.guardrail_config = guardrail(&headers)?;
@@ -52,7 +57,6 @@ pub(super) async fn create(
 
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
-    let model = gateway.model(request.model.clone())?;
     let origin = Origin {
         surface: "openai",
         operation: "chat",

@@ -8,6 +8,7 @@ pub mod error;
 #[cfg(test)]
 mod golden_tests;
 pub mod models;
+mod native;
 mod pointed;
 pub mod translate;
 pub mod wire;
