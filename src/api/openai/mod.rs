@@ -11,6 +11,7 @@ mod golden_tests;
 mod images;
 pub mod models;
 mod native;
+mod pointed;
 pub mod translate;
 pub mod wire;
 
