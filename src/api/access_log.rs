@@ -34,7 +34,7 @@ const LEFT: u16 = 499;
 pub(super) async fn observe(State(gateway): State<Gateway>, mut request: Request, next: Next) -> Response {
     let trail = Trail::new(request_id(request.headers()));
     request.extensions_mut().insert(trail.clone());
-    let is_bedrock = request.uri().path().starts_with("/model/");
+    let is_bedrock = bedrock::owns(request.uri().path());
     // Made before the request is handled: a client that does not wait for the head gets its line, too.
     let mut line = Line {
         _in_flight: gateway.metrics().in_flight(),

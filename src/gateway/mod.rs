@@ -6,6 +6,7 @@
 
 mod attempt;
 mod meter;
+mod plain;
 mod settle;
 mod stream;
 mod trail;
@@ -17,6 +18,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 
+pub use plain::Target;
 pub use settle::{Booked, Receipt};
 pub use stream::{EventStream, FrameStream};
 pub use trail::Trail;
@@ -30,7 +32,7 @@ use crate::telemetry::Metrics;
 use crate::tenancy::{Caller, Need, Scope, Tenancy};
 use crate::upstream::{Call, Operation, Region, Reply, Upstream};
 use meter::Meter;
-use settle::Settlement;
+use settle::{Charge, Settlement};
 
 /// What every request needs. A cheap clone.
 #[derive(Clone)]
@@ -236,7 +238,8 @@ impl Gateway {
         let one = |region: Region, id: Arc<str>| async move {
             region.send(counted.map_or(&id, |model| &model.id), call).await
         };
-        match attempt::first_success(self, &model.resolved, candidates, &mut settlement, one).await {
+        let label = (&model.resolved.name, self.max_attempts());
+        match attempt::first_success(self, label, candidates, &mut settlement, one).await {
             Ok((reply, attempt)) => {
                 attempt.succeeded();
                 Ok((reply, settlement))
@@ -260,7 +263,8 @@ impl Gateway {
         let candidates = self.candidates(caller, model)?;
         let body = &call;
         let one = |region: Region, id: Arc<str>| async move { region.open(&id, body).await };
-        let opened = attempt::first_success(self, &model.resolved, candidates, &mut settlement, one).await;
+        let label = (&model.resolved.name, self.max_attempts());
+        let opened = attempt::first_success(self, label, candidates, &mut settlement, one).await;
         let ((headers, frames), attempt) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -277,11 +281,16 @@ impl Gateway {
 
     /// Whether this caller may make this call now; what it may cost is held until the settlement.
     fn admit(&self, caller: &Caller, origin: Origin, model: &Asked, call: &Call) -> Result<Settlement, Error> {
-        let input_estimate = settle::input_estimate(call.body.len());
+        let input_estimate = match call.operation {
+            // Free, even when nobody waited for the answer.
+            Operation::CountTokens => 0,
+            _ => settle::input_estimate(call.body.len()),
+        };
         let names = model.resolved.names(&model.name);
-        let need = Need { scope: Scope::Inference, model: &model.name, names: &names };
+        let need = Need { scope: Scope::Inference, model: Some(&model.name), names: &names };
         let hold = self.tenancy().admit(caller, &need)?;
-        Ok(Settlement::begin(self, caller, origin, &model.resolved, (hold, input_estimate)))
+        let charged = (&model.resolved.name, Charge::Tokens);
+        Ok(Settlement::begin(self, caller, origin, charged, (hold, input_estimate)))
     }
 
     /// Where this caller may have this model called, best first.

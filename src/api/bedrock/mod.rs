@@ -2,6 +2,7 @@
 //! directions; errors are AWS's own exceptions, in a stream as exception frames.
 
 mod error;
+mod guardrail;
 mod runtime;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -18,4 +19,12 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(runtime::converse_stream))
         .routes(routes!(runtime::invoke))
         .routes(routes!(runtime::invoke_with_response_stream))
+        .routes(routes!(runtime::count_tokens))
+        .routes(routes!(guardrail::apply))
+}
+
+/// Whether a path belongs to this surface, so that a failure there is an AWS exception.
+pub(super) fn owns(path: &str) -> bool {
+    let first = path.split('/').nth(1).unwrap_or_default();
+    matches!(first, "model" | "guardrail" | "async-invoke" | "foundation-models" | "inference-profiles")
 }
