@@ -3,12 +3,13 @@
 use std::convert::Infallible;
 
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Kind};
 use crate::gateway::{Gateway, Trail};
@@ -95,6 +96,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Segments {
             .await
             .map_err(|_| Error::invalid("path", "The path is not percent-encoded UTF-8."))?;
         Ok(Self(first, second))
+    }
+}
+
+/// The parameters of the query.
+pub(super) struct Parameters<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        let Query(parameters) = Query::<T>::try_from_uri(&parts.uri)
+            .map_err(|cause| Error::invalid("query", "The query of the URL cannot be read.").source(cause))?;
+        Ok(Self(parameters))
     }
 }
 

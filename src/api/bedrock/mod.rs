@@ -1,8 +1,12 @@
-//! The Bedrock surface: what an AWS SDK speaks when its endpoint is this gateway. Bodies travel untouched in both
-//! directions; errors are AWS's own exceptions, in a stream as exception frames.
+//! The Bedrock surface: what an AWS SDK speaks when its endpoint is this gateway. Bodies of the runtime travel untouched
+//! in both directions; the control plane is answered from the catalog; errors are AWS's own exceptions, in a stream as
+//! exception frames.
 
+mod control;
 mod error;
+mod foundation_models;
 mod guardrail;
+mod inference_profiles;
 mod runtime;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -21,6 +25,10 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(runtime::invoke_with_response_stream))
         .routes(routes!(runtime::count_tokens))
         .routes(routes!(guardrail::apply))
+        .routes(routes!(foundation_models::list))
+        .routes(routes!(foundation_models::get))
+        .routes(routes!(inference_profiles::list))
+        .routes(routes!(inference_profiles::get))
 }
 
 /// Whether a path belongs to this surface, so that a failure there is an AWS exception.

@@ -1,5 +1,6 @@
 //! The Bedrock surface.
 
+mod control;
 mod converse;
 mod count_tokens;
 mod errors;
