@@ -6,8 +6,9 @@ use percent_encoding::percent_decode_str;
 use super::catalog::{self, Target};
 use super::converse::Delivery;
 use super::errors::{Failure, Surface};
+use super::invoke::direct::Api;
 use super::reply::Reply;
-use super::{Simulator, control, converse, count, guardrail, invoke};
+use super::{Simulator, async_invoke, control, converse, count, guardrail, invoke, responses};
 
 /// What any operation takes; `InvokeModel` words its refusal differently.
 const MAX_BODY: usize = 25_000_000;
@@ -18,8 +19,14 @@ pub(crate) enum Operation {
     Converse(String, Delivery),
     Invoke(String, Delivery),
     CountTokens(String),
-    /// The OpenAI or Anthropic path of the runtime.
-    Direct(Surface, String, Delivery),
+    /// An OpenAI or Anthropic path of the runtime.
+    Direct(Api, String, Delivery),
+    StoredResponse(String),
+    DeleteResponse(String),
+    /// With the model that the body names.
+    StartAsyncInvoke(String),
+    AsyncInvoke(String),
+    ListAsyncInvokes,
     ApplyGuardrail {
         id: String,
         version: String,
@@ -40,9 +47,9 @@ impl Operation {
             .collect();
         let labels: Vec<&str> = segments.iter().map(String::as_str).collect();
         let own = |label: &str| label.to_owned();
-        let direct = |surface| {
+        let direct = |api| {
             let (model, delivery) = invoke::direct::peek(body);
-            Some(Self::Direct(surface, model, delivery))
+            Some(Self::Direct(api, model, delivery))
         };
         match (method.as_str(), &labels[..]) {
             ("POST", ["model", id, action]) if !id.is_empty() => match *action {
@@ -56,8 +63,14 @@ impl Operation {
             ("POST", ["guardrail", id, "version", version, "apply"]) => {
                 Some(Self::ApplyGuardrail { id: own(id), version: own(version) })
             }
-            ("POST", ["openai", "v1", "chat", "completions"]) => direct(Surface::OpenAi),
-            ("POST", ["anthropic", "v1", "messages"]) => direct(Surface::Anthropic),
+            ("POST", ["openai", "v1", "chat", "completions"]) => direct(Api::ChatCompletions),
+            ("POST", ["openai", "v1", "responses"]) => direct(Api::Responses),
+            ("GET", ["openai", "v1", "responses", id]) => Some(Self::StoredResponse(own(id))),
+            ("DELETE", ["openai", "v1", "responses", id]) => Some(Self::DeleteResponse(own(id))),
+            ("POST", ["anthropic", "v1", "messages"]) => direct(Api::Messages),
+            ("POST", ["async-invoke"]) => Some(Self::StartAsyncInvoke(async_invoke::peek(body))),
+            ("GET", ["async-invoke"]) => Some(Self::ListAsyncInvokes),
+            ("GET", ["async-invoke", arn]) => Some(Self::AsyncInvoke(own(arn))),
             ("GET", ["foundation-models"]) => Some(Self::ListFoundationModels),
             ("GET", ["foundation-models", id]) => Some(Self::FoundationModel(own(id))),
             ("GET", ["inference-profiles"]) => Some(Self::ListInferenceProfiles),
@@ -74,8 +87,14 @@ impl Operation {
             Self::Invoke(_, Delivery::Whole) => "InvokeModel",
             Self::Invoke(_, Delivery::Stream) => "InvokeModelWithResponseStream",
             Self::CountTokens(_) => "CountTokens",
-            Self::Direct(Surface::Anthropic, ..) => "Messages",
-            Self::Direct(..) => "ChatCompletions",
+            Self::Direct(Api::Messages, ..) => "Messages",
+            Self::Direct(Api::Responses, ..) => "Responses",
+            Self::Direct(Api::ChatCompletions, ..) => "ChatCompletions",
+            Self::StoredResponse(_) => "GetResponse",
+            Self::DeleteResponse(_) => "DeleteResponse",
+            Self::StartAsyncInvoke(_) => "StartAsyncInvoke",
+            Self::AsyncInvoke(_) => "GetAsyncInvoke",
+            Self::ListAsyncInvokes => "ListAsyncInvokes",
             Self::ApplyGuardrail { .. } => "ApplyGuardrail",
             Self::ListFoundationModels => "ListFoundationModels",
             Self::FoundationModel(_) => "GetFoundationModel",
@@ -87,14 +106,18 @@ impl Operation {
     /// The model identifier of an inference call or a count.
     pub(crate) fn model_id(&self) -> Option<&str> {
         match self {
-            Self::Converse(id, _) | Self::Invoke(id, _) | Self::CountTokens(id) | Self::Direct(_, id, _) => Some(id),
+            Self::Converse(id, _)
+            | Self::Invoke(id, _)
+            | Self::CountTokens(id)
+            | Self::Direct(_, id, _)
+            | Self::StartAsyncInvoke(id) => Some(id),
             _ => None,
         }
     }
 
     /// Whether faults apply.
     pub(crate) const fn is_inference(&self) -> bool {
-        matches!(self, Self::Converse(..) | Self::Invoke(..) | Self::Direct(..))
+        matches!(self, Self::Converse(..) | Self::Invoke(..) | Self::Direct(..) | Self::StartAsyncInvoke(..))
     }
 
     pub(crate) const fn streams(&self) -> bool {
@@ -109,7 +132,8 @@ impl Operation {
     /// Whose shape its errors have.
     pub(crate) const fn surface(&self) -> Surface {
         match self {
-            Self::Direct(surface, ..) => *surface,
+            Self::Direct(api, ..) => api.surface(),
+            Self::StoredResponse(_) | Self::DeleteResponse(_) => Surface::Responses,
             _ => Surface::Aws,
         }
     }
@@ -120,11 +144,16 @@ impl Operation {
             return Err(Failure::new(413, "RequestEntityTooLargeException", "Request size exceeded."));
         }
         match self {
-            Self::Direct(surface, id, delivery) => invoke::direct::answer(context, *surface, id, body, *delivery),
+            Self::Direct(api, id, delivery) => invoke::direct::answer(context, *api, id, body, *delivery),
+            Self::StoredResponse(id) => responses::retrieve(context, id),
+            Self::DeleteResponse(id) => responses::delete(context, id),
             Self::Converse(id, delivery) => converse::answer(context, id, body, *delivery),
             Self::Invoke(id, delivery) => invoke::answer(context, id, body, *delivery),
             Self::CountTokens(id) => count::answer(context, id, body),
             Self::ApplyGuardrail { id, version } => guardrail::apply(context, id, version, body),
+            Self::StartAsyncInvoke(_) => async_invoke::start(context, body),
+            Self::AsyncInvoke(arn) => async_invoke::get(context, arn),
+            Self::ListAsyncInvokes => async_invoke::list(context),
             Self::ListFoundationModels => control::list_models(context),
             Self::FoundationModel(id) => control::model(context, id),
             Self::ListInferenceProfiles => control::list_profiles(context),

@@ -3,9 +3,7 @@
 //! The invariant: what a request asks for is sent, or named in the [`Report`], or refused with the field's path.
 
 mod chunks;
-mod image;
 mod messages;
-mod names;
 mod response;
 mod settings;
 #[cfg(test)]
@@ -13,13 +11,13 @@ mod tests;
 mod tools;
 
 pub use chunks::Chunks;
-pub use names::ToolNames;
 pub use response::response;
 
 use super::wire;
+use crate::api::conversation::{self, Form, ToolNames, request_metadata};
 use crate::converse;
 use crate::error::Error;
-use crate::families::Traits;
+use crate::families::{Traits, reasoning};
 use crate::report::Report;
 
 /// A request in canonical form, and what is needed to answer in the caller's.
@@ -31,6 +29,8 @@ pub struct Translated {
     pub report: Report,
     /// The way back to the caller's tool names.
     pub tool_names: ToolNames,
+    /// The way back to the form of the answer.
+    pub form: Form,
     /// Whether the answer comes in pieces.
     pub stream: bool,
     /// Whether a stream ends by telling the usage.
@@ -48,6 +48,8 @@ pub struct Context {
     pub model: String,
     /// The way back to the caller's tool names.
     pub tool_names: ToolNames,
+    /// The way back to the form of the answer.
+    pub form: Form,
     /// Whether a stream ends by telling the usage.
     pub include_usage: bool,
 }
@@ -57,29 +59,41 @@ pub struct Context {
 pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, Error> {
     settings::refuse_impossible(&wire)?;
     let mut report = Report::default();
-    let tool_names = ToolNames::collect(&wire, &mut report)?;
+    let tool_names = tools::names(&wire, &mut report)?;
     let (stream, include_usage) = settings::stream(&wire, &mut report)?;
     let inference_config = settings::inference(&wire, traits, &mut report)?;
-    settings::drop_untranslatable(&wire, traits, &mut report);
+    settings::drop_untranslatable(&wire, &mut report);
+    let ask = settings::ask(wire.reasoning_effort.as_deref())?;
 
     let mut request = converse::Request {
         inference_config,
-        output_config: settings::output(wire.response_format, &mut report)?,
         service_tier: settings::service_tier(wire.service_tier.as_deref())?,
-        request_metadata: settings::metadata(wire.metadata, wire.user, wire.safety_identifier, &mut report),
-        additional_model_request_fields: settings::additional(wire.extra, wire.reasoning_effort, traits),
+        request_metadata: request_metadata(
+            wire.metadata,
+            [("user", "user", wire.user), ("safety_identifier", "safety_identifier", wire.safety_identifier)],
+            &mut report,
+        ),
+        additional_model_request_fields: settings::additional(wire.extra),
         model: wire.model,
         ..converse::Request::default()
     };
     let conversation = messages::conversation(wire.messages, &tool_names, traits, &mut report)?;
     request.system = conversation.system;
     request.messages = conversation.messages;
-    let tools = tools::Tools {
-        offered: wire.tools.unwrap_or_default(),
-        choice: wire.tool_choice,
-        parallel: wire.parallel_tool_calls,
-        used: conversation.tools_used,
+    let choice = wire.tool_choice.as_ref();
+    let mut tools = tools::tools(wire.tools, choice, wire.parallel_tool_calls, &tool_names, &mut report)?;
+    tools.used = conversation.tools_used;
+    let form = match settings::wanted(wire.response_format)? {
+        Some(wanted) => {
+            let places = (&mut tools, &mut request);
+            Form::request(wanted, "response_format", ask, traits, places, &mut report)
+        }
+        None => Form::Plain,
     };
-    tools.apply(&tool_names, traits, &mut request, &mut report)?;
-    Ok(Translated { request, report, tool_names, stream, include_usage })
+    tools.apply(&messages::DIALECT, &tool_names, traits, &mut request, &mut report)?;
+    conversation::top_k(wire.top_k, traits, &mut request.additional_model_request_fields, &mut report);
+    if let Some(ask) = ask {
+        reasoning::apply(ask, "reasoning_effort", traits, &mut request, &mut report)?;
+    }
+    Ok(Translated { request, report, tool_names, form, stream, include_usage })
 }

@@ -1,14 +1,14 @@
 //! Everything of a request but messages and tools: length, sampling, form of the answer, bookkeeping, and the fields
 //! that no Bedrock model takes.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
+use crate::api::conversation::{self, At, Sampling, Wanted};
 use crate::api::openai::wire::{ChatRequest, ResponseFormat, TextOrList};
-use crate::converse::{InferenceConfig, JsonSchema, Object, OutputConfig, Structure, TextFormat};
+use crate::converse::{InferenceConfig, Object};
 use crate::error::Error;
 use crate::families::Traits;
+use crate::families::reasoning::Ask;
 use crate::report::{Action, Report};
 
 /// Refuses what would change the answer beyond recognition if it were merely left out.
@@ -53,98 +53,47 @@ pub(super) fn stream(wire: &ChatRequest, report: &mut Report) -> Result<(bool, b
 
 /// Length, sampling and stop sequences.
 pub(super) fn inference(wire: &ChatRequest, traits: &Traits, report: &mut Report) -> Result<InferenceConfig, Error> {
-    let (temperature, top_p) = sampling(wire, traits, report)?;
+    let asked = Sampling { temperature: wire.temperature, top_p: wire.top_p, hottest: 2.0 };
+    let (temperature, top_p) = conversation::sampling(asked, traits, report)?;
+    let (field, most) = max_tokens(wire)?;
     Ok(InferenceConfig {
-        max_tokens: max_tokens(wire, traits, report)?,
+        max_tokens: conversation::max_tokens(field, most, traits, report)?,
         temperature,
         top_p,
-        stop_sequences: stop(wire.stop.as_ref(), report),
+        stop_sequences: stop(wire.stop.as_ref(), traits, report),
     })
 }
 
-fn max_tokens(wire: &ChatRequest, traits: &Traits, report: &mut Report) -> Result<Option<u32>, Error> {
-    let (field, asked) = match (wire.max_completion_tokens, wire.max_tokens) {
+/// The most tokens of the answer, and the field that says so.
+fn max_tokens(wire: &ChatRequest) -> Result<(&'static str, Option<u32>), Error> {
+    match (wire.max_completion_tokens, wire.max_tokens) {
         (Some(new), Some(old)) if new != old => {
             let message = "`max_tokens` and `max_completion_tokens` contradict each other: send one of them.";
-            return Err(Error::invalid("max_tokens", message));
+            Err(Error::invalid("max_tokens", message))
         }
-        (Some(new), _) => ("max_completion_tokens", new),
-        (None, Some(old)) => ("max_tokens", old),
-        (None, None) => return Ok(None),
-    };
-    if asked == 0 {
-        return Err(Error::invalid(field, format!("`{field}` has to be at least 1.")));
-    }
-    match traits.max_output_tokens {
-        Some(most) if asked > most => {
-            report.add(Action::Clamped, field);
-            Ok(Some(most))
-        }
-        _ => Ok(Some(asked)),
+        (Some(new), _) => Ok(("max_completion_tokens", Some(new))),
+        (None, old) => Ok(("max_tokens", old)),
     }
 }
 
-fn sampling(wire: &ChatRequest, traits: &Traits, report: &mut Report) -> Result<(Option<f64>, Option<f64>), Error> {
-    let within = |field: &'static str, value: Option<f64>, most: f64| match value {
-        Some(value) if !(0.0..=most).contains(&value) => {
-            Err(Error::invalid(field, format!("`{field}` has to lie between 0 and {most}.")))
+fn stop(stop: Option<&TextOrList<String>>, traits: &Traits, report: &mut Report) -> Vec<String> {
+    match stop {
+        None => Vec::new(),
+        Some(TextOrList::Text(text)) => {
+            conversation::stop_sequences(vec![text.clone()], |_| At::field("stop"), traits, report)
         }
-        value => Ok(value),
-    };
-    let temperature = within("temperature", wire.temperature, 2.0)?;
-    let top_p = within("top_p", wire.top_p, 1.0)?;
-    // 1 is OpenAI's default for both, and what a model does that takes neither: leaving it out changes nothing.
-    let matters = |value: Option<f64>| value.is_some_and(|value| (value - 1.0).abs() > 0.0);
-
-    if !traits.sampling {
-        for (field, value) in [("temperature", temperature), ("top_p", top_p)] {
-            if matters(value) {
-                report.add(Action::Dropped, field);
-            }
-        }
-        return Ok((None, None));
-    }
-    if temperature.is_some_and(|value| value > 1.0) {
-        report.add(Action::Clamped, "temperature");
-    }
-    let temperature = temperature.map(|value| value.min(1.0));
-    if traits.temperature_xor_top_p && temperature.is_some() {
-        if matters(top_p) {
-            report.add(Action::Dropped, "top_p");
-        }
-        return Ok((temperature, None));
-    }
-    Ok((temperature, top_p))
-}
-
-fn stop(stop: Option<&TextOrList<String>>, report: &mut Report) -> Vec<String> {
-    let (items, many) = match stop {
-        None => return Vec::new(),
-        Some(TextOrList::Text(text)) => (std::slice::from_ref(text), false),
-        Some(TextOrList::List(items)) => (items.as_slice(), true),
-    };
-    let mut kept = Vec::with_capacity(items.len());
-    for (i, item) in items.iter().enumerate() {
-        if !item.trim().is_empty() {
-            kept.push(item.clone());
-        } else if many {
-            report.add(Action::Dropped, format!("stop[{i}]"));
-        } else {
-            report.add(Action::Dropped, "stop");
+        Some(TextOrList::List(items)) => {
+            conversation::stop_sequences(items.clone(), |i| At::item("stop", i), traits, report)
         }
     }
-    kept
 }
 
 /// The form of the answer.
-pub(super) fn output(format: Option<ResponseFormat>, report: &mut Report) -> Result<Option<OutputConfig>, Error> {
+pub(super) fn wanted(format: Option<ResponseFormat>) -> Result<Option<Wanted>, Error> {
     let Some(format) = format else { return Ok(None) };
     match format.kind.as_str() {
         "text" => Ok(None),
-        "json_object" => {
-            report.add(Action::Dropped, "response_format");
-            Ok(None)
-        }
+        "json_object" => Ok(Some(Wanted::Json)),
         "json_schema" => {
             let Some(asked) = format.json_schema else {
                 return Err(Error::invalid("response_format.json_schema", "`json_schema` is missing."));
@@ -152,18 +101,23 @@ pub(super) fn output(format: Option<ResponseFormat>, report: &mut Report) -> Res
             let Some(schema) = asked.schema else {
                 return Err(Error::invalid("response_format.json_schema.schema", "The schema is missing."));
             };
-            let schema = JsonSchema {
-                schema: Value::Object(schema).to_string(),
-                name: asked.name,
-                description: asked.description,
-            };
-            let structure = Structure::JsonSchema(schema);
-            let text_format = Some(TextFormat { kind: "json_schema".to_owned(), structure });
-            Ok(Some(OutputConfig { text_format, effort: None }))
+            Ok(Some(Wanted::Schema { schema, name: asked.name, description: asked.description }))
         }
         _ => {
             Err(Error::invalid("response_format.type", "`type` has to be one of `text`, `json_object`, `json_schema`."))
         }
+    }
+}
+
+/// How much the model is to think.
+pub(super) fn ask(effort: Option<&str>) -> Result<Option<Ask>, Error> {
+    match effort {
+        None => Ok(None),
+        Some("none") => Ok(Some(Ask::Off)),
+        Some(effort) => effort.parse().map(|effort| Some(Ask::Effort(effort))).map_err(|_| {
+            let message = "`reasoning_effort` has to be one of `none`, `minimal`, `low`, `medium`, `high`, `xhigh`.";
+            Error::invalid("reasoning_effort", message)
+        }),
     }
 }
 
@@ -182,49 +136,13 @@ pub(super) fn service_tier(asked: Option<&str>) -> Result<Option<Value>, Error> 
     Ok(Some(json!({ "type": tier })))
 }
 
-/// The pairs for the invocation log, within Bedrock's limits
-/// (<https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>).
-pub(super) fn metadata(
-    pairs: Option<BTreeMap<String, String>>,
-    user: Option<String>,
-    safety_identifier: Option<String>,
-    report: &mut Report,
-) -> BTreeMap<String, String> {
-    const MAX_PAIRS: usize = 16;
-    let fits = |text: &str| {
-        text.chars().count() <= 256
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || c.is_ascii_whitespace() || ":_@$#=/+,-.".contains(c))
-    };
-    let mut kept = BTreeMap::new();
-    for (key, value) in pairs.into_iter().flatten() {
-        if kept.len() < MAX_PAIRS && !key.is_empty() && fits(&key) && fits(&value) {
-            kept.insert(key, value);
-        } else {
-            report.add(Action::Dropped, format!("metadata.{key}"));
-        }
-    }
-    for (field, value) in [("user", user), ("safety_identifier", safety_identifier)] {
-        let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
-        if kept.len() < MAX_PAIRS && fits(&value) && !kept.contains_key(field) {
-            kept.insert(field.to_owned(), value);
-        } else {
-            report.add(Action::Dropped, field);
-        }
-    }
-    kept
-}
-
-/// The model's own fields: whatever nobody here knows, and the effort where the model reads it raw.
-pub(super) fn additional(extra: Object, reasoning_effort: Option<String>, traits: &Traits) -> Object {
-    let mut fields: Object = extra.into_iter().filter(|(_, value)| !value.is_null()).collect();
-    if let Some(effort) = reasoning_effort.filter(|_| traits.raw_reasoning_effort) {
-        fields.insert("reasoning_effort".to_owned(), Value::String(effort));
-    }
-    fields
+/// The model's own fields: whatever nobody here knows.
+pub(super) fn additional(extra: Object) -> Object {
+    extra.into_iter().filter(|(_, value)| !value.is_null()).collect()
 }
 
 /// Notes the fields that cannot be sent, unless they say what happens anyway.
-pub(super) fn drop_untranslatable(wire: &ChatRequest, traits: &Traits, report: &mut Report) {
+pub(super) fn drop_untranslatable(wire: &ChatRequest, report: &mut Report) {
     let is_set = |number: Option<f64>| number.is_some_and(|number| number.abs() > 0.0);
     let dropped = [
         ("frequency_penalty", is_set(wire.frequency_penalty)),
@@ -238,7 +156,6 @@ pub(super) fn drop_untranslatable(wire: &ChatRequest, traits: &Traits, report: &
         ("verbosity", wire.verbosity.as_deref().is_some_and(|verbosity| verbosity != "medium")),
         ("prompt_cache_key", wire.prompt_cache_key.is_some()),
         ("prompt_cache_retention", wire.prompt_cache_retention.is_some()),
-        ("reasoning_effort", wire.reasoning_effort.is_some() && !traits.raw_reasoning_effort),
     ];
     for (field, _) in dropped.into_iter().filter(|(_, present)| *present) {
         report.add(Action::Dropped, field);
@@ -249,6 +166,8 @@ pub(super) fn drop_untranslatable(wire: &ChatRequest, traits: &Traits, report: &
 mod tests {
     use super::*;
     use crate::api::openai::wire;
+    use crate::families::Reasoning;
+    use crate::families::reasoning::Habit;
 
     /// The translation of `fields` in an otherwise plain request: Bedrock's body and the report.
     fn translated(fields: &str, traits: &Traits) -> (Value, String) {
@@ -293,7 +212,7 @@ mod tests {
     fn effort_is_sent_only_where_the_model_reads_it() {
         let effort = r#""reasoning_effort":"low""#;
         assert_eq!(translated(effort, &Traits::default()), (json!({}), "dropped:reasoning_effort".into()));
-        let raw = Traits { raw_reasoning_effort: true, ..Traits::default() };
+        let raw = Traits { reasoning: Reasoning::Raw(Habit::Always), ..Traits::default() };
         let (body, report) = translated(effort, &raw);
         assert_eq!(body, json!({"additionalModelRequestFields": {"reasoning_effort": "low"}}));
         assert!(report.is_empty());
