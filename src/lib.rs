@@ -14,6 +14,7 @@ pub mod error;
 pub mod families;
 pub mod gateway;
 pub mod ids;
+pub mod invocations;
 pub mod money;
 pub mod report;
 pub mod simulator;

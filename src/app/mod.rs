@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, Parts};
+use crate::invocations::Invocations;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::tenancy::Tenancy;
@@ -57,11 +58,13 @@ impl App {
         let operators = listener::bind("server.ops_listen", config.server.ops_listen)?;
 
         let store = Store::open(&config.store.url).await?;
+        let invocations = Invocations::new(store.clone(), &config.batch);
         let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
         let gateway = Gateway::new(Parts {
             catalog,
             tenancy,
+            invocations,
             upstream,
             metrics,
             clock,

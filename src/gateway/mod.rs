@@ -19,7 +19,7 @@ use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 
 pub use plain::Target;
-pub use settle::{Booked, Receipt};
+pub use settle::{Booked, Charge, Receipt};
 pub use stream::{EventStream, FrameStream};
 pub use trail::Trail;
 
@@ -27,12 +27,13 @@ use crate::catalog::{Catalog, Place, Resolved};
 use crate::clock::Clock;
 use crate::converse::{self, Usage};
 use crate::error::{Error, Kind};
+use crate::invocations::Invocations;
 use crate::money::MicroUsd;
 use crate::telemetry::Metrics;
 use crate::tenancy::{Caller, Need, Scope, Tenancy};
 use crate::upstream::{Call, Operation, Region, Reply, Upstream};
 use meter::Meter;
-use settle::{Charge, Settlement};
+use settle::Settlement;
 
 /// What every request needs. A cheap clone.
 #[derive(Clone)]
@@ -50,6 +51,8 @@ pub struct Parts {
     pub catalog: Catalog,
     /// Teams, keys, and the ledger.
     pub tenancy: Tenancy,
+    /// Whose the asynchronous invocations are.
+    pub invocations: Invocations,
     /// AWS, Region by Region.
     pub upstream: Upstream,
     /// What is counted.
@@ -140,6 +143,11 @@ impl Gateway {
     /// Teams, keys, and the ledger.
     pub fn tenancy(&self) -> &Tenancy {
         &self.0.parts.tenancy
+    }
+
+    /// Whose the asynchronous invocations are.
+    pub fn invocations(&self) -> &Invocations {
+        &self.0.parts.invocations
     }
 
     /// AWS, Region by Region.

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use super::settle::{Charge, Settlement};
-use super::{Answer, Cost, Gateway, Origin, attempt, served};
+use super::{Answer, Asked, Cost, Gateway, Origin, attempt, served};
 use crate::catalog::{Place, Scope as Reach};
 use crate::converse::Usage;
 use crate::error::{Error, Exception, Kind};
 use crate::tenancy::{Caller, Need, Scope};
-use crate::upstream::{PlainCall, Region, Reply};
+use crate::upstream::{Failure, PlainCall, Region, Reply};
 
 /// What a call that is on no model is on.
 #[derive(Clone, Copy, Debug)]
@@ -20,11 +20,13 @@ pub struct Target<'a> {
     pub id: &'a str,
     /// The Region that it is in, if that is known.
     pub region: Option<&'a str>,
+    /// What AWS charges for the call.
+    pub charge: Charge,
 }
 
 impl Gateway {
-    /// The whole answer to a call that is on no model. It is in one Region, nobody knows in which: all that the caller
-    /// may use are tried once, where `max_attempts` would leave some out. Booked without tokens and at an unknown cost.
+    /// The whole answer to a call that is on no model. Where the Region is not known, all that the caller may use are
+    /// tried once, even where `max_attempts` would leave some out. Booked without tokens.
     ///
     /// # Errors
     /// `Forbidden` without the scope `inference` or without a Region to use, `NotFound` when the Region of the target
@@ -39,15 +41,62 @@ impl Gateway {
         let hold = self.tenancy().admit(caller, &Need { scope: Scope::Inference, model: None, names: &[] })?;
         let candidates = self.regions_with(caller, target)?;
         let label: Arc<str> = target.sort.into();
-        let mut settlement = Settlement::begin(self, caller, origin, (&label, Charge::Otherwise), (hold, 0));
+        let settlement = Settlement::begin(self, caller, origin, (&label, target.charge), (hold, 0));
         let budget = self.max_attempts().max(u32::try_from(candidates.len()).unwrap_or(u32::MAX));
         let one = |region: Region, _| async move { region.send_plain(call).await };
-        match attempt::first_success(self, (&label, budget), candidates, &mut settlement, one).await {
+        self.settled(settlement, candidates, (&label, budget), one).await
+    }
+
+    /// The whole answer to a call that is on a model, but not through the model's own path: `call` makes it for a Region
+    /// and the id to call there; `has` says of a Region why it cannot be used, if it cannot. Booked without tokens and at an unknown cost.
+    ///
+    /// # Errors
+    /// As [`Gateway::forward`]; when no Region can be used, why the first cannot.
+    pub async fn forward_made(
+        &self,
+        caller: &Caller,
+        origin: Origin,
+        model: &Asked,
+        has: impl Fn(&str) -> Result<(), Error>,
+        call: impl Fn(&str, &str) -> PlainCall,
+    ) -> Result<Answer<Reply>, Error> {
+        let names = model.resolved.names(&model.name);
+        let need = Need { scope: Scope::Inference, model: Some(&model.name), names: &names };
+        let hold = self.tenancy().admit(caller, &need)?;
+        let mut candidates = self.candidates(caller, model)?;
+        let mut refusal = None;
+        candidates.retain(|place| match has(&place.region) {
+            Ok(()) => true,
+            Err(error) => {
+                refusal.get_or_insert(error);
+                false
+            }
+        });
+        if let (Some(refusal), true) = (refusal, candidates.is_empty()) {
+            return Err(refusal);
+        }
+        let label = &model.resolved.name;
+        let settlement = Settlement::begin(self, caller, origin, (label, Charge::Otherwise), (hold, 0));
+        let one = |region: Region, id: Arc<str>| {
+            let call = call(region.name(), &id);
+            async move { region.send_plain(&call).await }
+        };
+        self.settled(settlement, candidates, (label, self.max_attempts()), one).await
+    }
+
+    /// The first answer of `candidates`, booked.
+    async fn settled<F: Future<Output = Result<Reply, Failure>>>(
+        &self,
+        mut settlement: Settlement,
+        candidates: Vec<Arc<Place>>,
+        label: (&Arc<str>, u32),
+        one: impl Fn(Region, Arc<str>) -> F,
+    ) -> Result<Answer<Reply>, Error> {
+        match attempt::first_success(self, label, candidates, &mut settlement, one).await {
             Ok((reply, attempt)) => {
                 attempt.succeeded();
                 let mut served = served(&settlement);
-                settlement.finish(Usage::default());
-                served.cost = Cost::Unknown;
+                served.cost = settlement.finish(Usage::default()).map_or(Cost::Unknown, Cost::Known);
                 Ok(Answer { body: reply, served })
             }
             Err(error) => {

@@ -88,7 +88,7 @@ enum End<'a> {
 
 /// What AWS charges a call by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Charge {
+pub enum Charge {
     /// Its tokens.
     Tokens,
     /// Something that the gateway does not count, such as the text units of a guardrail: what an answered call cost is

@@ -30,6 +30,7 @@ use crate::error::{Error, Result};
 
 pub use classify::{Failure, Reason};
 pub use frames::{Frame, FrameKind, Frames};
+pub use mask::mask;
 pub use plain::PlainCall;
 pub use region::{Call, Operation, Region, Reply};
 

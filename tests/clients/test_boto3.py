@@ -182,3 +182,25 @@ def test_get_inference_profile(client, control):
     assert client.converse(modelId=profile["inferenceProfileArn"], messages=say("hi"))["stopReason"] == "end_turn"
     with pytest.raises(control.exceptions.ResourceNotFoundException):
         control.get_inference_profile(inferenceProfileIdentifier="eu.amazon.nova-lite-v1:0")
+
+
+def test_async_invoke(client):
+    output = {"s3OutputDataConfig": {"s3Uri": "s3://bedrock-gateway/embeddings"}}
+    model, text = "twelvelabs.marengo-embed-3-0-v1:0", {"inputType": "text", "text": {"inputText": "hello"}}
+    arn = client.start_async_invoke(modelId=model, modelInput=text, outputDataConfig=output)["invocationArn"]
+    assert arn.startswith("arn:aws:bedrock:us-east-1:000000000000:async-invoke/")
+    first, second = (client.get_async_invoke(invocationArn=arn) for _ in range(2))
+    assert (first["status"], second["status"]) == ("InProgress", "Completed")
+    assert second["outputDataConfig"] == output and second["endTime"] >= second["submitTime"] == first["submitTime"]
+    assert second["clientRequestToken"] == first["clientRequestToken"]  # boto3 makes one
+    pages = client.get_paginator("list_async_invokes").paginate(
+        statusEquals="Completed", sortBy="SubmissionTime", sortOrder="Ascending", PaginationConfig={"PageSize": 1})
+    listed = [summary["invocationArn"] for page in pages for summary in page["asyncInvokeSummaries"]]
+    assert listed.count(arn) == 1
+    later = client.list_async_invokes(submitTimeAfter=second["submitTime"].replace(year=2100))
+    assert later["asyncInvokeSummaries"] == []
+    with pytest.raises(client.exceptions.ValidationException, match="outputDataConfig"):
+        client.start_async_invoke(modelId=model, modelInput=text,
+                                  outputDataConfig={"s3OutputDataConfig": {"s3Uri": "s3://files-east/elsewhere"}})
+    with pytest.raises(client.exceptions.ValidationException, match="invocation ARN"):
+        client.get_async_invoke(invocationArn=arn[:-12] + "a" * 12)

@@ -13,6 +13,7 @@ async fn every_operation_of_the_document_refuses_a_call_without_a_key_or_with_a_
     for (path, operations) in document["paths"].as_object().unwrap() {
         let concrete = path.replace("{model_id}", "nova-lite").replace("{model}", "nova-lite");
         let concrete = concrete.replace("{guardrail}", "gr1").replace("{version}", "1");
+        let concrete = concrete.replace("{invocation}", "arn");
         let concrete = concrete.replace("{profile}", "us.amazon.nova-lite-v1:0");
         assert!(!concrete.contains('{'), "a parameter that this test does not know: {path}");
         for method in operations.as_object().unwrap().keys() {

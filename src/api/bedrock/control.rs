@@ -5,8 +5,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::catalog::Catalog;
+use crate::clock::Timestamp;
 use crate::error::{Error, Exception, Kind, Result};
 
+/// The account in every ARN that this gateway shows: whose it really is stays here.
+pub(super) const ACCOUNT: &str = "000000000000";
 /// The most entries of one page.
 const LONGEST_PAGE: usize = 1000;
 
@@ -19,6 +22,11 @@ impl Moment {
     /// From seconds since the Unix epoch; `None` beyond the end of time.
     pub(super) fn of(seconds: i64) -> Option<Self> {
         jiff::Timestamp::from_second(seconds).ok().map(Self)
+    }
+
+    /// The moment, to the millisecond.
+    pub(super) fn at(at: Timestamp) -> Self {
+        Self(jiff::Timestamp::from_millisecond(at.millis()).unwrap_or_default())
     }
 }
 

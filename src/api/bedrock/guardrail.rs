@@ -11,7 +11,7 @@ use super::runtime::{check, origin, respond};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Segments};
 use crate::error::{Error, Result};
-use crate::gateway::{Gateway, Target, Trail};
+use crate::gateway::{Charge, Gateway, Target, Trail};
 use crate::report::Report;
 use crate::tenancy::Caller;
 use crate::upstream::PlainCall;
@@ -45,7 +45,8 @@ pub(super) async fn apply(
     }
     check(&body)?;
     let call = PlainCall::new(Method::POST, ["guardrail", &guardrail, "version", &version, "apply"]).body(body);
-    let target = Target { sort: "guardrail", id, region };
+    // By text units, which no header or body tells in a way that could be priced.
+    let target = Target { sort: "guardrail", id, region, charge: Charge::Otherwise };
     let answer = gateway.forward_plain(&caller, origin("apply_guardrail", trail), target, &call).await?;
     let response = respond(&answer.body.headers, HttpBody::from(answer.body.body));
     Ok(annotate(response, &answer.served, &Report::default()))

@@ -8,7 +8,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::control::{bad_token, check_one_of, identified, model_arn, not_found, page_size, partition};
+use super::control::{ACCOUNT, bad_token, check_one_of, identified, model_arn, not_found, page_size, partition};
 use super::error;
 use crate::api::caller::{Parameters, Segment};
 use crate::catalog::{Catalog, Destinations, InferenceProfile};
@@ -20,8 +20,6 @@ use crate::tenancy::{Caller, Scope};
 const PAGE: usize = 100;
 /// The longest description that AWS's shape has room for.
 const LONGEST_DESCRIPTION: usize = 200;
-/// The account in every ARN that this gateway shows: whose it really is stays here.
-const ACCOUNT: &str = "000000000000";
 
 /// ListInferenceProfiles
 ///

@@ -2,6 +2,8 @@
 //! in both directions; the control plane is answered from the catalog; errors are AWS's own exceptions, in a stream as
 //! exception frames.
 
+mod async_body;
+mod async_invoke;
 mod control;
 mod error;
 mod foundation_models;
@@ -25,14 +27,10 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(runtime::invoke_with_response_stream))
         .routes(routes!(runtime::count_tokens))
         .routes(routes!(guardrail::apply))
+        .routes(routes!(async_invoke::start, async_invoke::list))
+        .routes(routes!(async_invoke::get))
         .routes(routes!(foundation_models::list))
         .routes(routes!(foundation_models::get))
         .routes(routes!(inference_profiles::list))
         .routes(routes!(inference_profiles::get))
-}
-
-/// Whether a path belongs to this surface, so that a failure there is an AWS exception.
-pub(super) fn owns(path: &str) -> bool {
-    let first = path.split('/').nth(1).unwrap_or_default();
-    matches!(first, "model" | "guardrail" | "async-invoke" | "foundation-models" | "inference-profiles")
 }

@@ -1,5 +1,6 @@
 //! The Bedrock surface.
 
+mod async_invoke;
 mod control;
 mod converse;
 mod count_tokens;
