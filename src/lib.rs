@@ -17,6 +17,7 @@ pub mod ids;
 pub mod money;
 pub mod report;
 pub mod simulator;
+pub mod splice;
 pub mod store;
 pub mod telemetry;
 pub mod tenancy;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first; see `docs/ARCHITECTURE.md`. A module imports only from lower layers.
-const LAYERS: [(&str, u8); 18] = [
+const LAYERS: [(&str, u8); 19] = [
     ("clock", 0),
     ("config", 0),
     ("converse", 0),
@@ -18,6 +18,7 @@ const LAYERS: [(&str, u8); 18] = [
     ("ids", 0),
     ("money", 0),
     ("report", 0),
+    ("splice", 0),
     ("telemetry", 0),
     ("catalog", 1),
     ("families", 1),

@@ -9,6 +9,7 @@ pub mod anthropic;
 mod bedrock;
 mod body;
 mod caller;
+pub mod conversation;
 mod models;
 pub mod openai;
 pub mod ops;
