@@ -22,6 +22,8 @@ async fn every_operation_of_the_document_refuses_a_call_without_a_key_or_with_a_
                 assert!([401, 403].contains(&reply.status()), "{method} {path}: {reply:?}");
                 if path.starts_with("/model/") {
                     reply.exception();
+                } else if path.starts_with("/v1/messages") {
+                    assert_eq!(reply.anthropic_error()["type"], "authentication_error");
                 } else {
                     reply.openai_error();
                 }

@@ -5,12 +5,16 @@
 //! leads from it to the canonical form and back without touching network or clock). `error` is the shape of failure.
 
 pub mod error;
+mod lane;
+mod messages;
 pub mod models;
+mod native;
 
 use axum::Json;
 use axum::response::Response;
 use http::HeaderName;
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::problem::Problem;
 use crate::gateway::Gateway;
@@ -21,7 +25,7 @@ pub(super) const VERSION: HeaderName = HeaderName::from_static("anthropic-versio
 
 /// The routes of this surface.
 pub(super) fn router() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().routes(routes!(messages::create))
 }
 
 /// A failed request in this surface's shape.

@@ -1,0 +1,6 @@
+//! The Anthropic surface.
+
+mod errors;
+mod models;
+mod native;
+mod native_stream;
