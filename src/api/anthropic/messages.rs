@@ -1,20 +1,26 @@
 //! `POST /v1/messages`: <https://platform.claude.com/docs/en/api/messages>.
 
+use axum::Json;
 use axum::body::Body as HttpBody;
 use axum::extract::State;
-use axum::response::Response;
-use bytes::Bytes;
+use axum::response::{IntoResponse as _, Response};
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::value::RawValue;
 
 use super::error::{self, ErrorBody};
 use super::lane::{self, Lane};
 use super::native::{self, Draft, Purpose};
+use super::translate::{self, Context, Events, Translated};
+use super::wire::{self, MessagesRequest};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
 use crate::api::{body, remote, sse};
+use crate::converse::Event;
 use crate::error::{Error, Result};
+use crate::families;
 use crate::gateway::{Asked, Gateway, Origin, Trail};
+use crate::ids;
 use crate::report::Report;
 use crate::splice::Members;
 use crate::tenancy::Caller;
@@ -32,9 +38,9 @@ use crate::tenancy::Caller;
         ("anthropic-version" = Option<String>, Header, description = "The version of the API; any is taken."),
         ("anthropic-beta" = Option<String>, Header, description = "Betas; those that Bedrock does not have are left out."),
     ),
-    request_body = serde_json::Value,
+    request_body = MessagesRequest,
     responses(
-        (status = 200, description = "The message; server-sent events when `stream` is true.", body = serde_json::Value),
+        (status = 200, description = "The message; server-sent events when `stream` is true.", body = wire::Message),
         (status = "4XX", description = "The request cannot be served as it is.", body = ErrorBody),
         (status = "5XX", description = "Bedrock or the gateway failed.", body = ErrorBody),
     ),
@@ -50,10 +56,17 @@ pub(super) async fn create(
 ) -> Result<Response> {
     let members = body::object(&text)?;
     let (model, lane) = model(&gateway, &members)?;
+    native::refuse_impossible(&members)?;
     let purpose = if streams(&members)? { Purpose::Stream } else { Purpose::Whole };
     let exchange = Exchange { gateway, caller, trail, strictness, operation: "messages", model };
     if lane == Lane::Converse {
-        return Err(Error::unsupported("model", "Only Claude speaks this dialect."));
+        let mut report = Report::default();
+        native::leave_betas_out(&members, &headers, &mut report)?;
+        let wire = wire::parse(&text)?;
+        // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
+        drop(members);
+        drop(text);
+        return exchange.translated(wire, purpose, report).await;
     }
     exchange.native(&text, &members, (lane, purpose), &headers).await
 }
@@ -99,6 +112,33 @@ impl Exchange {
         }
     }
 
+    /// A translation, there and back.
+    async fn translated(self, wire: MessagesRequest, purpose: Purpose, mut report: Report) -> Result<Response> {
+        let wire = fetch(wire, &mut report)?;
+        if wire.max_tokens.is_none() {
+            return Err(Error::invalid("max_tokens", "`max_tokens` is missing."));
+        }
+        let origin = self.origin(wire.metadata.as_ref().and_then(|metadata| metadata.user_id.clone()));
+        let traits = families::traits(self.model.resolved.model.as_deref());
+        let Translated { request, form, tool_names } = translate::request(wire, &traits, &mut report)?;
+        self.strictness.judge(&report)?;
+        let context = Context {
+            id: ids::fresh("msg_"),
+            model: self.model.name.clone(),
+            tool_names,
+            form,
+            stop_sequences: request.inference_config.stop_sequences.clone(),
+        };
+        if purpose == Purpose::Stream {
+            let answer = self.gateway.stream(&self.caller, origin, &self.model, &request).await?;
+            let writer = Writer { events: Events::new(context), trail: self.trail };
+            return Ok(annotate(sse::response(answer.body, writer), &answer.served, &report));
+        }
+        let answer = self.gateway.complete(&self.caller, origin, &self.model, &request).await?;
+        let message = translate::response(answer.body, &context);
+        Ok(annotate(Json(message).into_response(), &answer.served, &report))
+    }
+
     /// Claude's own bytes, there and back.
     async fn native(
         self,
@@ -123,5 +163,40 @@ impl Exchange {
         let mut response = Response::new(HttpBody::from(answer.body.body));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Ok(annotate(response, &answer.served, &report))
+    }
+}
+
+/// The request with everything in it that it points to.
+pub(super) fn fetch(mut wire: MessagesRequest, report: &mut Report) -> Result<MessagesRequest> {
+    let remotes = translate::remotes(&mut wire);
+    if !remotes.is_empty() {
+        let fetched = remote::refuse_all(&remotes)?;
+        translate::inline(&mut wire, fetched, report);
+    }
+    Ok(wire)
+}
+
+/// Writes the events of one translated answer.
+struct Writer {
+    events: Events,
+    trail: Trail,
+}
+
+impl sse::Render for Writer {
+    type Item = Event;
+
+    const ALIVE: &'static [u8] = native::PING;
+
+    fn event(&mut self, event: Event, out: &mut BytesMut) -> Result<()> {
+        self.events.event(event, out);
+        Ok(())
+    }
+
+    fn finish(&mut self, out: &mut BytesMut) {
+        self.events.finish(out);
+    }
+
+    fn error(&mut self, error: &Error, out: &mut BytesMut) {
+        error::event(error, self.trail.id().as_str(), out);
     }
 }

@@ -5,10 +5,14 @@
 //! leads from it to the canonical form and back without touching network or clock). `error` is the shape of failure.
 
 pub mod error;
+#[cfg(test)]
+mod golden_tests;
 mod lane;
 mod messages;
 pub mod models;
 mod native;
+pub mod translate;
+pub mod wire;
 
 use axum::Json;
 use axum::response::Response;

@@ -5,7 +5,7 @@
 mod chat;
 pub mod error;
 #[cfg(test)]
-mod golden_tests;
+pub(super) mod golden_tests;
 pub mod models;
 pub mod translate;
 pub mod wire;

@@ -4,3 +4,4 @@ mod errors;
 mod models;
 mod native;
 mod native_stream;
+mod translated;

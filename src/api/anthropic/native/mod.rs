@@ -13,7 +13,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-pub(super) use stream::{Writer, unbroken};
+pub(super) use inside::NO_FILES;
+pub(super) use stream::{PING, Writer, unbroken};
 
 use self::inside::{Found, Media};
 use super::VERSION;
@@ -45,10 +46,10 @@ const REFUSED: [(&str, &str); 2] = [
 
 /// Members of Anthropic's own bookkeeping, and of its own service's speed: Bedrock refuses a body that has them, and the
 /// answer is the same without.
-const DROPPED: [&str; 5] = ["diagnostics", "fallbacks", "speed", "user_profile_id", "workspace_id"];
+pub(super) const DROPPED: [&str; 5] = ["diagnostics", "fallbacks", "speed", "user_profile_id", "workspace_id"];
 
 /// Members that mean something to the lane and not to the model.
-const OF_THE_LANE: [&str; 7] =
+pub(super) const OF_THE_LANE: [&str; 7] =
     ["model", "stream", "anthropic_version", betas::MEMBER, "service_tier", "inference_geo", "output_format"];
 
 /// What a native request is for.
@@ -71,15 +72,8 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// Looks at the body `text`, whose `members` they are. What Bedrock cannot do is `Kind::Unsupported`.
+    /// Looks at the body `text`, whose `members` they are.
     pub(super) fn read(text: &'a Bytes, members: &'a Members<'a>, purpose: Purpose) -> Result<Self> {
-        for (member, message) in REFUSED {
-            if is_set(members, member) {
-                return Err(Error::unsupported(member, message));
-            }
-        }
-        refuse_tools(members)?;
-        refuse_geography(members)?;
         Ok(Self { text, members, found: inside::look(members)?, purpose })
     }
 
@@ -174,6 +168,31 @@ impl<'a> Draft<'a> {
         let thinking = self.members.value("thinking").and_then(read::<Thinking>);
         thinking.and_then(|thinking| thinking.budget_tokens).unwrap_or(0).saturating_add(1)
     }
+}
+
+/// Refuses what only Anthropic's own service does, whatever the model.
+pub(super) fn refuse_impossible(members: &Members<'_>) -> Result<()> {
+    for (member, message) in REFUSED {
+        if is_set(members, member) {
+            return Err(Error::unsupported(member, message));
+        }
+    }
+    refuse_tools(members)?;
+    refuse_geography(members)
+}
+
+/// Whether [`refuse_impossible`] looks at this member.
+pub(super) fn is_refused(member: &str) -> bool {
+    REFUSED.iter().any(|(name, _)| *name == member)
+}
+
+/// Reports the betas that a model other than Claude has to do without.
+pub(super) fn leave_betas_out(members: &Members<'_>, headers: &HeaderMap, report: &mut Report) -> Result<()> {
+    let betas = betas::collect(headers, members.value(betas::MEMBER).map(RawValue::get), report)?;
+    if !betas.is_empty() {
+        report.add(Action::Filtered, betas::HEADER);
+    }
+    Ok(())
 }
 
 /// The user that the caller names: `metadata.user_id`.

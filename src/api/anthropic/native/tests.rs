@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::{Draft, Purpose};
+use super::{Draft, Purpose, refuse_impossible};
 use crate::api::anthropic::lane::Lane;
 use crate::api::remote::Payload;
 use crate::error::Result;
@@ -14,6 +14,7 @@ use crate::upstream::{Call, Operation};
 fn called(body: &str, lane: Lane, purpose: Purpose, headers: &HeaderMap) -> Result<(Call, String)> {
     let text = Bytes::copy_from_slice(body.as_bytes());
     let members = Members::read(&text).unwrap();
+    refuse_impossible(&members)?;
     let draft = Draft::read(&text, &members, purpose)?;
     let payload = || Payload { base64: PNG.to_owned(), media_type: None };
     let fetched = draft.remotes().iter().map(|_| payload()).collect();
