@@ -20,6 +20,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::fetch::Fetcher;
 use crate::gateway::{Gateway, Parts};
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -59,10 +60,12 @@ impl App {
         let store = Store::open(&config.store.url).await?;
         let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
+        let fetcher = Fetcher::new(&config.fetch, config.server.max_body_bytes())?;
         let gateway = Gateway::new(Parts {
             catalog,
             tenancy,
             upstream,
+            fetcher,
             metrics,
             clock,
             max_attempts: config.aws.max_attempts,

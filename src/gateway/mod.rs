@@ -25,6 +25,7 @@ use crate::catalog::{Catalog, Place, Resolved};
 use crate::clock::Clock;
 use crate::converse::{self, Usage};
 use crate::error::{Error, Kind};
+use crate::fetch::Fetcher;
 use crate::money::MicroUsd;
 use crate::telemetry::Metrics;
 use crate::tenancy::{Caller, Need, Scope, Tenancy};
@@ -50,6 +51,8 @@ pub struct Parts {
     pub tenancy: Tenancy,
     /// AWS, Region by Region.
     pub upstream: Upstream,
+    /// Files that requests point to.
+    pub fetcher: Fetcher,
     /// What is counted.
     pub metrics: Metrics,
     /// What time it is.
@@ -143,6 +146,11 @@ impl Gateway {
     /// AWS, Region by Region.
     pub fn upstream(&self) -> &Upstream {
         &self.0.parts.upstream
+    }
+
+    /// Files that requests point to.
+    pub fn fetcher(&self) -> &Fetcher {
+        &self.0.parts.fetcher
     }
 
     /// What is counted.

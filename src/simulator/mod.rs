@@ -21,6 +21,8 @@ mod guardrail;
 mod handler;
 mod invoke;
 mod operations;
+#[cfg(test)]
+mod probe;
 mod prompt_cache;
 mod reply;
 mod responses;

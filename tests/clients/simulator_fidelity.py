@@ -414,10 +414,10 @@ def server_sent(path, body, headers=None):
 
 
 def check_openai_and_anthropic_paths():
-    chat = {"model": GPT, "messages": [{"role": "user", "content": "hello"}], "stream_options": {"include_usage": True}}
+    chat = {"model": GPT, "messages": [{"role": "user", "content": "hello"}]}
     status, whole, _ = raw("/openai/v1/chat/completions", chat)
     assert status == 200 and whole["choices"][0]["message"]["content"] == "You said: hello"
-    data = server_sent("/openai/v1/chat/completions", chat)
+    data = server_sent("/openai/v1/chat/completions", {**chat, "stream_options": {"include_usage": True}})
     assert data[-1] == "[DONE]" and json.loads(data[-2])["usage"] == whole["usage"]
     status, error, _ = raw("/openai/v1/chat/completions", {**chat, "messages": []})
     assert status == 400 and error["error"]["type"] == "invalid_request_error"

@@ -114,7 +114,7 @@ impl Exchange {
 
     /// A translation, there and back.
     async fn translated(self, wire: MessagesRequest, purpose: Purpose, mut report: Report) -> Result<Response> {
-        let wire = fetch(wire, &mut report)?;
+        let wire = fetch(&self.gateway, wire, &mut report).await?;
         if wire.max_tokens.is_none() {
             return Err(Error::invalid("max_tokens", "`max_tokens` is missing."));
         }
@@ -149,7 +149,7 @@ impl Exchange {
     ) -> Result<Response> {
         let mut report = Report::default();
         let draft = Draft::read(text, members, purpose)?;
-        let fetched = remote::refuse_all(&draft.remotes())?;
+        let fetched = remote::fetch_all(self.gateway.fetcher(), draft.remotes()).await?;
         let call = draft.call(lane, headers, fetched, &mut report)?;
         self.strictness.judge(&report)?;
         let origin = self.origin(native::end_user(members));
@@ -167,10 +167,14 @@ impl Exchange {
 }
 
 /// The request with everything in it that it points to.
-pub(super) fn fetch(mut wire: MessagesRequest, report: &mut Report) -> Result<MessagesRequest> {
+pub(super) async fn fetch(
+    gateway: &Gateway,
+    mut wire: MessagesRequest,
+    report: &mut Report,
+) -> Result<MessagesRequest> {
     let remotes = translate::remotes(&mut wire);
     if !remotes.is_empty() {
-        let fetched = remote::refuse_all(&remotes)?;
+        let fetched = remote::fetch_all(gateway.fetcher(), remotes).await?;
         translate::inline(&mut wire, fetched, report);
     }
     Ok(wire)

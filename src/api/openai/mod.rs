@@ -7,6 +7,7 @@ pub mod error;
 #[cfg(test)]
 pub(super) mod golden_tests;
 pub mod models;
+mod native;
 pub mod translate;
 pub mod wire;
 

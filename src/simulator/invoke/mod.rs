@@ -7,6 +7,7 @@ mod embeddings;
 mod llama;
 mod nova;
 mod openai;
+mod openai_rules;
 mod rerank;
 
 use base64::Engine as _;
@@ -60,7 +61,7 @@ pub(crate) fn answer(context: &Context<'_>, model_id: &str, body: &[u8], deliver
     let native = match target.model.family() {
         Family::Claude => anthropic::answer(context, &target, &body, delivery),
         Family::Nova => nova::answer(context, &target, &body, delivery),
-        Family::Chat => openai::answer(context, &target, &body, delivery),
+        Family::Chat => openai::answer(context, &target, &body, delivery, openai::Reasoning::InTags),
         Family::Llama => llama::answer(context, &target, &body, delivery),
         Family::TitanText | Family::TitanImage | Family::NovaEmbedding | Family::CohereEmbedding => {
             embeddings::answer(&target, &body)

@@ -3,5 +3,6 @@
 mod chat;
 mod errors;
 mod models;
+mod native;
 mod stream;
 mod tools;

@@ -12,7 +12,7 @@ use crate::converse::{ContentBlock, ReasoningContent, Response, StopReason, Usag
 /// Puts an answer into the caller's dialect.
 pub fn response(mut answer: Response, context: &Context) -> Message {
     context.form.response(&mut answer);
-    let content = answer.output.message.content.into_iter().filter_map(|block| out(block, context)).collect();
+    let blocks = answer.output.message.content.into_iter().filter_map(|block| out(block, context)).collect();
     let (stop_reason, stop_sequence) =
         stop(answer.stop_reason, answer.additional_model_response_fields.as_ref(), context);
     Message {
@@ -20,7 +20,7 @@ pub fn response(mut answer: Response, context: &Context) -> Message {
         kind: "message",
         role: "assistant",
         model: context.model.clone(),
-        content,
+        content: blocks,
         stop_reason: Some(stop_reason),
         stop_sequence,
         stop_details: stop_details(stop_reason),
