@@ -73,14 +73,25 @@ pub(crate) fn answer(
         fields.shift_remove("model");
         fields.shift_remove("stream");
         if api == Api::Messages {
+            let own = ["anthropic_beta", "anthropic_version"].into_iter().find(|name| fields.contains_key(*name));
+            if let Some(name) = own {
+                return Err(Failure::validation(format!("{name}: Extra inputs are not permitted")));
+            }
             fields.insert("anthropic_version".to_owned(), Value::from("bedrock-2023-05-31"));
+            if let Some(flags) = context.header("anthropic-beta") {
+                let flags: Vec<&str> = flags.split(',').map(str::trim).filter(|flag| !flag.is_empty()).collect();
+                fields.insert("anthropic_beta".to_owned(), Value::from(flags));
+            }
         }
     }
     let native = match api {
         Api::Messages if context.header("anthropic-version").is_none() => {
             Err(Failure::validation("anthropic-version: header is required"))
         }
-        Api::Messages => anthropic::answer(context, &target, &body, delivery),
+        Api::Messages if context.header("anthropic-version") != Some("2023-06-01") => {
+            Err(Failure::validation("anthropic-version: Input should be '2023-06-01'"))
+        }
+        Api::Messages => anthropic::answer(context, &target, &body, delivery, Some(api)),
         _ => openai::answer(context, &target, &body, delivery, openai::Reasoning::of_path(&target)),
     }?;
     let Native { body, input, output_tokens } = native;
@@ -178,5 +189,75 @@ mod tests {
         let both = [half[0], ("x-amzn-bedrock-guardrailversion", "1")];
         let (status, text) = crate::simulator::probe::send_with(&simulator, "POST", CHAT, &blocked, &both).await;
         assert!(status == 200 && text.contains("content_filter"), "{text}");
+    }
+
+    const MESSAGES: &str = "/anthropic/v1/messages";
+    const VERSION: (&str, &str) = ("anthropic-version", "2023-06-01");
+
+    async fn message(simulator: &Simulator, fields: &serde_json::Value, headers: &[(&str, &str)]) -> (u16, String) {
+        let base = json!({"model": "us.anthropic.claude-haiku-4-5-20251001-v1:0", "max_tokens": 2000, "messages": [{"role": "user", "content": "hello"}]});
+        crate::simulator::probe::send_with(simulator, "POST", MESSAGES, &with(base, fields), headers).await
+    }
+
+    #[tokio::test]
+    async fn the_messages_path_reads_its_flags_from_the_header_and_pings() {
+        let simulator = Simulator::new(Settings::default());
+        let edits = json!({"context_management": {"edits": []}});
+        assert_eq!(message(&simulator, &edits, &[VERSION]).await.0, 400);
+        let flag = ("anthropic-beta", "context-management-2025-06-27, interleaved-thinking-2025-05-14");
+        assert_eq!(message(&simulator, &edits, &[VERSION, flag]).await.0, 200);
+        let (status, text) = message(&simulator, &json!({}), &[VERSION, ("anthropic-beta", "unheard-of")]).await;
+        assert!(status == 400 && text.contains("invalid beta flag"), "{text}");
+        for name in ["anthropic_beta", "anthropic_version"] {
+            let (status, text) = message(&simulator, &json!({name: []}), &[VERSION]).await;
+            assert!(status == 400 && text.contains("Extra inputs are not permitted"), "{text}");
+        }
+        let names: Vec<String> = events(&message(&simulator, &json!({"stream": true}), &[VERSION]).await.1)
+            .into_iter()
+            .map(|(name, data)| {
+                assert_eq!(data["type"], name);
+                name
+            })
+            .collect();
+        assert_eq!(names[..3], ["message_start", "ping", "content_block_start"]);
+    }
+
+    #[tokio::test]
+    async fn documents_are_cited_when_they_ask_for_it() {
+        let simulator = Simulator::new(Settings::default());
+        let source = json!({"type": "text", "media_type": "text/plain", "data": "The sky is blue."});
+        let document = |cites: bool| json!({"type": "document", "title": "sky", "source": source, "citations": {"enabled": cites}});
+        let ask = |documents: &[serde_json::Value]| {
+            let mut content = documents.to_vec();
+            content.push(json!({"type": "text", "text": "why"}));
+            json!({"messages": [{"role": "user", "content": content}]})
+        };
+        let (_, text) = message(&simulator, &ask(&[document(true)]), &[VERSION]).await;
+        let whole: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let citation = &whole["content"][0]["citations"][0];
+        assert_eq!(
+            (&citation["type"], &citation["cited_text"], &citation["end_char_index"]),
+            (&json!("char_location"), &json!("The sky is blue."), &json!(16))
+        );
+        let (_, text) = message(&simulator, &with(ask(&[document(true)]), &json!({"stream": true})), &[VERSION]).await;
+        let delta = events(&text).into_iter().find(|(_, data)| data["delta"]["type"] == "citations_delta");
+        assert_eq!(&delta.unwrap().1["delta"]["citation"], citation);
+        let (status, text) = message(&simulator, &ask(&[document(true), document(false)]), &[VERSION]).await;
+        assert!(status == 400 && text.contains("all or none of the documents"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn redacted_thinking_is_taken_back_unchanged_alone() {
+        let simulator = Simulator::new(Settings::default());
+        let thinking = json!({"type": "enabled", "budget_tokens": 1024});
+        let ask = json!({"thinking": thinking, "messages": [{"role": "user", "content": "why [[redacted]]"}]});
+        let whole: serde_json::Value = serde_json::from_str(&message(&simulator, &ask, &[VERSION]).await.1).unwrap();
+        assert_eq!(whole["content"][0]["type"], "redacted_thinking");
+        let replay = |content: &serde_json::Value| json!({"thinking": thinking, "messages": [{"role": "user", "content": "why"}, {"role": "assistant", "content": content}, {"role": "user", "content": "and"}]});
+        assert_eq!(message(&simulator, &replay(&whole["content"]), &[VERSION]).await.0, 200);
+        let mut forged = whole["content"].clone();
+        forged[0]["data"] = json!("Zm9yZ2Vk");
+        let (status, text) = message(&simulator, &replay(&forged), &[VERSION]).await;
+        assert!(status == 400 && text.contains("`redacted_thinking`"), "{text}");
     }
 }

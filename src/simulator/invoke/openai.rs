@@ -159,6 +159,7 @@ impl Completion<'_> {
                     Reasoning::InItsField => thought.push_str(text),
                     Reasoning::Hidden => {}
                 },
+                Block::Redacted { .. } => {}
                 Block::Tool { id, name, input } => calls.push(call(id, name, &input.to_string())),
             }
         }
@@ -235,6 +236,7 @@ impl Completion<'_> {
                         chunks.push((chunk(json!({"content": tagged(text)}), Value::Null), spoken));
                     }
                 }
+                Block::Redacted { .. } => spoken += content::block_tokens(block),
                 Block::Tool { id, name, input } => {
                     let mut first = call(id, name, "");
                     first["index"] = Value::from(next_call);

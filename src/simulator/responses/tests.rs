@@ -1,3 +1,5 @@
+//! The Responses API as its callers see it, over the router.
+
 use serde_json::{Value, json};
 
 use crate::simulator::probe::{self, events, send, with};
