@@ -1,7 +1,9 @@
 //! The Anthropic surface.
 
+mod count_tokens;
 mod errors;
 mod models;
 mod native;
 mod native_stream;
+mod sources;
 mod translated;

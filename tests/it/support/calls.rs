@@ -174,6 +174,11 @@ impl<'t> Anthropic<'t> {
         Live::to(request.body(body.into()).header("content-type", "application/json")).await
     }
 
+    /// The count of the tokens of this body.
+    pub(crate) async fn count(&self, body: &Value) -> Reply {
+        Reply::to(self.request(Method::POST, "/v1/messages/count_tokens").json(body)).await
+    }
+
     /// The answer to a request without a body.
     pub(crate) async fn get(&self, path: &str) -> Reply {
         Reply::to(self.request(Method::GET, path)).await

@@ -8,6 +8,7 @@ pub(crate) mod log;
 mod raw;
 pub(crate) mod reply;
 pub(crate) mod scrape;
+pub(crate) mod site;
 pub(crate) mod tap;
 
 use std::net::{Ipv4Addr, SocketAddr};
