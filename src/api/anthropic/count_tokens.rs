@@ -41,7 +41,7 @@ pub(super) struct Count {
 
 /// Count the tokens of a message
 ///
-/// Counted by Bedrock's CountTokens, which is free of charge. Bedrock does not count for every model: a 400 says so.
+/// Counted by Bedrock's `CountTokens`, which is free of charge. Bedrock does not count for every model: a 400 says so.
 #[utoipa::path(
     post,
     path = "/v1/messages/count_tokens",

@@ -2,6 +2,7 @@
 
 mod count_tokens;
 mod errors;
+mod messages_path;
 mod models;
 mod native;
 mod native_stream;
