@@ -1,13 +1,32 @@
 //! Reads a JSON body, and says where in it the fault is. A good body is read once; only a bad one is read a second
 //! time, with its path followed. No message repeats what the caller wrote: it may be a prompt.
 
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, IgnoredAny};
 
 use crate::error::{Error, Kind};
+use crate::splice::Members;
 
 /// Reads `body`. A fault is [`Kind::Invalid`] and names the field, except when the text is not JSON at all.
 pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|error| locate::<T>(body, &error))
+}
+
+/// The members of a body that is one JSON object, none of them read. A key that is given twice is [`Kind::Invalid`], too.
+pub(crate) fn object(body: &[u8]) -> Result<Members<'_>, Error> {
+    let members = Members::read(body).map_err(|error| {
+        // What is JSON, but no object, has no path to tell.
+        if serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+            return Error::new(Kind::Invalid, "The body has a wrong type: expected an object.");
+        }
+        Error::new(Kind::Invalid, format!("The body is not valid JSON: {error}."))
+    })?;
+    match members.repeated() {
+        Some(key) => {
+            let key: String = key.chars().take(64).collect();
+            Err(Error::invalid(key.clone(), format!("`{key}` is given twice.")))
+        }
+        None => Ok(members),
+    }
 }
 
 #[cold]

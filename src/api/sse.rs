@@ -128,3 +128,63 @@ impl<S: Stream<Item = Result<R::Item, Error>> + Unpin, R: Render> http_body::Bod
         self.events.is_none() && self.out.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+    use crate::error::Kind;
+
+    /// Writes numbers; an odd one cannot be read.
+    struct Numbers;
+
+    impl Render for Numbers {
+        type Item = u32;
+        const ALIVE: &'static [u8] = b"alive\n\n";
+
+        fn event(&mut self, item: u32, out: &mut BytesMut) -> Result<(), Error> {
+            if item % 2 == 1 {
+                return Err(Error::new(Kind::Internal, "odd"));
+            }
+            out.extend_from_slice(item.to_string().as_bytes());
+            Ok(())
+        }
+
+        fn finish(&mut self, out: &mut BytesMut) {
+            out.extend_from_slice(b"finished");
+        }
+
+        fn error(&mut self, error: &Error, out: &mut BytesMut) {
+            out.extend_from_slice(error.message().as_bytes());
+        }
+    }
+
+    async fn written(items: Vec<Result<u32, Error>>) -> Bytes {
+        response(stream::iter(items), Numbers).into_body().collect().await.unwrap().to_bytes()
+    }
+
+    #[tokio::test]
+    async fn an_answer_ends_with_its_end_or_with_the_first_error() {
+        assert_eq!(&written(vec![Ok(2), Ok(4)]).await[..], b"24finished");
+        assert_eq!(&written(vec![Ok(2), Err(Error::new(Kind::Timeout, "late")), Ok(4)]).await[..], b"2late");
+        assert_eq!(&written(vec![Ok(2), Ok(3), Ok(4)]).await[..], b"2odd");
+    }
+
+    #[tokio::test]
+    async fn a_long_silence_is_broken_by_a_sign_of_life() {
+        let long_ago = Instant::now().checked_sub(KEEP_ALIVE).unwrap();
+        let mut body = SseBody {
+            events: Some(stream::pending()),
+            render: Numbers,
+            out: BytesMut::new(),
+            quiet_since: long_ago,
+            timer: Box::pin(sleep_until(long_ago)),
+        };
+        let frame = body.frame().await.unwrap().unwrap();
+        assert_eq!(&frame.into_data().unwrap()[..], b"alive\n\n");
+        // The next is due after as long again.
+        assert!(body.timer.deadline() > Instant::now() + KEEP_ALIVE / 2);
+    }
+}

@@ -11,6 +11,7 @@
     reason = "a test fails by panicking, wherever in the harness it does"
 )]
 
+mod anthropic;
 mod bedrock;
 mod drain;
 mod failover;

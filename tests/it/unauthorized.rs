@@ -23,7 +23,9 @@ async fn every_operation_of_the_document_refuses_a_call_without_a_key_or_with_a_
             for request in [without, wrong] {
                 let reply = Reply::to(request.header("content-type", "application/json").body("{}")).await;
                 assert!([401, 403].contains(&reply.status()), "{method} {path}: {reply:?}");
-                if path.starts_with("/v1/") {
+                if path.starts_with("/v1/messages") {
+                    assert_eq!(reply.anthropic_error()["type"], "authentication_error");
+                } else if path.starts_with("/v1/") {
                     reply.openai_error();
                 } else {
                     reply.exception();

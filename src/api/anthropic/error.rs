@@ -101,6 +101,31 @@ mod tests {
     }
 
     #[test]
+    fn every_kind_has_a_type_that_anthropics_clients_know() {
+        use strum::VariantArray as _;
+        let known = [
+            (400, "invalid_request_error"),
+            (401, "authentication_error"),
+            (403, "permission_error"),
+            (404, "not_found_error"),
+            (405, "invalid_request_error"),
+            (409, "invalid_request_error"),
+            (413, "request_too_large"),
+            (429, "rate_limit_error"),
+            (500, "api_error"),
+            (504, "timeout_error"),
+            (529, "overloaded_error"),
+        ];
+        let mut met = Vec::new();
+        for kind in Kind::VARIANTS {
+            let (status, body) = status_and_body(&Error::new(*kind, "Why."), "");
+            assert!(known.contains(&(status, body.error.kind)), "{kind:?}: {status} {}", body.error.kind);
+            met.push(status);
+        }
+        assert!(known.iter().all(|(status, _)| met.contains(status)));
+    }
+
+    #[test]
     fn what_aws_refused_keeps_the_meaning_of_its_status() {
         let refused = |status| {
             let exception = crate::error::Exception { name: "Some", status };

@@ -4,13 +4,22 @@
 //! Claude takes the bytes that came (`native`); every other model gets a translation (`wire` is the shape, `translate`
 //! leads from it to the canonical form and back without touching network or clock). `error` is the shape of failure.
 
+mod count_tokens;
 pub mod error;
+#[cfg(test)]
+mod golden_tests;
+mod lane;
+mod messages;
 pub mod models;
+mod native;
+pub mod translate;
+pub mod wire;
 
 use axum::Json;
 use axum::response::Response;
 use http::HeaderName;
 use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use super::problem::Problem;
 use crate::gateway::Gateway;
@@ -21,7 +30,7 @@ pub(super) const VERSION: HeaderName = HeaderName::from_static("anthropic-versio
 
 /// The routes of this surface.
 pub(super) fn router() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::new()
+    OpenApiRouter::new().routes(routes!(messages::create)).routes(routes!(count_tokens::count))
 }
 
 /// A failed request in this surface's shape.

@@ -7,7 +7,7 @@ mod choices;
 mod embeddings;
 pub mod error;
 #[cfg(test)]
-mod golden_tests;
+pub(super) mod golden_tests;
 mod images;
 pub mod models;
 mod native;

@@ -26,6 +26,11 @@ pub(crate) fn anthropic(text: &str) -> Value {
     })
 }
 
+/// The body of a message.
+pub(crate) fn message(text: &str) -> Value {
+    json!({"model": MODEL, "max_tokens": 2000, "messages": [{"role": "user", "content": text}]})
+}
+
 /// `body` and `more`.
 pub(crate) fn with(mut body: Value, more: Value) -> Value {
     let Value::Object(more) = more else { panic!("not an object: {more}") };
@@ -140,5 +145,57 @@ impl<'t> Bedrock<'t> {
     pub(crate) fn request(&self, operation: &str) -> RequestBuilder {
         let path = format!("/model/{}/{operation}", self.model);
         self.t.request(Method::POST, &path).bearer_auth(&self.key)
+    }
+}
+
+/// The Anthropic surface with a key, called as the official client does it.
+pub(crate) struct Anthropic<'t> {
+    t: &'t TestGateway,
+    key: String,
+}
+
+impl<'t> Anthropic<'t> {
+    pub(crate) fn new(t: &'t TestGateway, key: &str) -> Self {
+        Self { t, key: key.to_owned() }
+    }
+
+    /// With another key.
+    pub(crate) fn with_key(self, key: &str) -> Self {
+        Self::new(self.t, key)
+    }
+
+    /// The answer to this body.
+    pub(crate) async fn send(&self, body: &Value) -> Reply {
+        self.send_bytes(body.to_string()).await
+    }
+
+    /// The answer to these bytes.
+    pub(crate) async fn send_bytes(&self, body: impl Into<Bytes>) -> Reply {
+        self.open_bytes(body).await.rest().await
+    }
+
+    /// The answer to this body, streamed, as far as its head.
+    pub(crate) async fn stream(&self, body: Value) -> Live {
+        self.open_bytes(with(body, json!({"stream": true})).to_string()).await
+    }
+
+    async fn open_bytes(&self, body: impl Into<Bytes>) -> Live {
+        let request = self.request(Method::POST, "/v1/messages");
+        Live::to(request.body(body.into()).header("content-type", "application/json")).await
+    }
+
+    /// The count of the tokens of this body.
+    pub(crate) async fn count(&self, body: &Value) -> Reply {
+        Reply::to(self.request(Method::POST, "/v1/messages/count_tokens").json(body)).await
+    }
+
+    /// The answer to a request without a body.
+    pub(crate) async fn get(&self, path: &str) -> Reply {
+        Reply::to(self.request(Method::GET, path)).await
+    }
+
+    /// The request, for what has no method of its own here.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.t.request(method, path).header("x-api-key", &self.key).header("anthropic-version", "2023-06-01")
     }
 }

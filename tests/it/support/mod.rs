@@ -9,6 +9,7 @@ pub(crate) mod log;
 mod raw;
 pub(crate) mod reply;
 pub(crate) mod scrape;
+pub(crate) mod site;
 pub(crate) mod tap;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -33,7 +34,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::calls::{Bedrock, OpenAi};
+use self::calls::{Anthropic, Bedrock, OpenAi};
 use self::reply::Reply;
 use self::scrape::Scrape;
 use self::tap::Tap;
@@ -151,6 +152,11 @@ impl TestGateway {
     /// The OpenAI surface, with the key that every gateway under test has.
     pub(crate) fn openai(&self) -> OpenAi<'_> {
         OpenAi::new(self, &self.key)
+    }
+
+    /// The Anthropic surface, with that key.
+    pub(crate) fn anthropic(&self) -> Anthropic<'_> {
+        Anthropic::new(self, &self.key)
     }
 
     /// The Bedrock surface, with that key.

@@ -72,6 +72,35 @@ impl Reply {
         (self.header("x-amzn-errortype"), message)
     }
 
+    /// The error of the Anthropic dialect; checks that it has its fields and nothing beside them.
+    pub(crate) fn anthropic_error(&self) -> Value {
+        assert_eq!(self.header("content-type"), "application/json", "{self:?}");
+        let body = self.json();
+        let keys = |value: &Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+        assert_eq!(
+            (keys(&body), &body["type"]),
+            (["type", "error", "request_id"].map(String::from).to_vec(), &"error".into())
+        );
+        assert_eq!(keys(&body["error"]), ["type", "message"], "{self:?}");
+        assert!(body["error"]["message"].as_str().is_some_and(|text| !text.is_empty()), "{self:?}");
+        let id = self.header("request-id");
+        assert_eq!((id, body["request_id"].as_str()), (self.header("x-request-id"), Some(id)));
+        body["error"].clone()
+    }
+
+    /// The payloads of the named server-sent events; checks that each is named as its type says.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        assert_eq!(self.header("content-type"), "text/event-stream; charset=utf-8", "{self:?}");
+        assert!(self.text().ends_with("\n\n"), "{self:?}");
+        let events = self.text().split_terminator("\n\n").map(|event| {
+            let (name, data) = event.split_once('\n').unwrap_or_else(|| panic!("{event:?}"));
+            let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
+            assert_eq!(data["type"].as_str(), name.strip_prefix("event: "), "{event:?}");
+            data
+        });
+        events.collect()
+    }
+
     /// The payloads of the server-sent events, `[DONE]` as a string.
     pub(crate) fn sse(&self) -> Vec<Value> {
         assert!(self.text().ends_with("\n\n"), "{self:?}");
