@@ -16,6 +16,7 @@ pub mod gateway;
 pub mod ids;
 pub mod money;
 pub mod report;
+pub mod responses;
 pub mod simulator;
 pub mod store;
 pub mod telemetry;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first; see `docs/ARCHITECTURE.md`. A module imports only from lower layers.
-const LAYERS: [(&str, u8); 18] = [
+const LAYERS: [(&str, u8); 19] = [
     ("clock", 0),
     ("config", 0),
     ("converse", 0),
@@ -22,6 +22,7 @@ const LAYERS: [(&str, u8); 18] = [
     ("catalog", 1),
     ("families", 1),
     ("store", 1),
+    ("responses", 2),
     ("tenancy", 2),
     ("upstream", 2),
     ("gateway", 3),
@@ -50,7 +51,7 @@ const SIDEWAYS: [(&str, &str); 9] = [
 const CRATES: [(&str, &[&str]); 4] = [
     ("axum", &["api", "app", "simulator"]),
     ("aws_", &["upstream"]),
-    ("sqlx", &["store", "tenancy"]),
+    ("sqlx", &["store", "tenancy", "responses"]),
     ("prometheus", &["telemetry"]),
 ];
 

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::gateway::{Gateway, Parts};
+use crate::responses::Responses;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::tenancy::Tenancy;
@@ -57,12 +58,15 @@ impl App {
         let operators = listener::bind("server.ops_listen", config.server.ops_listen)?;
 
         let store = Store::open(&config.store.url).await?;
+        let responses = Responses::new(store.clone(), clock.clone(), &config.responses, config.server.max_body_bytes());
+        responses.purge_in_background(&tracker, stop.clone());
         let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
         let gateway = Gateway::new(Parts {
             catalog,
             tenancy,
             upstream,
+            responses,
             metrics,
             clock,
             max_attempts: config.aws.max_attempts,

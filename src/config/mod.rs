@@ -11,6 +11,7 @@ mod batch;
 mod decode;
 mod layers;
 mod problem;
+mod responses;
 mod server;
 mod shape;
 mod shared;
@@ -27,6 +28,7 @@ pub use auth::{Auth, Jwt};
 pub use aws::{Aws, Endpoints, Quota, Secret};
 pub use batch::{Batch, BatchLimits, SmallBatches};
 pub use problem::{Problem, Problems};
+pub use responses::Responses;
 pub use server::Server;
 pub use shared::{OnFailure, Shared};
 pub use store::Store;
@@ -41,6 +43,8 @@ pub struct Config {
     pub server: Server,
     /// The database.
     pub store: Store,
+    /// Stored responses.
+    pub responses: Responses,
     /// What replicas share.
     pub shared: Shared,
     /// Regions and how to call them.
@@ -91,6 +95,7 @@ impl Config {
     fn validate(&self, problems: &mut Problems) {
         self.server.validate(problems);
         self.store.validate(problems);
+        self.responses.validate(problems);
         self.shared.validate(problems);
         self.aws.validate(problems);
         self.batch.validate(problems);

@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::converse::{self, Usage};
 use crate::error::{Error, Kind};
 use crate::money::MicroUsd;
+use crate::responses::Responses;
 use crate::telemetry::Metrics;
 use crate::tenancy::{Caller, Need, Scope, Tenancy};
 use crate::upstream::{Call, Operation, Region, Reply, Upstream};
@@ -50,6 +51,8 @@ pub struct Parts {
     pub tenancy: Tenancy,
     /// AWS, Region by Region.
     pub upstream: Upstream,
+    /// What is kept of answers.
+    pub responses: Responses,
     /// What is counted.
     pub metrics: Metrics,
     /// What time it is.
@@ -143,6 +146,11 @@ impl Gateway {
     /// AWS, Region by Region.
     pub fn upstream(&self) -> &Upstream {
         &self.0.parts.upstream
+    }
+
+    /// What is kept of answers.
+    pub fn responses(&self) -> &Responses {
+        &self.0.parts.responses
     }
 
     /// What is counted.
