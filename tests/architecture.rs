@@ -18,6 +18,7 @@ const LAYERS: [(&str, u8); 19] = [
     ("ids", 0),
     ("money", 0),
     ("report", 0),
+    ("splice", 0),
     ("telemetry", 0),
     ("catalog", 1),
     ("families", 1),

@@ -55,7 +55,7 @@ pub(super) async fn observe(State(gateway): State<Gateway>, mut request: Request
     let trail = &line.trail;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         response = if is_bedrock { bedrock::shape(&problem) } else { openai::shape(&problem, trail.id()) };
-        if let Some(booked) = trail.receipt().and_then(|receipt| receipt.booked()) {
+        if let Some(booked) = trail.booked() {
             response.headers_mut().insert("x-gateway-attempts", HeaderValue::from(booked.attempts));
         }
         line.problem = Some(problem.0);
@@ -110,7 +110,8 @@ impl Drop for Line {
 impl Line {
     fn write(&self, surface: &'static str, operation: &'static str, took: Duration) {
         let receipt = self.trail.receipt();
-        let booked = receipt.and_then(|receipt| receipt.booked());
+        let booked = self.trail.booked();
+        let booked = booked.as_ref();
         let problem = self.problem.as_deref();
         let causes = problem.map(Error::causes).filter(|causes| !causes.is_empty());
         let timestamp = jiff::Timestamp::from_millisecond(self.gateway.clock().now().millis()).unwrap_or_default();

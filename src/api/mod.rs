@@ -7,6 +7,7 @@ mod access_log;
 mod answer;
 mod bedrock;
 mod caller;
+pub mod conversation;
 pub mod openai;
 pub mod ops;
 mod problem;

@@ -34,6 +34,10 @@ pub enum ContentBlock {
     Image(Image),
     /// A document.
     Document(Document),
+    /// A recording, for the models that listen.
+    Audio(Media),
+    /// A film, for the models that watch.
+    Video(Media),
     /// The model asks for a tool to be run.
     ToolUse(ToolUse),
     /// What a tool answered.
@@ -60,17 +64,26 @@ pub struct Image {
     /// The format's name.
     pub format: String,
     /// The bytes, or where they are.
-    pub source: ImageSource,
+    pub source: MediaSource,
 }
 
-/// Where a picture's bytes are.
+/// Where the bytes of a picture, a recording or a film are.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub enum ImageSource {
+pub enum MediaSource {
     /// Base64.
     Bytes(String),
     /// An object in S3, for the models that read from there.
     S3Location(Value),
+}
+
+/// A recording or a film in one of Bedrock's formats, such as `mp3` or `mp4`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Media {
+    /// The format's name.
+    pub format: String,
+    /// The bytes, or where they are.
+    pub source: MediaSource,
 }
 
 /// A document in one of Bedrock's formats, such as `pdf` or `txt`.

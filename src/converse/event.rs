@@ -44,6 +44,8 @@ pub enum Event {
         usage: Usage,
         /// How long it took.
         metrics: Option<Metrics>,
+        /// The tier that really served, `{"type": ...}`.
+        service_tier: Option<Value>,
     },
     /// A kind this version does not know; to be passed over.
     Unknown,
@@ -106,7 +108,7 @@ impl Event {
             }
             "metadata" => {
                 let wire: wire::Metadata = serde_json::from_slice(payload)?;
-                Self::Metadata { usage: wire.usage, metrics: wire.metrics }
+                Self::Metadata { usage: wire.usage, metrics: wire.metrics, service_tier: wire.service_tier }
             }
             _ => Self::Unknown,
         })
@@ -202,9 +204,11 @@ mod wire {
     }
 
     #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
     pub(super) struct Metadata {
         pub(super) usage: Usage,
         pub(super) metrics: Option<Metrics>,
+        pub(super) service_tier: Option<Value>,
     }
 }
 

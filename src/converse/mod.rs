@@ -11,8 +11,8 @@ mod request;
 mod response;
 
 pub use block::{
-    CachePoint, ContentBlock, Document, DocumentSource, Image, ImageSource, Message, ReasoningContent, ReasoningText,
-    Role, ToolResult, ToolResultBlock, ToolUse, ToolUseStart,
+    CachePoint, ContentBlock, Document, DocumentSource, Image, Media, MediaSource, Message, ReasoningContent,
+    ReasoningText, Role, ToolResult, ToolResultBlock, ToolUse, ToolUseStart,
 };
 pub use event::{BlockStart, Delta, Event};
 pub use request::{

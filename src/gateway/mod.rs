@@ -222,13 +222,9 @@ impl Gateway {
         model: &Asked,
         call: Call,
     ) -> Result<Answer<Reply>, Error> {
+        let operation = call.operation;
         let (reply, settlement) = self.ask(caller, origin, model, &call).await?;
-        let usage = match call.operation {
-            Operation::Converse | Operation::ConverseStream => meter::converse_usage(&reply.body),
-            Operation::InvokeModel | Operation::InvokeModelWithResponseStream => {
-                meter::invoke_usage(&reply.headers, &reply.body)
-            }
-        };
+        let usage = meter::usage(operation, &reply.headers, &reply.body);
         let served = settle_whole(settlement, usage, &reply);
         Ok(Answer { body: reply, served })
     }
@@ -243,7 +239,11 @@ impl Gateway {
     ) -> Result<(Reply, Settlement), Error> {
         let mut settlement = self.admit(caller, origin, model, call)?;
         let candidates = self.candidates(caller, model)?;
-        let one = |region: Region, id: Arc<str>| async move { region.send(&id, call).await };
+        // Tokens are counted by the model itself: an inference profile is refused.
+        let counted = model.resolved.model.as_ref().filter(|_| call.operation == Operation::CountTokens);
+        let one = |region: Region, id: Arc<str>| async move {
+            region.send(counted.map_or(&id, |model| &model.id), call).await
+        };
         match attempt::first_success(self, &model.resolved, candidates, &mut settlement, one).await {
             Ok((reply, attempt)) => {
                 attempt.succeeded();
@@ -276,10 +276,7 @@ impl Gateway {
                 return Err(error);
             }
         };
-        let meter = match call.operation {
-            Operation::Converse | Operation::ConverseStream => Meter::converse(),
-            Operation::InvokeModel | Operation::InvokeModelWithResponseStream => Meter::invoke(),
-        };
+        let meter = Meter::of(call.operation);
         let served = served(&settlement);
         let cut = self.0.parts.cut.clone().cancelled_owned();
         let frames = FrameStream::new(frames, meter, (settlement, attempt), cut, self.metrics().stream_open());

@@ -61,6 +61,24 @@ pub struct Booked {
     pub outcome: Outcome,
 }
 
+impl Booked {
+    /// Counts another call of the same request in.
+    pub(super) fn add(&mut self, other: &Self) {
+        let usage = &other.usage;
+        self.usage.input_tokens += usage.input_tokens;
+        self.usage.output_tokens += usage.output_tokens;
+        self.usage.total_tokens += usage.total_tokens;
+        self.usage.cache_read_input_tokens += usage.cache_read_input_tokens;
+        self.usage.cache_write_input_tokens += usage.cache_write_input_tokens;
+        self.cost = self.cost.zip(other.cost).map(|(cost, other)| cost + other);
+        self.attempts += other.attempts;
+        if self.outcome == Outcome::OK && other.outcome != Outcome::OK {
+            self.region.clone_from(&other.region);
+            self.outcome = other.outcome.clone();
+        }
+    }
+}
+
 /// How a call ended.
 enum End<'a> {
     Ok,

@@ -8,10 +8,11 @@ use futures_util::Stream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::attempt::Attempt;
-use super::meter::Meter;
+use super::meter::{Meter, Told};
 use super::settle::Settlement;
 use crate::converse::Event;
 use crate::error::{Error, Kind};
+use crate::money::MicroUsd;
 use crate::telemetry::metrics::Open;
 use crate::upstream::{Failure, Frame, FrameKind, Frames, Reason};
 
@@ -43,11 +44,14 @@ impl FrameStream {
 
     fn observe(&mut self, frame: &Frame) {
         if let FrameKind::Event(kind) = &frame.kind {
-            if let Some(usage) = self.meter.observe(kind.as_str(), &frame.payload)
+            if let Some(told) = self.meter.observe(kind.as_str(), &frame.payload)
                 && let Some((settlement, attempt)) = self.open_call.take()
             {
                 attempt.succeeded();
-                settlement.finish(usage);
+                match told {
+                    Told::Usage(usage) => settlement.finish(usage),
+                    Told::Nothing => self.finish_untold(settlement),
+                };
             }
         } else if let Some(failure) = frame.failure() {
             self.fail(&failure);
@@ -75,6 +79,11 @@ impl FrameStream {
         settlement.fail(error);
     }
 
+    fn finish_untold(&self, settlement: Settlement) -> Option<MicroUsd> {
+        let usage = self.meter.partial(settlement.input_estimate());
+        settlement.finish_untold(usage)
+    }
+
     fn end(&mut self, failure: Failure) -> Poll<Option<Result<Frame, Error>>> {
         self.fail(&failure);
         self.ended = true;
@@ -96,15 +105,13 @@ impl Stream for FrameStream {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(failure))) => this.end(failure),
-            // A Converse stream that says no usage was cut, whatever the connection says.
-            Poll::Ready(None) if this.open_call.is_some() && this.meter.is_converse() => this.end(cut_short()),
+            Poll::Ready(None) if this.open_call.is_some() && this.meter.must_say_end() => this.end(cut_short()),
             Poll::Ready(None) => {
                 this.ended = true;
                 // Not every model tells its usage in a native stream.
                 if let Some((settlement, attempt)) = this.open_call.take() {
                     attempt.succeeded();
-                    let usage = this.meter.partial(settlement.input_estimate());
-                    settlement.finish_untold(usage);
+                    this.finish_untold(settlement);
                 }
                 Poll::Ready(None)
             }

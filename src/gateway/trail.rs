@@ -1,8 +1,8 @@
 //! What becomes known of a request on its way: the one thing that all layers it passes share.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use super::Receipt;
+use super::{Booked, Receipt};
 use crate::ids::RequestId;
 use crate::tenancy::Caller;
 
@@ -14,13 +14,16 @@ pub struct Trail(Arc<Marks>);
 struct Marks {
     id: RequestId,
     caller: OnceLock<Caller>,
+    /// Of the first call; most requests make one.
     receipt: OnceLock<Arc<Receipt>>,
+    /// Of all further calls.
+    further: Mutex<Vec<Arc<Receipt>>>,
 }
 
 impl Trail {
     /// The trail of a request that has just come in.
     pub fn new(id: RequestId) -> Self {
-        Self(Arc::new(Marks { id, caller: OnceLock::new(), receipt: OnceLock::new() }))
+        Self(Arc::new(Marks { id, caller: OnceLock::new(), receipt: OnceLock::new(), further: Mutex::default() }))
     }
 
     /// The id that `x-request-id` shows.
@@ -38,13 +41,25 @@ impl Trail {
         self.0.caller.set(caller.clone()).ok();
     }
 
-    /// The receipt of its call, once one was admitted.
+    /// The receipt of its first call, once one was admitted.
     pub fn receipt(&self) -> Option<&Arc<Receipt>> {
         self.0.receipt.get()
     }
 
-    /// The call was admitted. A request makes one call; of more, the first is told.
+    /// How its calls were booked, taken together: what each used and cost, and the Region and the outcome of the first
+    /// that did not end well, else of the first. `None` while a call is open, and when there was none.
+    pub fn booked(&self) -> Option<Booked> {
+        let mut sum = self.receipt()?.booked()?.clone();
+        for receipt in self.0.further.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            sum.add(receipt.booked()?);
+        }
+        Some(sum)
+    }
+
+    /// A call was admitted.
     pub(super) fn admitted(&self, receipt: &Arc<Receipt>) {
-        self.0.receipt.set(Arc::clone(receipt)).ok();
+        if self.0.receipt.set(Arc::clone(receipt)).is_err() {
+            self.0.further.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(receipt));
+        }
     }
 }

@@ -113,6 +113,10 @@ pub(super) fn classify(status: u16, name: &str, message: &str) -> (Reason, Excep
     let known = EXCEPTIONS.iter().find(|(known, ..)| known.eq_ignore_ascii_case(name));
     let (reason, exception) = match known {
         Some(&(name, status, reason)) => (reason, Exception { name, status }),
+        None if status == 0 => {
+            let typed = ERROR_TYPES.iter().find(|(kind, _)| *kind == name);
+            by_status(typed.map_or(0, |(_, status)| *status))
+        }
         None => by_status(status),
     };
     let lower = message.to_ascii_lowercase();
@@ -123,6 +127,22 @@ pub(super) fn classify(status: u16, name: &str, message: &str) -> (Reason, Excep
     };
     (reason, exception)
 }
+
+/// The types of error of the OpenAI and Anthropic APIs, for a stream, which has no status of its own.
+/// <https://docs.claude.com/en/api/errors>, <https://platform.openai.com/docs/guides/error-codes>
+const ERROR_TYPES: [(&str, u16); 11] = [
+    ("invalid_request_error", 400),
+    ("authentication_error", 401),
+    ("permission_error", 403),
+    ("not_found_error", 404),
+    ("request_too_large", 413),
+    ("rate_limit_error", 429),
+    ("rate_limit_exceeded", 429),
+    ("api_error", 500),
+    ("server_error", 500),
+    ("timeout_error", 504),
+    ("service_unavailable_error", 503),
+];
 
 fn by_status(status: u16) -> (Reason, Exception) {
     let (reason, name) = match status {

@@ -77,6 +77,15 @@ impl Endpoint {
         path.extend(utf8_percent_encode(model_id, SEGMENT));
         path.push('/');
         path.push_str(suffix);
+        self.address(path)
+    }
+
+    /// The address of a path that names no model.
+    pub(super) fn uri(&self, path: &str) -> Result<Uri> {
+        self.address([&self.prefix, path].concat())
+    }
+
+    fn address(&self, path: String) -> Result<Uri> {
         let mut parts = Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());

@@ -1,4 +1,5 @@
-//! AWS's binary event stream (`application/vnd.amazon.eventstream`): split into frames, read, and made.
+//! The frames of a streamed answer. AWS's binary event stream (`application/vnd.amazon.eventstream`) is split, read and
+//! made here; the server-sent events of the runtime's OpenAI and Anthropic paths are split in `sse.rs`.
 //!
 //! A frame keeps the very bytes that came, so that the Bedrock surface forwards them untouched. The layout is
 //! <https://smithy.io/2.0/aws/amazon-eventstream.html>: total length, headers length and their CRC, headers, payload,
@@ -16,10 +17,11 @@ use futures_util::Stream;
 use hyper::body::Incoming;
 
 use super::classify::Failure;
+use super::sse;
 use super::wire::Pieces;
 
 /// AWS's own limit is 16 MB of payload and 128 KB of headers.
-const MAX_FRAME: usize = 16 * 1024 * 1024 + 128 * 1024;
+pub(super) const MAX_FRAME: usize = 16 * 1024 * 1024 + 128 * 1024;
 const PRELUDE: usize = 12;
 const CRC: usize = 4;
 const STRING: u8 = 7;
@@ -27,7 +29,7 @@ const STRING: u8 = 7;
 /// One unit of an event stream.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    /// The whole frame as it came, both checksums verified.
+    /// The whole frame as it came; of a binary one both checksums are verified.
     pub raw: Bytes,
     /// What it is.
     pub kind: FrameKind,
@@ -35,10 +37,11 @@ pub struct Frame {
     pub payload: Bytes,
 }
 
-/// What a frame is, by its `:message-type`.
+/// What a frame is: by its `:message-type`, or the `event:` of a server-sent event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FrameKind {
-    /// An event by its `:event-type`, such as `contentBlockDelta`.
+    /// An event by its `:event-type`, such as `contentBlockDelta`; a server-sent one by its name, `data` if it has none, or
+    /// `done` for OpenAI's `[DONE]`.
     Event(Name),
     /// An exception of the service by its `:exception-type`, such as `throttlingException`. Ends the stream.
     Exception(Name),
@@ -56,6 +59,10 @@ pub enum FrameKind {
 pub struct Name(Bytes);
 
 impl Name {
+    pub(super) fn new(text: Bytes) -> Self {
+        Self(text)
+    }
+
     /// The text; empty where it is not UTF-8.
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.0).unwrap_or_default()
@@ -162,7 +169,7 @@ fn number(bytes: &[u8], at: usize) -> u32 {
 /// Why bytes are no event stream.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Malformed(&'static str);
+pub struct Malformed(pub(super) &'static str);
 
 /// Cuts pieces of any size into frames. A frame within one piece is a slice of it; only what straddles two is copied.
 #[derive(Default)]
@@ -226,19 +233,56 @@ fn frame_length(bytes: &[u8]) -> Result<usize, Malformed> {
     Ok(total)
 }
 
+/// How the bytes of a stream are cut into frames.
+enum Cut {
+    /// AWS's binary frames.
+    Binary(Splitter),
+    /// Server-sent events.
+    Sse(sse::Splitter),
+}
+
+impl Cut {
+    fn push(&mut self, piece: Bytes) {
+        match self {
+            Self::Binary(splitter) => splitter.push(piece),
+            Self::Sse(splitter) => splitter.push(&piece),
+        }
+    }
+
+    fn next_frame(&mut self) -> Result<Option<Frame>, Malformed> {
+        match self {
+            Self::Binary(splitter) => splitter.next_frame(),
+            Self::Sse(splitter) => splitter.next_frame(),
+        }
+    }
+
+    fn is_within_frame(&self) -> bool {
+        match self {
+            Self::Binary(splitter) => splitter.is_within_frame(),
+            Self::Sse(splitter) => splitter.is_within_frame(),
+        }
+    }
+}
+
 /// The frames of an open stream. Dropping it closes the connection, which is how a call is cancelled at AWS.
 ///
 /// A broken frame, a stream that ends inside a frame and silence longer than the idle timeout are failures; after one
 /// the stream is over. Exceptions are frames like any other: see [`Frame::failure`].
 pub struct Frames {
     pieces: Option<Pieces<Incoming>>,
-    splitter: Splitter,
+    cut: Cut,
     peeked: Option<Frame>,
 }
 
 impl Frames {
-    pub(super) fn new(pieces: Pieces<Incoming>) -> Self {
-        Self { pieces: Some(pieces), splitter: Splitter::default(), peeked: None }
+    /// Of AWS's binary event stream.
+    pub(super) fn binary(pieces: Pieces<Incoming>) -> Self {
+        Self { pieces: Some(pieces), cut: Cut::Binary(Splitter::default()), peeked: None }
+    }
+
+    /// Of server-sent events.
+    pub(super) fn sse(pieces: Pieces<Incoming>) -> Self {
+        Self { pieces: Some(pieces), cut: Cut::Sse(sse::Splitter::default()), peeked: None }
     }
 
     /// Gives back a frame that was only looked at: it is the next to come.
@@ -260,16 +304,16 @@ impl Stream for Frames {
             return Poll::Ready(Some(Ok(frame)));
         }
         loop {
-            match self.splitter.next_frame() {
+            match self.cut.next_frame() {
                 Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Ok(None) => {}
                 Err(malformed) => return self.end(Some(Failure::cut(malformed))),
             }
             let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
             match ready!(pieces.poll(cx)) {
-                Some(Ok(piece)) => self.splitter.push(piece),
+                Some(Ok(piece)) => self.cut.push(piece),
                 Some(Err(broken)) => return self.end(Some(broken.into())),
-                None if self.splitter.is_within_frame() => {
+                None if self.cut.is_within_frame() => {
                     return self.end(Some(Failure::cut(Malformed("the stream ended inside a frame"))));
                 }
                 None => return self.end(None),

@@ -14,6 +14,7 @@ mod region;
 pub mod retry;
 pub mod route;
 pub mod sign;
+mod sse;
 #[cfg(test)]
 mod tests;
 mod wire;

@@ -28,6 +28,7 @@ use super::wire::Wire;
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::error::{Error, Result};
+use crate::splice;
 
 /// An answer of a model is at most 25 MB by AWS's limits; images in base64 stay below this too.
 const MAX_REPLY: usize = 64 * 1024 * 1024;
@@ -50,22 +51,42 @@ pub enum Operation {
     InvokeModel,
     /// `POST /model/{id}/invoke-with-response-stream`
     InvokeModelWithResponseStream,
+    /// `POST /model/{id}/count-tokens`; free of charge
+    CountTokens,
+    /// `POST /anthropic/v1/messages`; streams server-sent events if its body says `stream`
+    Messages,
+    /// `POST /openai/v1/chat/completions`; likewise
+    ChatCompletions,
+    /// `POST /openai/v1/responses`; likewise
+    Responses,
+}
+
+/// Where an operation is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The last segment of a path that names the model.
+    OfModel(&'static str),
+    /// A path of its own: the body names the model.
+    Fixed(&'static str),
 }
 
 impl Operation {
-    /// The last segment of the path.
-    pub const fn path_suffix(self) -> &'static str {
+    const fn place(self) -> Place {
         match self {
-            Self::Converse => "converse",
-            Self::ConverseStream => "converse-stream",
-            Self::InvokeModel => "invoke",
-            Self::InvokeModelWithResponseStream => "invoke-with-response-stream",
+            Self::Converse => Place::OfModel("converse"),
+            Self::ConverseStream => Place::OfModel("converse-stream"),
+            Self::InvokeModel => Place::OfModel("invoke"),
+            Self::InvokeModelWithResponseStream => Place::OfModel("invoke-with-response-stream"),
+            Self::CountTokens => Place::OfModel("count-tokens"),
+            Self::Messages => Place::Fixed("/anthropic/v1/messages"),
+            Self::ChatCompletions => Place::Fixed("/openai/v1/chat/completions"),
+            Self::Responses => Place::Fixed("/openai/v1/responses"),
         }
     }
 
-    /// Whether the answer is an event stream.
-    pub const fn is_stream(self) -> bool {
-        matches!(self, Self::ConverseStream | Self::InvokeModelWithResponseStream)
+    /// Whether a streamed answer comes as server-sent events.
+    const fn streams_sse(self) -> bool {
+        matches!(self.place(), Place::Fixed(_))
     }
 }
 
@@ -77,7 +98,8 @@ pub struct Call {
     /// Sent and signed: `accept`, `x-amzn-bedrock-*`. `content-type` is JSON where it is missing. Not `host`, not
     /// `authorization`, nothing hop by hop.
     pub headers: HeaderMap,
-    /// The JSON, as it goes to AWS.
+    /// The JSON, as it goes to AWS; without `model` where the operation names the model in the body: each candidate adds
+    /// its own.
     pub body: Bytes,
 }
 
@@ -227,7 +249,8 @@ impl Region {
     /// [`Region::send`].
     pub async fn open(&self, model_id: &str, call: &Call) -> Result<(HeaderMap, Frames), Failure> {
         let (parts, body) = self.exchange(model_id, call).await?.into_parts();
-        let mut frames = Frames::new(self.0.shared.wire.pieces(body));
+        let pieces = self.0.shared.wire.pieces(body);
+        let mut frames = if call.operation.streams_sse() { Frames::sse(pieces) } else { Frames::binary(pieces) };
         let first = frames.next().await.unwrap_or_else(|| Err(Failure::cut("the stream has no frame")))?;
         if let Some(failure) = first.failure() {
             return Err(failure);
@@ -260,7 +283,11 @@ impl Region {
     /// The request to send, and the keys it was signed with.
     async fn prepare(&self, model_id: &str, call: &Call) -> Result<(Request<Full<Bytes>>, Option<Arc<Keys>>), Failure> {
         let Inner { endpoint, signer, shared, .. } = &*self.0;
-        let uri = endpoint.model_uri(model_id, call.operation.path_suffix()).map_err(Failure::internal)?;
+        let (uri, body) = match call.operation.place() {
+            Place::OfModel(suffix) => (endpoint.model_uri(model_id, suffix), call.body.clone()),
+            Place::Fixed(path) => (endpoint.uri(path), splice::with_model(&call.body, model_id)),
+        };
+        let uri = uri.map_err(Failure::internal)?;
         let mut headers = HeaderMap::with_capacity(call.headers.len() + 6);
         headers.insert(HOST, endpoint.host());
         if !call.headers.contains_key(CONTENT_TYPE) {
@@ -275,12 +302,12 @@ impl Region {
             Access::Signature(credentials) => {
                 let now = shared.now();
                 let keys = credentials.keys(now).await.map_err(Failure::credentials)?;
-                signer.sign(&keys, now, uri.path(), &mut headers, &call.body).map_err(Failure::internal)?;
+                signer.sign(&keys, now, uri.path(), &mut headers, &body).map_err(Failure::internal)?;
                 Some(keys)
             }
         };
         headers.insert(USER_AGENT, AGENT);
-        let mut request = Request::new(Full::new(call.body.clone()));
+        let mut request = Request::new(Full::new(body));
         *request.method_mut() = Method::POST;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;

@@ -5,8 +5,8 @@ use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 
 use super::Context;
-use super::ToolNames;
 use super::response::{finish_reason, usage};
+use crate::api::conversation::ToolNames;
 use crate::api::openai::error::status_and_body;
 use crate::api::openai::wire::Usage;
 use crate::converse::{BlockStart, Delta, Event};

@@ -3,9 +3,7 @@
 //! The invariant: what a request asks for is sent, or named in the [`Report`], or refused with the field's path.
 
 mod chunks;
-mod image;
 mod messages;
-mod names;
 mod response;
 mod settings;
 #[cfg(test)]
@@ -13,10 +11,10 @@ mod tests;
 mod tools;
 
 pub use chunks::Chunks;
-pub use names::ToolNames;
 pub use response::response;
 
 use super::wire;
+use crate::api::conversation::{ToolNames, request_metadata};
 use crate::converse;
 use crate::error::Error;
 use crate::families::Traits;
@@ -57,7 +55,7 @@ pub struct Context {
 pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, Error> {
     settings::refuse_impossible(&wire)?;
     let mut report = Report::default();
-    let tool_names = ToolNames::collect(&wire, &mut report)?;
+    let tool_names = tools::names(&wire, &mut report)?;
     let (stream, include_usage) = settings::stream(&wire, &mut report)?;
     let inference_config = settings::inference(&wire, traits, &mut report)?;
     settings::drop_untranslatable(&wire, traits, &mut report);
@@ -66,7 +64,11 @@ pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, E
         inference_config,
         output_config: settings::output(wire.response_format, &mut report)?,
         service_tier: settings::service_tier(wire.service_tier.as_deref())?,
-        request_metadata: settings::metadata(wire.metadata, wire.user, wire.safety_identifier, &mut report),
+        request_metadata: request_metadata(
+            wire.metadata,
+            [("user", "user", wire.user), ("safety_identifier", "safety_identifier", wire.safety_identifier)],
+            &mut report,
+        ),
         additional_model_request_fields: settings::additional(wire.extra, wire.reasoning_effort, traits),
         model: wire.model,
         ..converse::Request::default()
@@ -74,12 +76,9 @@ pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, E
     let conversation = messages::conversation(wire.messages, &tool_names, traits, &mut report)?;
     request.system = conversation.system;
     request.messages = conversation.messages;
-    let tools = tools::Tools {
-        offered: wire.tools.unwrap_or_default(),
-        choice: wire.tool_choice,
-        parallel: wire.parallel_tool_calls,
-        used: conversation.tools_used,
-    };
-    tools.apply(&tool_names, traits, &mut request, &mut report)?;
+    let choice = wire.tool_choice.as_ref();
+    let mut tools = tools::tools(wire.tools, choice, wire.parallel_tool_calls, &tool_names, &mut report)?;
+    tools.used = conversation.tools_used;
+    tools.apply(&messages::DIALECT, &tool_names, traits, &mut request, &mut report)?;
     Ok(Translated { request, report, tool_names, stream, include_usage })
 }

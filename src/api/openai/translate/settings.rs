@@ -1,10 +1,9 @@
 //! Everything of a request but messages and tools: length, sampling, form of the answer, bookkeeping, and the fields
 //! that no Bedrock model takes.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
+use crate::api::conversation::{self, At, Sampling};
 use crate::api::openai::wire::{ChatRequest, ResponseFormat, TextOrList};
 use crate::converse::{InferenceConfig, JsonSchema, Object, OutputConfig, Structure, TextFormat};
 use crate::error::Error;
@@ -53,87 +52,35 @@ pub(super) fn stream(wire: &ChatRequest, report: &mut Report) -> Result<(bool, b
 
 /// Length, sampling and stop sequences.
 pub(super) fn inference(wire: &ChatRequest, traits: &Traits, report: &mut Report) -> Result<InferenceConfig, Error> {
-    let (temperature, top_p) = sampling(wire, traits, report)?;
+    let asked = Sampling { temperature: wire.temperature, top_p: wire.top_p, hottest: 2.0 };
+    let (temperature, top_p) = conversation::sampling(asked, traits, report)?;
+    let (field, most) = max_tokens(wire)?;
     Ok(InferenceConfig {
-        max_tokens: max_tokens(wire, traits, report)?,
+        max_tokens: conversation::max_tokens(field, most, traits, report)?,
         temperature,
         top_p,
         stop_sequences: stop(wire.stop.as_ref(), report),
     })
 }
 
-fn max_tokens(wire: &ChatRequest, traits: &Traits, report: &mut Report) -> Result<Option<u32>, Error> {
-    let (field, asked) = match (wire.max_completion_tokens, wire.max_tokens) {
+/// The most tokens of the answer, and the field that says so.
+fn max_tokens(wire: &ChatRequest) -> Result<(&'static str, Option<u32>), Error> {
+    match (wire.max_completion_tokens, wire.max_tokens) {
         (Some(new), Some(old)) if new != old => {
             let message = "`max_tokens` and `max_completion_tokens` contradict each other: send one of them.";
-            return Err(Error::invalid("max_tokens", message));
+            Err(Error::invalid("max_tokens", message))
         }
-        (Some(new), _) => ("max_completion_tokens", new),
-        (None, Some(old)) => ("max_tokens", old),
-        (None, None) => return Ok(None),
-    };
-    if asked == 0 {
-        return Err(Error::invalid(field, format!("`{field}` has to be at least 1.")));
+        (Some(new), _) => Ok(("max_completion_tokens", Some(new))),
+        (None, old) => Ok(("max_tokens", old)),
     }
-    match traits.max_output_tokens {
-        Some(most) if asked > most => {
-            report.add(Action::Clamped, field);
-            Ok(Some(most))
-        }
-        _ => Ok(Some(asked)),
-    }
-}
-
-fn sampling(wire: &ChatRequest, traits: &Traits, report: &mut Report) -> Result<(Option<f64>, Option<f64>), Error> {
-    let within = |field: &'static str, value: Option<f64>, most: f64| match value {
-        Some(value) if !(0.0..=most).contains(&value) => {
-            Err(Error::invalid(field, format!("`{field}` has to lie between 0 and {most}.")))
-        }
-        value => Ok(value),
-    };
-    let temperature = within("temperature", wire.temperature, 2.0)?;
-    let top_p = within("top_p", wire.top_p, 1.0)?;
-    // 1 is OpenAI's default for both, and what a model does that takes neither: leaving it out changes nothing.
-    let matters = |value: Option<f64>| value.is_some_and(|value| (value - 1.0).abs() > 0.0);
-
-    if !traits.sampling {
-        for (field, value) in [("temperature", temperature), ("top_p", top_p)] {
-            if matters(value) {
-                report.add(Action::Dropped, field);
-            }
-        }
-        return Ok((None, None));
-    }
-    if temperature.is_some_and(|value| value > 1.0) {
-        report.add(Action::Clamped, "temperature");
-    }
-    let temperature = temperature.map(|value| value.min(1.0));
-    if traits.temperature_xor_top_p && temperature.is_some() {
-        if matters(top_p) {
-            report.add(Action::Dropped, "top_p");
-        }
-        return Ok((temperature, None));
-    }
-    Ok((temperature, top_p))
 }
 
 fn stop(stop: Option<&TextOrList<String>>, report: &mut Report) -> Vec<String> {
-    let (items, many) = match stop {
-        None => return Vec::new(),
-        Some(TextOrList::Text(text)) => (std::slice::from_ref(text), false),
-        Some(TextOrList::List(items)) => (items.as_slice(), true),
-    };
-    let mut kept = Vec::with_capacity(items.len());
-    for (i, item) in items.iter().enumerate() {
-        if !item.trim().is_empty() {
-            kept.push(item.clone());
-        } else if many {
-            report.add(Action::Dropped, format!("stop[{i}]"));
-        } else {
-            report.add(Action::Dropped, "stop");
-        }
+    match stop {
+        None => Vec::new(),
+        Some(TextOrList::Text(text)) => conversation::stop_sequences(vec![text.clone()], |_| At::field("stop"), report),
+        Some(TextOrList::List(items)) => conversation::stop_sequences(items.clone(), |i| At::item("stop", i), report),
     }
-    kept
 }
 
 /// The form of the answer.
@@ -180,38 +127,6 @@ pub(super) fn service_tier(asked: Option<&str>) -> Result<Option<Value>, Error> 
         }
     };
     Ok(Some(json!({ "type": tier })))
-}
-
-/// The pairs for the invocation log, within Bedrock's limits
-/// (<https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html>).
-pub(super) fn metadata(
-    pairs: Option<BTreeMap<String, String>>,
-    user: Option<String>,
-    safety_identifier: Option<String>,
-    report: &mut Report,
-) -> BTreeMap<String, String> {
-    const MAX_PAIRS: usize = 16;
-    let fits = |text: &str| {
-        text.chars().count() <= 256
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || c.is_ascii_whitespace() || ":_@$#=/+,-.".contains(c))
-    };
-    let mut kept = BTreeMap::new();
-    for (key, value) in pairs.into_iter().flatten() {
-        if kept.len() < MAX_PAIRS && !key.is_empty() && fits(&key) && fits(&value) {
-            kept.insert(key, value);
-        } else {
-            report.add(Action::Dropped, format!("metadata.{key}"));
-        }
-    }
-    for (field, value) in [("user", user), ("safety_identifier", safety_identifier)] {
-        let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
-        if kept.len() < MAX_PAIRS && fits(&value) && !kept.contains_key(field) {
-            kept.insert(field.to_owned(), value);
-        } else {
-            report.add(Action::Dropped, field);
-        }
-    }
-    kept
 }
 
 /// The model's own fields: whatever nobody here knows, and the effort where the model reads it raw.

@@ -4,7 +4,8 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Chunks, Context, ToolNames, request};
+use super::{Chunks, Context, request};
+use crate::api::conversation::ToolNames;
 use crate::api::openai::wire;
 use crate::converse::{ContentBlock, Delta, Event, Message, Role, ToolResultBlock};
 use crate::error::{Error, Kind};

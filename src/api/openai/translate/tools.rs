@@ -1,105 +1,58 @@
-//! Tools, and whether the model has to use one.
+//! The tools that a request offers and names.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::ToolNames;
+use crate::api::conversation::{self, At, Choice, Parallel, ToolNames, Tools};
 use crate::api::openai::wire;
-use crate::converse::{InputSchema, Object, Request, Tool, ToolChoice, ToolConfig, ToolSpec};
+use crate::converse::{Tool, ToolSpec};
 use crate::error::Error;
-use crate::families::Traits;
 use crate::report::{Action, Report};
 
-/// What a request says about tools.
-pub(super) struct Tools {
-    /// The tools it offers.
-    pub(super) offered: Vec<wire::Tool>,
-    /// Which to use.
-    pub(super) choice: Option<Value>,
-    /// Whether several at once may be.
-    pub(super) parallel: Option<bool>,
-    /// The tools that its history used, by the names Bedrock gets.
-    pub(super) used: Vec<String>,
+/// The names of all tools in `request`.
+pub(super) fn names(request: &wire::ChatRequest, report: &mut Report) -> Result<ToolNames, Error> {
+    let offered = request.tools.iter().flatten().enumerate().filter_map(|(i, tool)| {
+        let function = tool.function.as_ref()?;
+        Some((At::item("tools", i).dot("function.name"), function.name.as_str()))
+    });
+    let called = request.messages.iter().enumerate().flat_map(|(i, message)| {
+        message.tool_calls.iter().flatten().enumerate().filter_map(move |(j, call)| {
+            let function = call.function.as_ref()?;
+            Some((At::item("messages", i).at("tool_calls", j).dot("function.name"), function.name.as_str()))
+        })
+    });
+    ToolNames::collect(offered, called, report)
 }
 
-/// Which tools the model may or must use.
-#[derive(Clone, Copy, PartialEq)]
-enum Wanted<'a> {
-    Auto,
-    None,
-    Required,
-    Named(&'a str),
-}
-
-impl Tools {
-    /// Puts the tools into `request`. Bedrock has no choice of "none", and refuses a history with tool blocks unless
-    /// tools are there as well: so they stay, or are made up from the history.
-    pub(super) fn apply(
-        self,
-        names: &ToolNames,
-        traits: &Traits,
-        request: &mut Request,
-        report: &mut Report,
-    ) -> Result<(), Error> {
-        let wanted = wanted(self.choice.as_ref())?;
-        let offered = !self.offered.is_empty();
-        if !traits.tools && (offered || !self.used.is_empty()) {
-            let field = if offered { "tools" } else { "messages" };
-            return Err(Error::unsupported(field, "This model takes no tools."));
-        }
-        let mut tools = Vec::with_capacity(self.offered.len());
-        for (i, tool) in self.offered.into_iter().enumerate() {
-            tools.push(spec(i, tool, names, report)?);
-        }
-        match wanted {
-            Wanted::Required | Wanted::Named(_) if !offered => {
-                return Err(Error::invalid("tool_choice", "`tool_choice` asks for a tool, but there are no `tools`."));
-            }
-            Wanted::Named(name) if !tools.iter().any(|tool| tool.name == names.sent(name)) => {
-                return Err(Error::invalid("tool_choice.function.name", "`tool_choice` names a tool not in `tools`."));
-            }
-            Wanted::None if self.used.is_empty() => return Ok(()),
-            Wanted::None if offered => report.add(Action::Dropped, "tool_choice"),
-            _ => {}
-        }
-        if tools.is_empty() {
-            if self.used.is_empty() {
-                return Ok(());
-            }
-            report.add(Action::Inserted, "tools");
-            tools = self.used.into_iter().map(made_up).collect();
-        }
-
-        let forced = match wanted {
-            Wanted::Required => Some(ToolChoice::Any(Object::new())),
-            Wanted::Named(name) => Some(ToolChoice::Tool { name: names.sent(name).to_owned() }),
-            Wanted::Auto | Wanted::None => None,
-        };
-        let choice = forced.filter(|_| traits.forced_tool_choice);
-        if choice.is_none() && matches!(wanted, Wanted::Required | Wanted::Named(_)) {
-            report.add(Action::Clamped, "tool_choice");
-        }
-        if self.parallel == Some(false) && offered {
-            forbid_parallel(choice.is_some(), traits, request, report);
-        }
-        let tools = tools.into_iter().map(Tool::ToolSpec).collect();
-        request.tool_config = Some(ToolConfig { tools, tool_choice: choice });
-        Ok(())
+/// What a request says about tools, without those that its history used.
+pub(super) fn tools(
+    offered: Option<Vec<wire::Tool>>,
+    choice: Option<&Value>,
+    parallel: Option<bool>,
+    names: &ToolNames,
+    report: &mut Report,
+) -> Result<Tools, Error> {
+    let choice = wanted(choice)?;
+    let mut tools = Vec::new();
+    for (i, tool) in offered.into_iter().flatten().enumerate() {
+        tools.push(Tool::ToolSpec(spec(At::item("tools", i), tool, names, report)?));
     }
+    let parallel = if parallel == Some(false) { Parallel::Forbidden } else { Parallel::Allowed };
+    Ok(Tools { offered: tools, choice, parallel, used: Vec::new() })
 }
 
-fn wanted(choice: Option<&Value>) -> Result<Wanted<'_>, Error> {
+fn wanted(choice: Option<&Value>) -> Result<Choice, Error> {
     const EXPECTED: &str =
         "`tool_choice` has to be `none`, `auto`, `required` or {\"type\":\"function\",\"function\":{\"name\":...}}.";
     match choice {
-        None => Ok(Wanted::Auto),
+        None => Ok(Choice::Auto),
         Some(Value::String(word)) => match word.as_str() {
-            "auto" => Ok(Wanted::Auto),
-            "none" => Ok(Wanted::None),
-            "required" => Ok(Wanted::Required),
+            "auto" => Ok(Choice::Auto),
+            "none" => Ok(Choice::None),
+            "required" => Ok(Choice::Required),
             _ => Err(Error::invalid("tool_choice", EXPECTED)),
         },
         Some(choice) => match (&choice["type"], &choice["function"]["name"]) {
-            (Value::String(kind), Value::String(name)) if kind == "function" => Ok(Wanted::Named(name)),
+            (Value::String(kind), Value::String(name)) if kind == "function" => Ok(Choice::Named(name.clone())),
             (Value::String(kind), _) if kind == "allowed_tools" || kind == "custom" => {
                 Err(Error::unsupported("tool_choice", "Send only the tools allowed, and choose one by its name."))
             }
@@ -108,57 +61,27 @@ fn wanted(choice: Option<&Value>) -> Result<Wanted<'_>, Error> {
     }
 }
 
-fn spec(i: usize, tool: wire::Tool, names: &ToolNames, report: &mut Report) -> Result<ToolSpec, Error> {
+fn spec(at: At, tool: wire::Tool, names: &ToolNames, report: &mut Report) -> Result<ToolSpec, Error> {
     if tool.kind != "function" {
-        let message = "Only tools of the type `function` can be used.";
-        return Err(Error::unsupported(format!("tools[{i}].type"), message));
+        return Err(Error::unsupported(at.dot("type"), "Only tools of the type `function` can be used."));
     }
     let Some(function) = tool.function else {
-        return Err(Error::invalid(format!("tools[{i}].function"), "`function` is missing."));
+        return Err(Error::invalid(at.dot("function"), "`function` is missing."));
     };
     for (key, _) in tool.extra.iter().filter(|(_, value)| !value.is_null()) {
-        report.add(Action::Dropped, format!("tools[{i}].{key}"));
+        report.add(Action::Dropped, format!("{at}.{key}"));
     }
-    // No parameters means no arguments; the type is what models insist on.
-    let mut schema = function.parameters.unwrap_or_default();
-    if schema.is_empty() {
-        schema.insert("type".to_owned(), json!("object"));
-        schema.insert("properties".to_owned(), json!({}));
-    } else if !schema.contains_key("type") {
-        report.add(Action::Inserted, format!("tools[{i}].function.parameters.type"));
-        schema.insert("type".to_owned(), json!("object"));
-    }
-    Ok(ToolSpec {
-        name: names.sent(&function.name).to_owned(),
-        description: function.description.filter(|text| !text.trim().is_empty()),
-        input_schema: InputSchema { json: Value::Object(schema) },
-        strict: function.strict.filter(|strict| *strict),
-    })
-}
-
-/// A tool of which only the name is known, because the history used it.
-fn made_up(name: String) -> ToolSpec {
-    ToolSpec { name, description: None, input_schema: InputSchema { json: json!({"type": "object"}) }, strict: None }
-}
-
-/// Only Claude has a switch, and only among its own fields. Its `type` there must not meet a choice made in Converse's.
-fn forbid_parallel(chosen: bool, traits: &Traits, request: &mut Request, report: &mut Report) {
-    if !traits.parallel_tool_switch {
-        report.add(Action::Dropped, "parallel_tool_calls");
-        return;
-    }
-    let mut switch = Object::new();
-    if !chosen {
-        switch.insert("type".to_owned(), json!("auto"));
-    }
-    switch.insert("disable_parallel_tool_use".to_owned(), json!(true));
-    request.additional_model_request_fields.insert("tool_choice".to_owned(), Value::Object(switch));
+    let name = (names.sent(&function.name), at.dot("function.parameters"));
+    Ok(conversation::spec(name, function.description, function.parameters, function.strict, report))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::error::Kind;
+    use crate::families::Traits;
 
     const TOOLS: &str = r#""tools":[{"type":"function","function":{"name":"now"}}]"#;
     const HISTORY: &str = r#",{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"now"}}]},

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::api::openai::wire;
+use super::At;
 use crate::error::Error;
 use crate::report::{Action, Report};
 
@@ -60,43 +60,39 @@ pub struct ToolNames {
 }
 
 impl ToolNames {
-    /// Looks at every tool that `request` names. Names that are good already are given away first, so that none of
-    /// them has to change.
-    pub(super) fn collect(request: &wire::ChatRequest, report: &mut Report) -> Result<Self, Error> {
-        let tools = request.tools.iter().flatten().enumerate().filter_map(|(i, tool)| {
-            let function = tool.function.as_ref()?;
-            Some((Place::Tool(i), function.name.as_str()))
-        });
-        let calls = request.messages.iter().enumerate().flat_map(|(i, message)| {
-            message.tool_calls.iter().flatten().enumerate().filter_map(move |(j, call)| {
-                let function = call.function.as_ref()?;
-                Some((Place::Call(i, j), function.name.as_str()))
-            })
-        });
+    /// Looks at every tool that a request names: those `offered`, and those `called` in its history, each with the
+    /// place of its name. Names that are good already are given away first, so that none of them has to change.
+    /// A name that is empty, or offered twice, is `Kind::Invalid`.
+    pub fn collect<'a>(
+        offered: impl Iterator<Item = (At, &'a str)>,
+        called: impl Iterator<Item = (At, &'a str)>,
+        report: &mut Report,
+    ) -> Result<Self, Error> {
+        let twice = |at: At| Error::invalid(at, "Two tools have this name.");
+        let offered = offered.map(|(at, name)| (Source::Offered, at, name));
+        let called = called.map(|(at, name)| (Source::Called, at, name));
         let mut namer = Namer::default();
         let mut odd = Vec::new();
-        for (place, name) in tools.chain(calls) {
+        for (source, at, name) in offered.chain(called) {
             if name.is_empty() {
-                return Err(Error::invalid(place.path(), "A tool needs a name."));
+                return Err(Error::invalid(at, "A tool needs a name."));
             }
             if !fits(name, in_tool_name) {
-                odd.push((place, name));
-                continue;
-            }
-            if !namer.take(name) && matches!(place, Place::Tool(_)) {
-                return Err(Error::invalid(place.path(), "Two tools have this name."));
+                odd.push((source, at, name));
+            } else if !namer.take(name) && source == Source::Offered {
+                return Err(twice(at));
             }
         }
         let mut renamed = Self::default();
-        for (place, name) in odd {
+        for (source, at, name) in odd {
             if !renamed.sent.contains_key(name) {
                 let sent = namer.near(name, in_tool_name);
                 renamed.original.insert(sent.clone(), name.to_owned());
                 renamed.sent.insert(name.to_owned(), sent);
-            } else if matches!(place, Place::Tool(_)) {
-                return Err(Error::invalid(place.path(), "Two tools have this name."));
+            } else if source == Source::Offered {
+                return Err(twice(at));
             }
-            report.add(Action::Renamed, place.path());
+            report.add(Action::Renamed, at);
         }
         Ok(renamed)
     }
@@ -113,19 +109,10 @@ impl ToolNames {
 }
 
 /// Where a request names a tool.
-#[derive(Clone, Copy)]
-enum Place {
-    Tool(usize),
-    Call(usize, usize),
-}
-
-impl Place {
-    fn path(self) -> String {
-        match self {
-            Self::Tool(i) => format!("tools[{i}].function.name"),
-            Self::Call(i, j) => format!("messages[{i}].tool_calls[{j}].function.name"),
-        }
-    }
+#[derive(Clone, Copy, PartialEq)]
+enum Source {
+    Offered,
+    Called,
 }
 
 #[cfg(test)]
@@ -134,15 +121,13 @@ mod tests {
 
     #[test]
     fn odd_names_become_free_ones_and_lead_back() {
-        let body = br#"{"model":"m","messages":[{"role":"assistant","tool_calls":[
-            {"id":"1","function":{"name":"a b"}},{"id":"2","function":{"name":"a_b_2"}}]}],
-            "tools":[{"type":"function","function":{"name":"a.b"}},{"type":"function","function":{"name":"a_b"}}]}"#;
+        let offered = ["a.b", "a_b"].into_iter().enumerate().map(|(i, name)| (At::item("tools", i), name));
+        let called = ["a b", "a_b_2"].into_iter().enumerate().map(|(i, name)| (At::item("calls", i), name));
         let mut report = Report::default();
-        let names = ToolNames::collect(&wire::parse(body).unwrap(), &mut report).unwrap();
+        let names = ToolNames::collect(offered, called, &mut report).unwrap();
         assert_eq!((names.sent("a.b"), names.sent("a b"), names.sent("a_b")), ("a_b_3", "a_b_4", "a_b"));
         assert_eq!((names.original("a_b_3"), names.original("a_b")), ("a.b", "a_b"));
-        let report = report.to_string();
-        assert_eq!(report, "renamed:tools[0].function.name,renamed:messages[0].tool_calls[0].function.name");
+        assert_eq!(report.to_string(), "renamed:tools[0],renamed:calls[0]");
     }
 
     #[test]

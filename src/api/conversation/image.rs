@@ -4,37 +4,25 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::api::openai::wire::Url;
-use crate::converse::{Image, ImageSource};
+use super::At;
+use crate::converse::{Image, MediaSource};
 use crate::error::Error;
 
 /// Characters of base64 checked at a time; a multiple of four.
 const STEP: usize = 4096;
 
-/// The picture at `url`; `path` is the field that holds it. Nothing is fetched.
-pub(super) fn image(url: Url, path: impl Fn() -> String) -> Result<Image, Error> {
-    let (head, mut payload) = match url {
-        Url::Data { head, payload } => (head, payload),
-        Url::Other(url) if url.contains("://") => {
-            let message =
-                "Pictures are taken as data URLs only (data:image/png;base64,...), not fetched from elsewhere.";
-            return Err(Error::unsupported(path(), message));
-        }
-        Url::Other(_) => return Err(Error::invalid(path(), "This is not a URL: use data:image/png;base64,...")),
-    };
-    if !head.rsplit(';').next().is_some_and(|last| last.trim().eq_ignore_ascii_case("base64")) {
-        return Err(Error::invalid(path(), "A data URL of a picture has to be in base64: data:image/png;base64,..."));
-    }
+/// The picture that `payload` encodes in base64, found at `at`.
+pub fn image(mut payload: String, at: At) -> Result<Image, Error> {
     if first_bytes(payload.as_bytes()).is_none() {
         forgive(&mut payload);
     }
     let Some(first) = first_bytes(payload.as_bytes()) else {
-        return Err(Error::invalid(path(), "The data URL is not valid base64."));
+        return Err(Error::invalid(at, "This is not valid base64."));
     };
     let Some(format) = format(&first) else {
-        return Err(Error::invalid(path(), "This is no picture in one of the formats png, jpeg, gif or webp."));
+        return Err(Error::invalid(at, "This is no picture in one of the formats png, jpeg, gif or webp."));
     };
-    Ok(Image { format: format.to_owned(), source: ImageSource::Bytes(payload) })
+    Ok(Image { format: format.to_owned(), source: MediaSource::Bytes(payload) })
 }
 
 /// Line breaks and missing padding are common and harmless (<https://infra.spec.whatwg.org/#forgiving-base64-decode>),
@@ -84,7 +72,7 @@ mod tests {
     use super::*;
 
     fn read(payload: &str) -> Result<Image, Error> {
-        image(Url::Data { head: "image/png;base64".into(), payload: payload.into() }, || "here".into())
+        image(payload.to_owned(), At::field("here"))
     }
 
     fn encoded(start: &[u8], length: usize) -> String {
@@ -119,7 +107,7 @@ mod tests {
         let good = encoded(b"GIF89a", 10);
         assert!(good.ends_with("=="));
         let broken = format!("{}\r\n{}", &good[..4], good[4..].trim_end_matches('='));
-        assert_eq!(read(&broken).unwrap().source, ImageSource::Bytes(good));
+        assert_eq!(read(&broken).unwrap().source, MediaSource::Bytes(good));
         assert!(read("R0lGO").is_err());
     }
 }
