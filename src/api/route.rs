@@ -6,6 +6,10 @@ use crate::error::{Error, Kind};
 pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
     match pattern {
         "/v1/chat/completions" => ("openai", "chat"),
+        "/v1/responses" => ("openai", "responses"),
+        "/v1/responses/{response_id}"
+        | "/v1/responses/{response_id}/input_items"
+        | "/v1/responses/{response_id}/cancel" => ("openai", "stored_responses"),
         "/v1/models" | "/v1/models/{model}" => ("openai", "models"),
         "/model/{model_id}/converse" => ("bedrock", "converse"),
         "/model/{model_id}/converse-stream" => ("bedrock", "converse_stream"),

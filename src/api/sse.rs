@@ -28,6 +28,11 @@ pub(super) trait Render: Send + Unpin + 'static {
     fn event(&mut self, event: Event, out: &mut BytesMut);
     /// Appends the end of a whole answer.
     fn finish(&mut self, out: &mut BytesMut);
+    /// As [`Render::finish`], for who has to wait for something first; called again until it is ready.
+    fn poll_finish(&mut self, _: &mut Context<'_>, out: &mut BytesMut) -> Poll<()> {
+        self.finish(out);
+        Poll::Ready(())
+    }
     /// Appends the surface's error event; nothing follows it.
     fn error(&mut self, error: &Error, out: &mut BytesMut);
 }
@@ -36,6 +41,7 @@ pub(super) trait Render: Send + Unpin + 'static {
 pub(super) fn response<R: Render>(events: EventStream, render: R) -> Response {
     let body = SseBody {
         events: Some(events),
+        is_finishing: false,
         render,
         out: BytesMut::with_capacity(1024),
         quiet_since: Instant::now(),
@@ -53,6 +59,8 @@ pub(super) fn response<R: Render>(events: EventStream, render: R) -> Response {
 struct SseBody<R> {
     /// `None` once the answer has ended.
     events: Option<EventStream>,
+    /// The answer has ended, and its end is not rendered yet.
+    is_finishing: bool,
     render: R,
     out: BytesMut,
     quiet_since: Instant,
@@ -71,11 +79,18 @@ impl<R: Render> SseBody<R> {
                     self.events = None;
                 }
                 Poll::Ready(None) => {
-                    self.render.finish(&mut self.out);
                     self.events = None;
+                    self.is_finishing = true;
                 }
             }
         }
+        if self.is_finishing {
+            self.is_finishing = self.render.poll_finish(cx, &mut self.out).is_pending();
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.events.is_none() && !self.is_finishing
     }
 
     /// Whether the stream was silent long enough for a comment. The timer is moved only when it fires, so that an
@@ -105,7 +120,7 @@ impl<R: Render> http_body::Body for SseBody<R> {
             this.quiet_since = Instant::now();
             return Poll::Ready(Some(Ok(Frame::data(this.out.split().freeze()))));
         }
-        if this.events.is_none() {
+        if this.is_over() {
             return Poll::Ready(None);
         }
         if this.poll_quiet(cx).is_ready() {
@@ -115,6 +130,6 @@ impl<R: Render> http_body::Body for SseBody<R> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.events.is_none() && self.out.is_empty()
+        self.is_over() && self.out.is_empty()
     }
 }

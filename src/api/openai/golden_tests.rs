@@ -34,17 +34,17 @@ fn cases() -> Vec<PathBuf> {
     cases
 }
 
-fn read(path: &Path) -> Option<String> {
+pub(super) fn read(path: &Path) -> Option<String> {
     fs::read_to_string(path).ok()
 }
 
-fn pretty(value: &impl serde::Serialize) -> String {
+pub(super) fn pretty(value: &impl serde::Serialize) -> String {
     format!("{}\n", serde_json::to_string_pretty(value).unwrap())
 }
 
 /// What is wanted and is not there, rewritten if that was asked for.
 #[derive(Default)]
-struct Differences(Vec<String>);
+pub(super) struct Differences(Vec<String>);
 
 impl Differences {
     #[expect(clippy::disallowed_methods, reason = "a test's own switch, not a setting of the gateway")]
@@ -52,7 +52,7 @@ impl Differences {
         std::env::var_os("UPDATE_GOLDEN").is_some() && std::env::var_os("CI").is_none()
     }
 
-    fn compare(&mut self, path: &Path, actual: &str) {
+    pub(super) fn compare(&mut self, path: &Path, actual: &str) {
         let expected = read(path).unwrap_or_default();
         if expected == actual {
             return;
@@ -63,7 +63,7 @@ impl Differences {
         }
     }
 
-    fn report(self) {
+    pub(super) fn report(self) {
         assert!(self.0.is_empty(), "{} golden files differ:\n\n{}", self.0.len(), self.0.join("\n\n"));
     }
 }
@@ -87,7 +87,7 @@ fn context(case: &Path) -> Context {
 }
 
 /// One line of `events.jsonl`: `{"<event type>": <payload>}`.
-fn events(text: &str) -> Vec<Event> {
+pub(super) fn events(text: &str) -> Vec<Event> {
     text.lines()
         .map(|line| {
             let frame: converse::Object = serde_json::from_str(line).unwrap();

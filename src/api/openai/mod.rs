@@ -8,6 +8,7 @@ pub mod error;
 #[cfg(test)]
 mod golden_tests;
 pub mod models;
+pub mod responses;
 pub mod translate;
 pub mod wire;
 
@@ -22,7 +23,11 @@ use crate::ids::RequestId;
 
 /// The routes of this surface.
 pub(super) fn router() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::new().routes(routes!(chat::create)).routes(routes!(models::list)).routes(routes!(models::retrieve))
+    OpenApiRouter::new()
+        .routes(routes!(chat::create))
+        .routes(routes!(models::list))
+        .routes(routes!(models::retrieve))
+        .merge(responses::router())
 }
 
 /// A failed request in this surface's shape.

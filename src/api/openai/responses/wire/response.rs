@@ -186,13 +186,25 @@ impl OutputItem {
         }
     }
 
+    /// Says that nothing more comes, unless it was said already that it ended otherwise.
+    pub fn set_done(&mut self) {
+        match self {
+            Self::Message { status, .. } | Self::FunctionCall { status, .. } | Self::CustomToolCall { status, .. }
+                if *status == Status::InProgress =>
+            {
+                *status = Status::Completed;
+            }
+            _ => {}
+        }
+    }
+
     /// Says how far the item is; reasoning does not tell.
     pub fn set_status(&mut self, now: Status) {
         match self {
             Self::Reasoning { .. } => {}
-            Self::Message { status, .. }
-            | Self::FunctionCall { status, .. }
-            | Self::CustomToolCall { status, .. } => *status = now,
+            Self::Message { status, .. } | Self::FunctionCall { status, .. } | Self::CustomToolCall { status, .. } => {
+                *status = now;
+            }
         }
     }
 }

@@ -1,0 +1,1 @@
+//! Properties of the translation that hold for every input, and its edges.
