@@ -12,6 +12,7 @@ async fn every_operation_of_the_document_refuses_a_call_without_a_key_or_with_a_
     let mut walked = 0;
     for (path, operations) in document["paths"].as_object().unwrap() {
         let concrete = path.replace("{model_id}", "nova-lite").replace("{model}", "nova-lite");
+        let concrete = concrete.replace("{response_id}", "resp_0");
         assert!(!concrete.contains('{'), "a parameter that this test does not know: {path}");
         for method in operations.as_object().unwrap().keys() {
             let method: Method = method.to_uppercase().parse().unwrap();

@@ -145,7 +145,7 @@ fn what_the_events_of_a_stream_add_up_to_is_the_response() {
                     let added = items.insert(index.unwrap(), event["item"].clone()).unwrap();
                     assert_eq!(added["id"], event["item"]["id"]);
                 }
-                _ if kind.ends_with(".delta") => {
+                _ if kind.rsplit('.').next() == Some("delta") => {
                     assert_eq!(event["item_id"], items[&index.unwrap()]["id"]);
                     texts.entry(place).or_default().push_str(event["delta"].as_str().unwrap());
                 }
