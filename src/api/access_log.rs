@@ -21,7 +21,8 @@ use tracing::Level;
 
 use super::caller::request_id;
 use super::problem::Problem;
-use super::{bedrock, openai, route};
+use super::route;
+use super::surface::Surface;
 use crate::error::Error;
 use crate::gateway::{Gateway, Trail};
 use crate::telemetry;
@@ -34,12 +35,13 @@ const LEFT: u16 = 499;
 pub(super) async fn observe(State(gateway): State<Gateway>, mut request: Request, next: Next) -> Response {
     let trail = Trail::new(request_id(request.headers()));
     request.extensions_mut().insert(trail.clone());
-    let is_bedrock = request.uri().path().starts_with("/model/");
+    let surface = Surface::of(request.uri().path(), request.headers());
     // Made before the request is handled: a client that does not wait for the head gets its line, too.
     let mut line = Line {
         _in_flight: gateway.metrics().in_flight(),
         gateway,
         trail,
+        surface,
         method: request.method().clone(),
         path: request.extensions().get::<MatchedPath>().cloned(),
         status: LEFT,
@@ -54,7 +56,7 @@ pub(super) async fn observe(State(gateway): State<Gateway>, mut request: Request
 
     let trail = &line.trail;
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = if is_bedrock { bedrock::shape(&problem) } else { openai::shape(&problem, trail.id()) };
+        response = surface.shape(&problem, trail.id());
         if let Some(booked) = trail.booked() {
             response.headers_mut().insert("x-gateway-attempts", HeaderValue::from(booked.attempts));
         }
@@ -62,8 +64,10 @@ pub(super) async fn observe(State(gateway): State<Gateway>, mut request: Request
     }
     if let Ok(id) = HeaderValue::from_str(line.trail.id().as_str()) {
         let headers = response.headers_mut();
-        if is_bedrock && !headers.contains_key("x-amzn-requestid") {
-            headers.insert("x-amzn-requestid", id.clone());
+        if let Some(name) = surface.id_header()
+            && !headers.contains_key(&name)
+        {
+            headers.insert(name, id.clone());
         }
         headers.insert("x-request-id", id);
     }
@@ -77,6 +81,7 @@ pub(super) async fn observe(State(gateway): State<Gateway>, mut request: Request
 struct Line {
     gateway: Gateway,
     trail: Trail,
+    surface: Surface,
     method: Method,
     path: Option<MatchedPath>,
     status: u16,
@@ -94,6 +99,7 @@ impl Drop for Line {
     fn drop(&mut self) {
         let took = self.started.elapsed();
         let (surface, operation) = route::label(self.path.as_ref().map_or("", MatchedPath::as_str));
+        let surface = self.surface.rename(surface);
         let team = self.trail.caller().map_or("", |caller| &caller.team.name);
         let model = self.trail.receipt().map_or("", |receipt| receipt.model());
         let metrics = self.gateway.metrics();

@@ -5,14 +5,18 @@
 
 mod access_log;
 mod answer;
+pub mod anthropic;
 mod bedrock;
+mod body;
 mod caller;
 pub mod conversation;
+mod models;
 pub mod openai;
 pub mod ops;
 mod problem;
 mod route;
 mod sse;
+mod surface;
 #[cfg(test)]
 mod tests;
 
@@ -41,11 +45,12 @@ use crate::tenancy::Caller;
 #[openapi(
     info(
         title = "bedrock-gateway",
-        description = "One REST endpoint in front of AWS Bedrock. Use the official OpenAI client or any AWS SDK: change \
-                       the base URL and the key."
+        description = "One REST endpoint in front of AWS Bedrock. Use the official OpenAI or Anthropic client or any AWS SDK: \
+                       change the base URL and the key."
     ),
     tags(
         (name = "OpenAI", description = "For the `openai` clients; base URL `/v1`."),
+        (name = "Anthropic", description = "For the `anthropic` clients; base URL `/`."),
         (name = "Bedrock runtime", description = "For the AWS SDKs' `bedrock-runtime` clients; endpoint `/`.")
     )
 )]
@@ -84,7 +89,11 @@ fn documented() -> OpenApiRouter<Gateway> {
         Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("A gateway key: `bgw_<id>_<secret>`."));
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("key", SecurityScheme::Http(bearer.build()));
-    OpenApiRouter::with_openapi(document).merge(openai::router()).merge(bedrock::router())
+    OpenApiRouter::with_openapi(document)
+        .merge(openai::router())
+        .merge(anthropic::router())
+        .merge(models::router())
+        .merge(bedrock::router())
 }
 
 /// Browsers of these origins may call; none by default, `*` when it is written out.

@@ -1,7 +1,7 @@
 //! From an [`Error`] to an answer.
 //!
 //! Handlers and extractors fail with the one error type. It rides in the extensions of an empty response to
-//! `access_log.rs`, which has the surface give it its shape (`openai::shape`, `bedrock::shape`) and writes it once.
+//! `access_log.rs`, which has the surface give it its shape (`surface.rs`) and writes it once.
 
 use std::sync::Arc;
 

@@ -11,6 +11,8 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         | "/v1/responses/{response_id}/input_items"
         | "/v1/responses/{response_id}/cancel" => ("openai", "stored_responses"),
         "/v1/models" | "/v1/models/{model}" => ("openai", "models"),
+        "/v1/messages" => ("anthropic", "messages"),
+        "/v1/messages/count_tokens" => ("anthropic", "count_tokens"),
         "/model/{model_id}/converse" => ("bedrock", "converse"),
         "/model/{model_id}/converse-stream" => ("bedrock", "converse_stream"),
         "/model/{model_id}/invoke" => ("bedrock", "invoke_model"),

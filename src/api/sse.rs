@@ -1,7 +1,7 @@
-//! Server-sent events: from a stream of canonical events to a response body.
+//! Server-sent events: from a stream of events or frames to a response body.
 //!
-//! What arrived together leaves together, in one write. An idle stream is kept alive by a comment every 15 s, because
-//! load balancers cut silent connections while a model thinks.
+//! What arrived together leaves together, in one write. An idle stream is kept alive by a sign of life every 15 s,
+//! because load balancers cut silent connections while a model thinks.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,17 +15,22 @@ use http::{HeaderValue, header};
 use http_body::Frame;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::converse::Event;
 use crate::error::Error;
-use crate::gateway::EventStream;
 
-/// Silence after which a comment is sent.
+/// Silence after which a sign of life is sent.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
 /// A surface's way of writing events; the state machine is the surface's, the plumbing is here.
 pub(super) trait Render: Send + Unpin + 'static {
-    /// Appends what the client shall see of `event`.
-    fn event(&mut self, event: Event, out: &mut BytesMut);
+    /// What the stream is made of.
+    type Item;
+
+    /// What is sent into a silence: by default a comment, which every client passes over.
+    const ALIVE: &'static [u8] = b": keep-alive\n\n";
+
+    /// Appends what the client shall see of `item`. An error is that of an item which cannot be read: it ends the answer,
+    /// as one of the stream itself does.
+    fn event(&mut self, item: Self::Item, out: &mut BytesMut) -> Result<(), Error>;
     /// Appends the end of a whole answer.
     fn finish(&mut self, out: &mut BytesMut);
     /// As [`Render::finish`], for who has to wait for something first; called again until it is ready.
@@ -38,7 +43,11 @@ pub(super) trait Render: Send + Unpin + 'static {
 }
 
 /// A response that sends `events` as `render` writes them.
-pub(super) fn response<R: Render>(events: EventStream, render: R) -> Response {
+pub(super) fn response<S, R>(events: S, render: R) -> Response
+where
+    S: Stream<Item = Result<R::Item, Error>> + Send + Unpin + 'static,
+    R: Render,
+{
     let body = SseBody {
         events: Some(events),
         is_finishing: false,
@@ -56,9 +65,9 @@ pub(super) fn response<R: Render>(events: EventStream, render: R) -> Response {
     response
 }
 
-struct SseBody<R> {
+struct SseBody<S, R> {
     /// `None` once the answer has ended.
-    events: Option<EventStream>,
+    events: Option<S>,
     /// The answer has ended, and its end is not rendered yet.
     is_finishing: bool,
     render: R,
@@ -67,16 +76,17 @@ struct SseBody<R> {
     timer: Pin<Box<Sleep>>,
 }
 
-impl<R: Render> SseBody<R> {
+impl<S: Stream<Item = Result<R::Item, Error>> + Unpin, R: Render> SseBody<S, R> {
     /// Renders every event that is there already.
     fn fill(&mut self, cx: &mut Context<'_>) {
         while let Some(events) = &mut self.events {
             match Pin::new(events).poll_next(cx) {
                 Poll::Pending => return,
-                Poll::Ready(Some(Ok(event))) => self.render.event(event, &mut self.out),
-                Poll::Ready(Some(Err(error))) => {
-                    self.render.error(&error, &mut self.out);
-                    self.events = None;
+                Poll::Ready(Some(item)) => {
+                    if let Err(error) = item.and_then(|item| self.render.event(item, &mut self.out)) {
+                        self.render.error(&error, &mut self.out);
+                        self.events = None;
+                    }
                 }
                 Poll::Ready(None) => {
                     self.events = None;
@@ -93,7 +103,7 @@ impl<R: Render> SseBody<R> {
         self.events.is_none() && !self.is_finishing
     }
 
-    /// Whether the stream was silent long enough for a comment. The timer is moved only when it fires, so that an
+    /// Whether the stream was silent long enough for a sign of life. The timer is moved only when it fires, so that an
     /// event costs no timer operation.
     fn poll_quiet(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while self.timer.as_mut().poll(cx).is_ready() {
@@ -109,7 +119,7 @@ impl<R: Render> SseBody<R> {
     }
 }
 
-impl<R: Render> http_body::Body for SseBody<R> {
+impl<S: Stream<Item = Result<R::Item, Error>> + Unpin, R: Render> http_body::Body for SseBody<S, R> {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
@@ -124,7 +134,7 @@ impl<R: Render> http_body::Body for SseBody<R> {
             return Poll::Ready(None);
         }
         if this.poll_quiet(cx).is_ready() {
-            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(b": keep-alive\n\n")))));
+            return Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(R::ALIVE)))));
         }
         Poll::Pending
     }

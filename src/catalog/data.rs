@@ -61,6 +61,7 @@ pub(super) struct ModelRow<'a> {
     pub(super) lifecycle: LifecycleRow<'a>,
     pub(super) launch_date: Option<&'a str>,
     pub(super) on_demand_regions: Vec<&'a str>,
+    pub(super) prompt_caching: Option<super::model::PromptCaching>,
     #[serde(flatten)]
     pub(super) abilities: super::model::Abilities,
 }

@@ -21,7 +21,7 @@ use self::place::Places;
 use self::price::PriceList;
 use crate::error::{Error, Kind as ErrorKind, Result};
 
-pub use model::{Abilities, Apis, Kind, Lifecycle, Model, Stage};
+pub use model::{Abilities, Apis, Kind, Lifecycle, Model, PromptCaching, Stage};
 pub use place::{Place, Scope};
 pub use price::{Price, Rates, Tier};
 

@@ -38,6 +38,8 @@ pub struct Model {
     pub max_output_tokens: Option<u64>,
     /// What it can and cannot.
     pub abilities: Abilities,
+    /// How it caches prompts, if that is known.
+    pub prompt_caching: Option<PromptCaching>,
     /// Where it stands between launch and end.
     pub lifecycle: Lifecycle,
     /// When it was launched on Bedrock, in seconds since the Unix epoch.
@@ -112,6 +114,19 @@ pub struct Abilities {
     pub assistant_prefill: Option<bool>,
 }
 
+/// How a model caches prompts.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct PromptCaching {
+    /// Takes cache points.
+    pub explicit: Option<bool>,
+    /// The fewest tokens of a prefix that is cached.
+    pub min_tokens: Option<u64>,
+    /// The most cache points of a request.
+    pub max_checkpoints: Option<usize>,
+    /// How long a prefix may be kept: `5m`, `1h`.
+    pub ttl: Option<Vec<String>>,
+}
+
 /// Where a model stands between launch and end. Dates are seconds since the Unix epoch, the day's first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lifecycle {
@@ -150,6 +165,7 @@ impl Model {
             context_window: row.context_window,
             max_output_tokens: row.max_output_tokens,
             abilities: row.abilities,
+            prompt_caching: row.prompt_caching,
             lifecycle: Lifecycle {
                 stage: stage(row.lifecycle.status),
                 legacy: row.lifecycle.legacy.and_then(seconds),

@@ -48,6 +48,10 @@ struct Endpoints {
 #[derive(Debug, Default, Deserialize)]
 struct Apis {
     converse: Option<bool>,
+    invoke: Option<bool>,
+    chat_completions: Option<bool>,
+    responses: Option<bool>,
+    messages: Option<bool>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -99,6 +103,27 @@ impl Model {
     /// Whether Converse serves the model.
     pub(crate) fn converses(&self) -> bool {
         self.kind == "chat" && self.apis.converse != Some(false)
+    }
+
+    /// Whether InvokeModel serves the model. Of models that do not chat the data knows less than AWS's pages do.
+    pub(crate) fn invokes(&self) -> bool {
+        self.kind != "chat" || self.apis.invoke != Some(false)
+    }
+
+    /// Whether the runtime's OpenAI chat path serves the model.
+    pub(crate) fn completes_chats(&self) -> bool {
+        self.family() == Family::Chat && self.apis.chat_completions != Some(false)
+    }
+
+    /// Whether the runtime's Responses path serves the model. gpt-oss has Responses on another endpoint of AWS alone.
+    pub(crate) fn responds(&self) -> bool {
+        let newest = self.is_any(&["openai.gpt-5", "openai.gpt-6", "xai.grok"]);
+        self.family() == Family::Chat && !self.is_any(&["gpt-oss"]) && self.apis.responses.unwrap_or(newest)
+    }
+
+    /// Whether the runtime's Anthropic path serves the model.
+    pub(crate) fn takes_messages(&self) -> bool {
+        self.family() == Family::Claude && self.apis.messages != Some(false)
     }
 
     /// The fewest tokens of a prefix that is cached; `None` when cache points are refused.

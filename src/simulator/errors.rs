@@ -11,6 +11,8 @@ use serde_json::{Map, Value, json};
 pub(crate) enum Surface {
     Aws,
     OpenAi,
+    /// OpenAI's Responses API, whose streams have an error event of their own.
+    Responses,
     Anthropic,
 }
 
@@ -23,6 +25,8 @@ pub(crate) struct Failure {
     /// Further members of the exception (`originalStatusCode`, ...).
     members: Option<Box<Map<String, Value>>>,
     retry_after: Option<u64>,
+    /// The parameter that OpenAI's errors name.
+    param: Option<String>,
     layer: Layer,
 }
 
@@ -41,6 +45,11 @@ impl Failure {
         Self { retry_after: seconds, ..self }
     }
 
+    /// About a parameter of the body.
+    pub(crate) fn about(self, param: impl Into<String>) -> Self {
+        Self { param: Some(param.into()), ..self }
+    }
+
     /// With further members.
     pub(crate) fn with(self, members: Option<Box<Map<String, Value>>>) -> Self {
         Self { members, ..self }
@@ -49,7 +58,7 @@ impl Failure {
     /// An exception of the service.
     pub(crate) fn new(status: u16, name: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         let (name, message) = (name.into(), message.into());
-        Self { status, name, message, members: None, retry_after: None, layer: Layer::Service }
+        Self { status, name, message, members: None, retry_after: None, param: None, layer: Layer::Service }
     }
 
     pub(crate) fn validation(message: impl Into<String>) -> Self {
@@ -113,8 +122,8 @@ impl Failure {
         match surface {
             _ if self.layer != Layer::Service => self.body(),
             Surface::Aws => self.body(),
-            Surface::OpenAi => {
-                json!({"error": {"message": self.message, "type": kind, "param": null, "code": self.name}})
+            Surface::OpenAi | Surface::Responses => {
+                json!({"error": {"message": self.message, "type": kind, "param": self.param, "code": self.name}})
             }
             Surface::Anthropic => json!({"type": "error", "error": {"type": kind, "message": self.message}}),
         }

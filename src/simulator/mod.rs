@@ -23,6 +23,7 @@ mod invoke;
 mod operations;
 mod prompt_cache;
 mod reply;
+mod responses;
 mod schema;
 mod server;
 mod sigv4;
@@ -46,6 +47,7 @@ pub use faults::RegionFaults;
 use calls::Calls;
 use faults::Faults;
 use prompt_cache::PromptCache;
+use responses::Stored;
 
 /// What a simulator believes and how it behaves.
 #[derive(Clone, Debug)]
@@ -95,6 +97,7 @@ struct Inner {
     faults: Arc<Faults>,
     calls: Arc<Calls>,
     prompt_cache: PromptCache,
+    stored_responses: Stored,
     clock_skew_seconds: AtomicI64,
 }
 
@@ -106,6 +109,7 @@ impl Simulator {
             faults: Arc::default(),
             calls: Arc::default(),
             prompt_cache: PromptCache::default(),
+            stored_responses: Stored::default(),
             clock_skew_seconds: AtomicI64::new(0),
         };
         Self { inner: Arc::new(inner) }
@@ -188,6 +192,10 @@ impl Simulator {
 
     fn prompt_cache(&self) -> &PromptCache {
         &self.inner.prompt_cache
+    }
+
+    fn stored_responses(&self) -> &Stored {
+        &self.inner.stored_responses
     }
 }
 

@@ -6,8 +6,9 @@ use percent_encoding::percent_decode_str;
 use super::catalog::{self, Target};
 use super::converse::Delivery;
 use super::errors::{Failure, Surface};
+use super::invoke::direct::Api;
 use super::reply::Reply;
-use super::{Simulator, control, converse, count, guardrail, invoke};
+use super::{Simulator, control, converse, count, guardrail, invoke, responses};
 
 /// What any operation takes; `InvokeModel` words its refusal differently.
 const MAX_BODY: usize = 25_000_000;
@@ -18,8 +19,10 @@ pub(crate) enum Operation {
     Converse(String, Delivery),
     Invoke(String, Delivery),
     CountTokens(String),
-    /// The OpenAI or Anthropic path of the runtime.
-    Direct(Surface, String, Delivery),
+    /// An OpenAI or Anthropic path of the runtime.
+    Direct(Api, String, Delivery),
+    StoredResponse(String),
+    DeleteResponse(String),
     ApplyGuardrail {
         id: String,
         version: String,
@@ -40,9 +43,9 @@ impl Operation {
             .collect();
         let labels: Vec<&str> = segments.iter().map(String::as_str).collect();
         let own = |label: &str| label.to_owned();
-        let direct = |surface| {
+        let direct = |api| {
             let (model, delivery) = invoke::direct::peek(body);
-            Some(Self::Direct(surface, model, delivery))
+            Some(Self::Direct(api, model, delivery))
         };
         match (method.as_str(), &labels[..]) {
             ("POST", ["model", id, action]) if !id.is_empty() => match *action {
@@ -56,8 +59,11 @@ impl Operation {
             ("POST", ["guardrail", id, "version", version, "apply"]) => {
                 Some(Self::ApplyGuardrail { id: own(id), version: own(version) })
             }
-            ("POST", ["openai", "v1", "chat", "completions"]) => direct(Surface::OpenAi),
-            ("POST", ["anthropic", "v1", "messages"]) => direct(Surface::Anthropic),
+            ("POST", ["openai", "v1", "chat", "completions"]) => direct(Api::ChatCompletions),
+            ("POST", ["openai", "v1", "responses"]) => direct(Api::Responses),
+            ("GET", ["openai", "v1", "responses", id]) => Some(Self::StoredResponse(own(id))),
+            ("DELETE", ["openai", "v1", "responses", id]) => Some(Self::DeleteResponse(own(id))),
+            ("POST", ["anthropic", "v1", "messages"]) => direct(Api::Messages),
             ("GET", ["foundation-models"]) => Some(Self::ListFoundationModels),
             ("GET", ["foundation-models", id]) => Some(Self::FoundationModel(own(id))),
             ("GET", ["inference-profiles"]) => Some(Self::ListInferenceProfiles),
@@ -74,8 +80,11 @@ impl Operation {
             Self::Invoke(_, Delivery::Whole) => "InvokeModel",
             Self::Invoke(_, Delivery::Stream) => "InvokeModelWithResponseStream",
             Self::CountTokens(_) => "CountTokens",
-            Self::Direct(Surface::Anthropic, ..) => "Messages",
-            Self::Direct(..) => "ChatCompletions",
+            Self::Direct(Api::Messages, ..) => "Messages",
+            Self::Direct(Api::Responses, ..) => "Responses",
+            Self::Direct(Api::ChatCompletions, ..) => "ChatCompletions",
+            Self::StoredResponse(_) => "GetResponse",
+            Self::DeleteResponse(_) => "DeleteResponse",
             Self::ApplyGuardrail { .. } => "ApplyGuardrail",
             Self::ListFoundationModels => "ListFoundationModels",
             Self::FoundationModel(_) => "GetFoundationModel",
@@ -109,7 +118,8 @@ impl Operation {
     /// Whose shape its errors have.
     pub(crate) const fn surface(&self) -> Surface {
         match self {
-            Self::Direct(surface, ..) => *surface,
+            Self::Direct(api, ..) => api.surface(),
+            Self::StoredResponse(_) | Self::DeleteResponse(_) => Surface::Responses,
             _ => Surface::Aws,
         }
     }
@@ -120,7 +130,9 @@ impl Operation {
             return Err(Failure::new(413, "RequestEntityTooLargeException", "Request size exceeded."));
         }
         match self {
-            Self::Direct(surface, id, delivery) => invoke::direct::answer(context, *surface, id, body, *delivery),
+            Self::Direct(api, id, delivery) => invoke::direct::answer(context, *api, id, body, *delivery),
+            Self::StoredResponse(id) => responses::retrieve(context, id),
+            Self::DeleteResponse(id) => responses::delete(context, id),
             Self::Converse(id, delivery) => converse::answer(context, id, body, *delivery),
             Self::Invoke(id, delivery) => invoke::answer(context, id, body, *delivery),
             Self::CountTokens(id) => count::answer(context, id, body),

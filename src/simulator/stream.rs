@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
+use serde_json::json;
 use tokio::time::Sleep;
 
 use super::calls::{Outcome, Recording};
@@ -86,6 +87,12 @@ impl Frames {
         match self.surface {
             Surface::Aws => frames::exception(name, &body),
             Surface::OpenAi => Item::server_sent(None, body.to_string(), 0).frame(),
+            Surface::Responses => {
+                let error = json!({
+                    "type": "error", "sequence_number": self.sent, "code": failure.name, "message": failure.message, "param": null,
+                });
+                Item::server_sent(Some("error".to_owned()), error.to_string(), 0).frame()
+            }
             Surface::Anthropic => Item::server_sent(Some("error".to_owned()), body.to_string(), 0).frame(),
         }
     }
@@ -163,7 +170,6 @@ mod tests {
     use std::sync::Arc;
 
     use futures_util::StreamExt;
-    use serde_json::json;
 
     use super::*;
     use crate::simulator::calls::Calls;

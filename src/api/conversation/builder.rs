@@ -8,7 +8,8 @@ use serde_json::Value;
 use super::names::{Namer, ToolNames, fits};
 use super::{At, Dialect, Grain};
 use crate::converse::{
-    CachePoint, ContentBlock, Message, Object, Role, SystemBlock, ToolResult, ToolResultBlock, ToolUse,
+    CachePoint, ContentBlock, Message, Object, ReasoningContent, Role, SystemBlock, ToolResult, ToolResultBlock,
+    ToolUse,
 };
 use crate::error::Error;
 use crate::families::Traits;
@@ -117,7 +118,21 @@ impl<'a> Builder<'a> {
         Some(text)
     }
 
-    /// Instructions. At the start they are the system prompt; later ones become text of the user, in their place.
+    /// The assistant's reasoning at `at`, if the model takes it back: it does when it has signed it.
+    pub fn reasoning(&mut self, at: At, reasoning: ReasoningContent) -> Option<ContentBlock> {
+        let signed = match &reasoning {
+            ReasoningContent::ReasoningText(text) => text.signature.as_ref().is_some_and(|sign| !sign.is_empty()),
+            ReasoningContent::RedactedContent(_) => true,
+        };
+        if !signed || !self.traits.signed_reasoning {
+            self.report.add(Action::Dropped, at);
+            return None;
+        }
+        Some(ContentBlock::ReasoningContent(reasoning))
+    }
+
+    /// Instructions. At the start they are the system prompt; later ones stay where they are if the model takes them
+    /// there, else they become text of the user.
     pub fn instruct(&mut self, at: At, blocks: Vec<SystemBlock>) {
         if self.turns.is_empty() {
             self.system.extend(blocks);
@@ -127,13 +142,20 @@ impl<'a> Builder<'a> {
             self.report.add(Action::Dropped, at);
             return;
         }
-        self.report.add(Action::Renamed, at.dot("role"));
+        let only_text = blocks.iter().all(|block| matches!(block, SystemBlock::Text(_)));
         let blocks = blocks.into_iter().map(|block| match block {
             SystemBlock::Text(text) => ContentBlock::Text(text),
             SystemBlock::CachePoint(point) => ContentBlock::CachePoint(point),
             SystemBlock::Other(other) => ContentBlock::Other(other),
         });
-        self.turn(Role::User, at).blocks.extend(blocks);
+        let after_user = self.turns.last().is_some_and(|turn| turn.role != Role::Assistant);
+        let role = if self.traits.system_turns && only_text && after_user {
+            Role::System
+        } else {
+            self.report.add(Action::Renamed, at.dot("role"));
+            Role::User
+        };
+        self.turn(role, at).blocks.extend(blocks);
     }
 
     /// What the user says. If it is nothing, a placeholder takes its place.
@@ -211,6 +233,9 @@ impl<'a> Builder<'a> {
 
     /// The turn of `role` that the piece at `at` belongs to: the last one, or a new one.
     fn turn(&mut self, role: Role, at: At) -> &mut Turn {
+        if role == Role::User {
+            self.fold_instructions();
+        }
         let same = self.turns.last().is_some_and(|turn| turn.role == role);
         let goes_on = self.last.replace(at).is_some_and(|last| last.is_beside(at));
         if !same {
@@ -226,6 +251,18 @@ impl<'a> Builder<'a> {
         &mut self.turns[last]
     }
 
+    /// Instructions in the middle must be followed by the assistant or by nothing: when the user goes on, they become
+    /// text of the user.
+    fn fold_instructions(&mut self) {
+        if self.turns.last().is_none_or(|turn| turn.role != Role::System) {
+            return;
+        }
+        if let (Some(folded), Some(user)) = (self.turns.pop(), self.turns.last_mut()) {
+            self.report.add(Action::Renamed, folded.at.dot("role"));
+            user.blocks.extend(folded.blocks);
+        }
+    }
+
     /// The whole conversation. A call without a result is `Kind::Invalid`.
     pub fn finish(mut self) -> Result<Conversation, Error> {
         if let Some(open) = self.calls.iter().find(|call| !call.answered) {
@@ -236,7 +273,7 @@ impl<'a> Builder<'a> {
             self.turns.push(Turn::saying(NOTHING, At::item(self.dialect.conversation, 0)));
         }
         for turn in &mut self.turns {
-            if turn.results.is_empty() && turn.blocks.is_empty() {
+            if turn.lacks_text() {
                 self.report.add(Action::Inserted, turn.at.dot("content"));
                 turn.blocks.push(ContentBlock::text(NOTHING));
             }
@@ -268,6 +305,15 @@ impl<'a> Builder<'a> {
 impl Turn {
     fn saying(text: &str, at: At) -> Self {
         Self { role: Role::User, results: Vec::new(), blocks: vec![ContentBlock::text(text)], at }
+    }
+
+    /// A turn needs something, and one with a document needs text beside it.
+    fn lacks_text(&self) -> bool {
+        if self.blocks.is_empty() {
+            return self.results.is_empty();
+        }
+        let has = |kind: fn(&ContentBlock) -> bool| self.blocks.iter().any(kind);
+        has(|block| matches!(block, ContentBlock::Document(_))) && !has(|block| matches!(block, ContentBlock::Text(_)))
     }
 
     fn into_message(mut self) -> Message {
@@ -323,6 +369,48 @@ mod tests {
             ])
         );
         assert_eq!(report.to_string(), "inserted:input[3].output,inserted:input[5].output,merged:input[5]");
+    }
+
+    #[test]
+    fn instructions_in_the_middle_stay_only_where_the_model_takes_them() {
+        let roles = |system_turns: bool, order: &str| {
+            let (names, traits) = (ToolNames::default(), Traits { system_turns, ..Traits::default() });
+            let mut report = Report::default();
+            let mut builder = Builder::new(&ITEMS, &names, &traits, &mut report);
+            for (i, role) in order.chars().enumerate() {
+                let at = At::item("input", i);
+                match role {
+                    's' => builder.instruct(at, vec![SystemBlock::Text("rule".into())]),
+                    'u' => builder.user(at, [ContentBlock::text("hi")]),
+                    _ => builder.assistant(at, vec![ContentBlock::text("ho")]),
+                }
+            }
+            let messages = builder.finish().unwrap().messages;
+            let roles: Vec<_> = messages.iter().map(|message| format!("{:?}", message.role)).collect();
+            (roles.join(" "), report.to_string())
+        };
+        assert_eq!(roles(true, "usau"), ("User System Assistant User".into(), String::new()));
+        assert_eq!(roles(true, "us"), ("User System".into(), String::new()));
+        assert_eq!(roles(true, "usu"), ("User".into(), "renamed:input[1].role".into()));
+        assert_eq!(roles(true, "uasu"), ("User Assistant User".into(), "renamed:input[2].role".into()));
+        assert_eq!(roles(false, "usau"), ("User Assistant User".into(), "renamed:input[1].role".into()));
+    }
+
+    #[test]
+    fn reasoning_goes_back_only_signed_and_only_to_whom_it_is_from() {
+        let thought = |signature: Option<&str>| {
+            let text = crate::converse::ReasoningText { text: "hm".into(), signature: signature.map(str::to_owned) };
+            ReasoningContent::ReasoningText(text)
+        };
+        for (signed_reasoning, signature, kept) in
+            [(true, Some("s"), true), (true, Some(""), false), (true, None, false), (false, Some("s"), false)]
+        {
+            let (names, traits) = (ToolNames::default(), Traits { signed_reasoning, ..Traits::default() });
+            let mut report = Report::default();
+            let mut builder = Builder::new(&ITEMS, &names, &traits, &mut report);
+            let block = builder.reasoning(At::item("input", 1), thought(signature));
+            assert_eq!((block.is_some(), report.is_empty()), (kept, kept));
+        }
     }
 
     #[test]

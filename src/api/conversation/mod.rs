@@ -6,6 +6,8 @@
 
 mod at;
 mod builder;
+mod cache;
+mod form;
 mod image;
 mod metadata;
 mod names;
@@ -14,10 +16,12 @@ mod tools;
 
 pub use at::At;
 pub use builder::{Builder, Conversation, ToolAnswer};
+pub use cache::CachePoints;
+pub use form::{Form, Wanted};
 pub use image::image;
 pub use metadata::request_metadata;
 pub use names::ToolNames;
-pub use sampling::{Sampling, max_tokens, sampling, stop_sequences};
+pub use sampling::{Sampling, max_tokens, sampling, stop_sequences, top_k};
 pub use tools::{Choice, Parallel, Tools, arguments, spec};
 
 /// What a surface calls the things that several of them have.

@@ -1,8 +1,11 @@
 //! How long an answer may be, how it is drawn, and where it stops: held to what the model takes.
 
+use serde_json::json;
+
 use super::At;
+use crate::converse::Object;
 use crate::error::Error;
-use crate::families::Traits;
+use crate::families::{TopK, Traits};
 use crate::report::{Action, Report};
 
 /// How a caller wants its answer drawn. The fields are called `temperature` and `top_p` in every dialect.
@@ -16,7 +19,7 @@ pub struct Sampling {
     pub hottest: f64,
 }
 
-/// The most tokens of the answer, as asked for in `field`, within what the model can. None at all is `Kind::Invalid`.
+/// The most tokens of the answer, as asked for in `field`, within what the model takes. No token at all is `Kind::Invalid`.
 pub fn max_tokens(
     field: &'static str,
     asked: Option<u32>,
@@ -27,13 +30,12 @@ pub fn max_tokens(
     if asked == 0 {
         return Err(Error::invalid(field, format!("`{field}` has to be at least 1.")));
     }
-    match traits.max_output_tokens {
-        Some(most) if asked > most => {
-            report.add(Action::Clamped, field);
-            Ok(Some(most))
-        }
-        _ => Ok(Some(asked)),
+    let most = traits.max_output_tokens.unwrap_or(u32::MAX);
+    let kept = asked.max(traits.min_output_tokens).min(most);
+    if kept != asked {
+        report.add(Action::Clamped, field);
     }
+    Ok(Some(kept))
 }
 
 /// Temperature and `top_p` as the model takes them. Out of the dialect's range is `Kind::Invalid`.
@@ -70,11 +72,34 @@ pub fn sampling(asked: Sampling, traits: &Traits, report: &mut Report) -> Result
     Ok((temperature, top_p))
 }
 
-/// The stop sequences without the blank ones, which Bedrock refuses. `at` is the place of each.
-pub fn stop_sequences(items: Vec<String>, at: impl Fn(usize) -> At, report: &mut Report) -> Vec<String> {
+/// Puts `top_k` where the model takes it, among its own request fields.
+pub fn top_k(asked: Option<u32>, traits: &Traits, fields: &mut Object, report: &mut Report) {
+    let Some(asked) = asked else { return };
+    match traits.top_k {
+        TopK::Plain if traits.sampling => {
+            fields.insert("top_k".to_owned(), json!(asked));
+        }
+        TopK::Nested if traits.sampling => {
+            let config = fields.entry("inferenceConfig").or_insert_with(|| json!({}));
+            if let Some(config) = config.as_object_mut() {
+                config.insert("topK".to_owned(), json!(asked));
+            }
+        }
+        TopK::Refused | TopK::Plain | TopK::Nested => report.add(Action::Dropped, "top_k"),
+    }
+}
+
+/// The stop sequences without the blank ones, which Bedrock refuses, and as many as the model takes. `at` is the place
+/// of each.
+pub fn stop_sequences(
+    items: Vec<String>,
+    at: impl Fn(usize) -> At,
+    traits: &Traits,
+    report: &mut Report,
+) -> Vec<String> {
     let mut kept = Vec::with_capacity(items.len());
     for (i, item) in items.into_iter().enumerate() {
-        if item.trim().is_empty() {
+        if item.trim().is_empty() || kept.len() == traits.max_stop_sequences {
             report.add(Action::Dropped, at(i));
         } else {
             kept.push(item);

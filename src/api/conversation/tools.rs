@@ -95,7 +95,7 @@ impl Tools {
         Ok(())
     }
 
-    fn offers(&self, name: &str) -> bool {
+    pub(super) fn offers(&self, name: &str) -> bool {
         self.offered.iter().any(|tool| matches!(tool, Tool::ToolSpec(spec) if spec.name == name))
     }
 }

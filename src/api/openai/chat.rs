@@ -10,6 +10,7 @@ use super::translate::{self, Chunks, Context, Translated};
 use super::wire;
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
+use crate::api::conversation::Form;
 use crate::api::sse;
 use crate::converse::Event;
 use crate::error::{Error, Result};
@@ -53,16 +54,16 @@ pub(super) async fn create(
         end_user: request.user.clone(),
         status: error::status,
     };
-    let Translated { request, report, tool_names, stream, include_usage } =
+    let Translated { request, report, tool_names, form, stream, include_usage } =
         translate::request(request, &families::traits(model.resolved.model.as_deref()))?;
     strictness.judge(&report)?;
     let created = gateway.clock().now().seconds();
     let context =
-        Context { id: ids::fresh("chatcmpl-"), created, model: model.name.clone(), tool_names, include_usage };
+        Context { id: ids::fresh("chatcmpl-"), created, model: model.name.clone(), tool_names, form, include_usage };
 
     if stream {
         let answer = gateway.stream(&caller, origin, &model, &request).await?;
-        let chunks = Writer { chunks: Chunks::new(&context), trail };
+        let chunks = Writer { chunks: Chunks::new(&context), form, trail };
         Ok(annotate(sse::response(answer.body, chunks), &answer.served, &report))
     } else {
         let answer = gateway.complete(&caller, origin, &model, &request).await?;
@@ -74,12 +75,17 @@ pub(super) async fn create(
 /// Writes the chunks of one answer.
 struct Writer {
     chunks: Chunks,
+    form: Form,
     trail: Trail,
 }
 
 impl sse::Render for Writer {
-    fn event(&mut self, event: Event, out: &mut BytesMut) {
+    type Item = Event;
+
+    fn event(&mut self, mut event: Event, out: &mut BytesMut) -> Result<()> {
+        self.form.event(&mut event);
         self.chunks.event(&event, out);
+        Ok(())
     }
 
     fn finish(&mut self, out: &mut BytesMut) {

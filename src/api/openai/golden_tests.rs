@@ -82,6 +82,7 @@ fn context(case: &Path) -> Context {
         created: 1_700_000_000,
         model: translated.as_ref().map_or_else(|| "some-model".into(), |translated| translated.request.model.clone()),
         tool_names: translated.as_ref().map(|translated| translated.tool_names.clone()).unwrap_or_default(),
+        form: translated.as_ref().map(|translated| translated.form).unwrap_or_default(),
         include_usage: translated.is_some_and(|translated| translated.include_usage),
     }
 }
@@ -126,9 +127,11 @@ fn events_become_chunks() {
     let mut differences = Differences::default();
     for case in cases() {
         let Some(text) = read(&case.join("events.jsonl")) else { continue };
-        let mut chunks = Chunks::new(&context(&case));
+        let context = context(&case);
+        let (mut chunks, mut form) = (Chunks::new(&context), context.form);
         let mut out = BytesMut::new();
-        for event in events(&text) {
+        for mut event in events(&text) {
+            form.event(&mut event);
             chunks.event(&event, &mut out);
         }
         chunks.finish(&mut out);

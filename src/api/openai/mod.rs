@@ -2,7 +2,6 @@
 //! (<https://platform.openai.com/docs/api-reference>). `wire` is their shape, `translate` leads from it to the
 //! canonical form and back without touching network or clock, `error` is the shape of failure.
 
-mod body;
 mod chat;
 pub mod error;
 #[cfg(test)]
@@ -17,17 +16,14 @@ use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::body;
 use super::problem::Problem;
 use crate::gateway::Gateway;
 use crate::ids::RequestId;
 
 /// The routes of this surface.
 pub(super) fn router() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::new()
-        .routes(routes!(chat::create))
-        .routes(routes!(models::list))
-        .routes(routes!(models::retrieve))
-        .merge(responses::router())
+    OpenApiRouter::new().routes(routes!(chat::create)).merge(responses::router())
 }
 
 /// A failed request in this surface's shape.

@@ -51,6 +51,9 @@ pub(crate) fn answer(context: &Context<'_>, model_id: &str, body: &[u8], deliver
     let target = context.resolve(model_id)?;
     check_latency(target.model, context.header("x-amzn-bedrock-performanceconfig-latency"))?;
     let body = parse(body)?;
+    if !target.model.invokes() {
+        return Err(Failure::validation("This action doesn't support the model that you provided."));
+    }
     if delivery == Delivery::Stream && (target.model.streaming == Some(false) || target.model.kind != "chat") {
         return Err(Failure::validation("The model is unsupported for streaming"));
     }
@@ -186,7 +189,7 @@ impl Native {
 }
 
 /// The native answer to a request that a guardrail of the headers blocks.
-fn is_blocked(context: &Context<'_>, question: &str) -> bool {
+pub(crate) fn is_blocked(context: &Context<'_>, question: &str) -> bool {
     context.header("x-amzn-bedrock-guardrailidentifier").is_some() && question.contains("[[blocked]]")
 }
 

@@ -173,8 +173,11 @@ enum Ending {
 }
 
 impl sse::Render for Writer {
-    fn event(&mut self, event: Event, out: &mut BytesMut) {
+    type Item = Event;
+
+    fn event(&mut self, event: Event, out: &mut BytesMut) -> Result<()> {
         self.events.event(event, out);
+        Ok(())
     }
 
     fn finish(&mut self, out: &mut BytesMut) {

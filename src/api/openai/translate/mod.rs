@@ -14,10 +14,10 @@ pub use chunks::Chunks;
 pub use response::response;
 
 use super::wire;
-use crate::api::conversation::{ToolNames, request_metadata};
+use crate::api::conversation::{self, Form, ToolNames, request_metadata};
 use crate::converse;
 use crate::error::Error;
-use crate::families::Traits;
+use crate::families::{Traits, reasoning};
 use crate::report::Report;
 
 /// A request in canonical form, and what is needed to answer in the caller's.
@@ -29,6 +29,8 @@ pub struct Translated {
     pub report: Report,
     /// The way back to the caller's tool names.
     pub tool_names: ToolNames,
+    /// The way back to the form of the answer.
+    pub form: Form,
     /// Whether the answer comes in pieces.
     pub stream: bool,
     /// Whether a stream ends by telling the usage.
@@ -46,6 +48,8 @@ pub struct Context {
     pub model: String,
     /// The way back to the caller's tool names.
     pub tool_names: ToolNames,
+    /// The way back to the form of the answer.
+    pub form: Form,
     /// Whether a stream ends by telling the usage.
     pub include_usage: bool,
 }
@@ -58,18 +62,18 @@ pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, E
     let tool_names = tools::names(&wire, &mut report)?;
     let (stream, include_usage) = settings::stream(&wire, &mut report)?;
     let inference_config = settings::inference(&wire, traits, &mut report)?;
-    settings::drop_untranslatable(&wire, traits, &mut report);
+    settings::drop_untranslatable(&wire, &mut report);
+    let ask = settings::ask(wire.reasoning_effort.as_deref())?;
 
     let mut request = converse::Request {
         inference_config,
-        output_config: settings::output(wire.response_format, &mut report)?,
         service_tier: settings::service_tier(wire.service_tier.as_deref())?,
         request_metadata: request_metadata(
             wire.metadata,
             [("user", "user", wire.user), ("safety_identifier", "safety_identifier", wire.safety_identifier)],
             &mut report,
         ),
-        additional_model_request_fields: settings::additional(wire.extra, wire.reasoning_effort, traits),
+        additional_model_request_fields: settings::additional(wire.extra),
         model: wire.model,
         ..converse::Request::default()
     };
@@ -79,6 +83,17 @@ pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, E
     let choice = wire.tool_choice.as_ref();
     let mut tools = tools::tools(wire.tools, choice, wire.parallel_tool_calls, &tool_names, &mut report)?;
     tools.used = conversation.tools_used;
+    let form = match settings::wanted(wire.response_format)? {
+        Some(wanted) => {
+            let places = (&mut tools, &mut request);
+            Form::request(wanted, "response_format", ask, traits, places, &mut report)
+        }
+        None => Form::Plain,
+    };
     tools.apply(&messages::DIALECT, &tool_names, traits, &mut request, &mut report)?;
-    Ok(Translated { request, report, tool_names, stream, include_usage })
+    conversation::top_k(wire.top_k, traits, &mut request.additional_model_request_fields, &mut report);
+    if let Some(ask) = ask {
+        reasoning::apply(ask, "reasoning_effort", traits, &mut request, &mut report)?;
+    }
+    Ok(Translated { request, report, tool_names, form, stream, include_usage })
 }

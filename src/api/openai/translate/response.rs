@@ -9,7 +9,8 @@ use crate::api::openai::wire::{
 use crate::converse::{ContentBlock, ReasoningContent, Response, StopReason, ToolUse, Usage as Tokens};
 
 /// Puts an answer into the caller's dialect.
-pub fn response(response: Response, context: &Context) -> ChatCompletion {
+pub fn response(mut response: Response, context: &Context) -> ChatCompletion {
+    context.form.response(&mut response);
     let mut text = String::new();
     let mut reasoning = String::new();
     let mut reasoned = false;

@@ -3,11 +3,12 @@
 
 use serde_json::{Value, json};
 
-use crate::api::conversation::{self, At, Sampling};
+use crate::api::conversation::{self, At, Sampling, Wanted};
 use crate::api::openai::wire::{ChatRequest, ResponseFormat, TextOrList};
-use crate::converse::{InferenceConfig, JsonSchema, Object, OutputConfig, Structure, TextFormat};
+use crate::converse::{InferenceConfig, Object};
 use crate::error::Error;
 use crate::families::Traits;
+use crate::families::reasoning::Ask;
 use crate::report::{Action, Report};
 
 /// Refuses what would change the answer beyond recognition if it were merely left out.
@@ -59,7 +60,7 @@ pub(super) fn inference(wire: &ChatRequest, traits: &Traits, report: &mut Report
         max_tokens: conversation::max_tokens(field, most, traits, report)?,
         temperature,
         top_p,
-        stop_sequences: stop(wire.stop.as_ref(), report),
+        stop_sequences: stop(wire.stop.as_ref(), traits, report),
     })
 }
 
@@ -75,23 +76,24 @@ fn max_tokens(wire: &ChatRequest) -> Result<(&'static str, Option<u32>), Error> 
     }
 }
 
-fn stop(stop: Option<&TextOrList<String>>, report: &mut Report) -> Vec<String> {
+fn stop(stop: Option<&TextOrList<String>>, traits: &Traits, report: &mut Report) -> Vec<String> {
     match stop {
         None => Vec::new(),
-        Some(TextOrList::Text(text)) => conversation::stop_sequences(vec![text.clone()], |_| At::field("stop"), report),
-        Some(TextOrList::List(items)) => conversation::stop_sequences(items.clone(), |i| At::item("stop", i), report),
+        Some(TextOrList::Text(text)) => {
+            conversation::stop_sequences(vec![text.clone()], |_| At::field("stop"), traits, report)
+        }
+        Some(TextOrList::List(items)) => {
+            conversation::stop_sequences(items.clone(), |i| At::item("stop", i), traits, report)
+        }
     }
 }
 
 /// The form of the answer.
-pub(super) fn output(format: Option<ResponseFormat>, report: &mut Report) -> Result<Option<OutputConfig>, Error> {
+pub(super) fn wanted(format: Option<ResponseFormat>) -> Result<Option<Wanted>, Error> {
     let Some(format) = format else { return Ok(None) };
     match format.kind.as_str() {
         "text" => Ok(None),
-        "json_object" => {
-            report.add(Action::Dropped, "response_format");
-            Ok(None)
-        }
+        "json_object" => Ok(Some(Wanted::Json)),
         "json_schema" => {
             let Some(asked) = format.json_schema else {
                 return Err(Error::invalid("response_format.json_schema", "`json_schema` is missing."));
@@ -99,18 +101,23 @@ pub(super) fn output(format: Option<ResponseFormat>, report: &mut Report) -> Res
             let Some(schema) = asked.schema else {
                 return Err(Error::invalid("response_format.json_schema.schema", "The schema is missing."));
             };
-            let schema = JsonSchema {
-                schema: Value::Object(schema).to_string(),
-                name: asked.name,
-                description: asked.description,
-            };
-            let structure = Structure::JsonSchema(schema);
-            let text_format = Some(TextFormat { kind: "json_schema".to_owned(), structure });
-            Ok(Some(OutputConfig { text_format, effort: None }))
+            Ok(Some(Wanted::Schema { schema, name: asked.name, description: asked.description }))
         }
         _ => {
             Err(Error::invalid("response_format.type", "`type` has to be one of `text`, `json_object`, `json_schema`."))
         }
+    }
+}
+
+/// How much the model is to think.
+pub(super) fn ask(effort: Option<&str>) -> Result<Option<Ask>, Error> {
+    match effort {
+        None => Ok(None),
+        Some("none") => Ok(Some(Ask::Off)),
+        Some(effort) => effort.parse().map(|effort| Some(Ask::Effort(effort))).map_err(|_| {
+            let message = "`reasoning_effort` has to be one of `none`, `minimal`, `low`, `medium`, `high`, `xhigh`.";
+            Error::invalid("reasoning_effort", message)
+        }),
     }
 }
 
@@ -129,17 +136,13 @@ pub(super) fn service_tier(asked: Option<&str>) -> Result<Option<Value>, Error> 
     Ok(Some(json!({ "type": tier })))
 }
 
-/// The model's own fields: whatever nobody here knows, and the effort where the model reads it raw.
-pub(super) fn additional(extra: Object, reasoning_effort: Option<String>, traits: &Traits) -> Object {
-    let mut fields: Object = extra.into_iter().filter(|(_, value)| !value.is_null()).collect();
-    if let Some(effort) = reasoning_effort.filter(|_| traits.raw_reasoning_effort) {
-        fields.insert("reasoning_effort".to_owned(), Value::String(effort));
-    }
-    fields
+/// The model's own fields: whatever nobody here knows.
+pub(super) fn additional(extra: Object) -> Object {
+    extra.into_iter().filter(|(_, value)| !value.is_null()).collect()
 }
 
 /// Notes the fields that cannot be sent, unless they say what happens anyway.
-pub(super) fn drop_untranslatable(wire: &ChatRequest, traits: &Traits, report: &mut Report) {
+pub(super) fn drop_untranslatable(wire: &ChatRequest, report: &mut Report) {
     let is_set = |number: Option<f64>| number.is_some_and(|number| number.abs() > 0.0);
     let dropped = [
         ("frequency_penalty", is_set(wire.frequency_penalty)),
@@ -153,7 +156,6 @@ pub(super) fn drop_untranslatable(wire: &ChatRequest, traits: &Traits, report: &
         ("verbosity", wire.verbosity.as_deref().is_some_and(|verbosity| verbosity != "medium")),
         ("prompt_cache_key", wire.prompt_cache_key.is_some()),
         ("prompt_cache_retention", wire.prompt_cache_retention.is_some()),
-        ("reasoning_effort", wire.reasoning_effort.is_some() && !traits.raw_reasoning_effort),
     ];
     for (field, _) in dropped.into_iter().filter(|(_, present)| *present) {
         report.add(Action::Dropped, field);
@@ -164,6 +166,8 @@ pub(super) fn drop_untranslatable(wire: &ChatRequest, traits: &Traits, report: &
 mod tests {
     use super::*;
     use crate::api::openai::wire;
+    use crate::families::Reasoning;
+    use crate::families::reasoning::Habit;
 
     /// The translation of `fields` in an otherwise plain request: Bedrock's body and the report.
     fn translated(fields: &str, traits: &Traits) -> (Value, String) {
@@ -208,7 +212,7 @@ mod tests {
     fn effort_is_sent_only_where_the_model_reads_it() {
         let effort = r#""reasoning_effort":"low""#;
         assert_eq!(translated(effort, &Traits::default()), (json!({}), "dropped:reasoning_effort".into()));
-        let raw = Traits { raw_reasoning_effort: true, ..Traits::default() };
+        let raw = Traits { reasoning: Reasoning::Raw(Habit::Always), ..Traits::default() };
         let (body, report) = translated(effort, &raw);
         assert_eq!(body, json!({"additionalModelRequestFields": {"reasoning_effort": "low"}}));
         assert!(report.is_empty());

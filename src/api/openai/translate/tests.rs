@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::{Chunks, Context, request};
-use crate::api::conversation::ToolNames;
+use crate::api::conversation::{Form, ToolNames};
 use crate::api::openai::wire;
 use crate::converse::{ContentBlock, Delta, Event, Message, Role, ToolResultBlock};
 use crate::error::{Error, Kind};
@@ -17,6 +17,7 @@ fn context() -> Context {
         created: 1,
         model: "a\\b".into(),
         tool_names: ToolNames::default(),
+        form: Form::Plain,
         include_usage: false,
     }
 }

@@ -32,6 +32,8 @@ pub struct ChatRequest {
     pub temperature: Option<f64>,
     /// 0 to 1.
     pub top_p: Option<f64>,
+    /// From how many of the likeliest tokens to draw; not OpenAI's, but taken by many servers of its dialect.
+    pub top_k: Option<u32>,
     /// Where to stop.
     #[schema(inline)]
     pub stop: Option<TextOrList<String>>,

@@ -92,10 +92,13 @@ impl Reader<'_> {
                 self.builder.result(at, ToolAnswer { id, content, status: None, cache_point: None })
             }
             Some("reasoning") => {
-                let opened =
-                    item.encrypted_content.as_deref().and_then(|sealed| reasoning::open(sealed, self.provider));
+                let opened = item.encrypted_content.as_deref();
+                let opened = opened.and_then(|sealed| reasoning::open(sealed, self.provider));
                 match opened {
-                    Some(thought) => self.thoughts.push((at, ContentBlock::ReasoningContent(thought))),
+                    Some(thought) => {
+                        let thought = self.builder.reasoning(at, thought);
+                        self.thoughts.extend(thought.map(|thought| (at, thought)));
+                    }
                     None => self.builder.report().add(Action::Dropped, at),
                 }
                 Ok(())

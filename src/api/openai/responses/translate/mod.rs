@@ -16,11 +16,14 @@ use std::collections::HashSet;
 pub use answer::response;
 pub use events::Events;
 
+use input::Input;
+use tools::Offer;
+
 use super::wire::{Item, Request, Response};
-use crate::api::conversation::{At, ToolNames, request_metadata};
+use crate::api::conversation::{self, At, Form, ToolNames, request_metadata};
 use crate::converse;
 use crate::error::Error;
-use crate::families::Traits;
+use crate::families::{self, Traits};
 use crate::report::Report;
 
 /// What a request is, with all that it points to at hand.
@@ -60,6 +63,8 @@ pub struct Context {
     pub response: Response,
     /// The caller's tools.
     pub tools: CallerTools,
+    /// The way back to the form of the answer.
+    pub form: Form,
     /// Who made the model, such as `anthropic`.
     pub provider: String,
 }
@@ -113,32 +118,38 @@ impl CallerTools {
 pub fn request(asked: Asked, traits: &Traits) -> Result<Translated, Error> {
     let Asked { mut wire, items, mut report, id, created, store, provider } = asked;
     settings::refuse_impossible(&wire)?;
-    settings::drop_untranslatable(&wire, traits, &mut report)?;
+    settings::drop_untranslatable(&wire, &mut report)?;
+    let ask = settings::ask(wire.reasoning.as_ref())?;
     let mut response = settings::response(&wire, id)?;
     response.created_at = created;
     response.store = store;
-    let tools = tools::Offer::read(&mut wire, &items, &mut report)?;
+    let Offer { caller: tools, tools: mut offer } = Offer::read(&mut wire, &items, &mut report)?;
 
     let mut request = converse::Request {
         inference_config: settings::inference(&wire, traits, &mut report)?,
-        output_config: settings::output(wire.text.and_then(|text| text.format), &mut report)?,
         service_tier: settings::service_tier(wire.service_tier.as_deref())?,
         request_metadata: request_metadata(
             wire.metadata,
             [("user", "user", wire.user), ("safety_identifier", "safety_identifier", wire.safety_identifier)],
             &mut report,
         ),
-        additional_model_request_fields: settings::additional(wire.extra, wire.reasoning, traits),
+        additional_model_request_fields: settings::additional(wire.extra),
         model: wire.model,
         ..converse::Request::default()
     };
-    let conversation = input::Input { instructions: wire.instructions, items, provider: &provider }.conversation(
-        &tools.caller.names,
-        traits,
-        &mut report,
-    )?;
+    let input = Input { instructions: wire.instructions, items, provider: &provider };
+    let conversation = input.conversation(&tools.names, traits, &mut report)?;
     request.system = conversation.system;
     request.messages = conversation.messages;
-    let caller = tools.apply(conversation.tools_used, traits, &mut request, &mut report)?;
-    Ok(Translated { request, report, context: Context { response, tools: caller, provider } })
+    offer.used = conversation.tools_used;
+    let form = match settings::wanted(wire.text.and_then(|text| text.format))? {
+        Some(wanted) => Form::request(wanted, "text.format", ask, traits, (&mut offer, &mut request), &mut report),
+        None => Form::Plain,
+    };
+    offer.apply(&input::DIALECT, &tools.names, traits, &mut request, &mut report)?;
+    conversation::top_k(wire.top_k, traits, &mut request.additional_model_request_fields, &mut report);
+    if let Some(ask) = ask {
+        families::reasoning::apply(ask, settings::EFFORT, traits, &mut request, &mut report)?;
+    }
+    Ok(Translated { request, report, context: Context { response, tools, form, provider } })
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
-use crate::api::conversation::{self, At, Sampling};
+use crate::api::conversation::{self, At, Sampling, Wanted};
 use crate::api::openai::responses::wire::{Format, Reasoning, Request, Response, ResponseReasoning, Status};
-use crate::converse::{InferenceConfig, JsonSchema, Object, OutputConfig, Structure, TextFormat};
+use crate::converse::{InferenceConfig, Object};
 use crate::error::Error;
 use crate::families::Traits;
+use crate::families::reasoning::Ask;
 use crate::report::{Action, Report};
 
 /// Refuses what would change the answer beyond recognition if it were merely left out.
@@ -34,14 +35,13 @@ pub(super) fn refuse_impossible(wire: &Request) -> Result<(), Error> {
 }
 
 /// Notes the fields that cannot be sent, unless they say what happens anyway.
-pub(super) fn drop_untranslatable(wire: &Request, traits: &Traits, report: &mut Report) -> Result<(), Error> {
+pub(super) fn drop_untranslatable(wire: &Request, report: &mut Report) -> Result<(), Error> {
     let truncation = wire.truncation.as_deref();
     if truncation.is_some_and(|truncation| !matches!(truncation, "auto" | "disabled")) {
         return Err(Error::invalid("truncation", "`truncation` has to be `auto` or `disabled`."));
     }
     let verbosity = wire.text.as_ref().and_then(|text| text.verbosity.as_deref());
     let obfuscation = wire.stream_options.as_ref().and_then(|options| options.include_obfuscation);
-    let effort = wire.reasoning.as_ref().is_some_and(|reasoning| reasoning.effort.is_some());
     let dropped = [
         ("truncation", truncation == Some("auto")),
         ("text.verbosity", verbosity.is_some_and(|verbosity| verbosity != "medium")),
@@ -54,7 +54,6 @@ pub(super) fn drop_untranslatable(wire: &Request, traits: &Traits, report: &mut 
         ("moderation", wire.moderation.is_some()),
         ("background_options", wire.background_options.is_some()),
         ("client_metadata", wire.client_metadata.is_some()),
-        ("reasoning.effort", effort && !traits.raw_reasoning_effort),
     ];
     for (field, _) in dropped.into_iter().filter(|(_, present)| *present) {
         report.add(Action::Dropped, field);
@@ -94,30 +93,35 @@ pub(super) fn inference(wire: &Request, traits: &Traits, report: &mut Report) ->
 }
 
 /// The form of the answer.
-pub(super) fn output(format: Option<Format>, report: &mut Report) -> Result<Option<OutputConfig>, Error> {
+pub(super) fn wanted(format: Option<Format>) -> Result<Option<Wanted>, Error> {
     let Some(format) = format else { return Ok(None) };
     match format.kind.as_str() {
         "text" => Ok(None),
-        "json_object" => {
-            report.add(Action::Dropped, "text.format");
-            Ok(None)
-        }
+        "json_object" => Ok(Some(Wanted::Json)),
         "json_schema" => {
             let Some(schema) = format.schema else {
                 return Err(Error::invalid("text.format.schema", "The schema is missing."));
             };
-            let schema = JsonSchema {
-                schema: Value::Object(schema).to_string(),
-                name: format.name,
-                description: format.description,
-            };
-            let structure = Structure::JsonSchema(schema);
-            let text_format = Some(TextFormat { kind: "json_schema".to_owned(), structure });
-            Ok(Some(OutputConfig { text_format, effort: None }))
+            Ok(Some(Wanted::Schema { schema, name: format.name, description: format.description }))
         }
         _ => Err(Error::invalid("text.format.type", "`type` has to be one of `text`, `json_object`, `json_schema`.")),
     }
 }
+
+/// How much the model is to think.
+pub(super) fn ask(reasoning: Option<&Reasoning>) -> Result<Option<Ask>, Error> {
+    match reasoning.and_then(|reasoning| reasoning.effort.as_deref()) {
+        None => Ok(None),
+        Some("none") => Ok(Some(Ask::Off)),
+        Some(effort) => effort.parse().map(|effort| Some(Ask::Effort(effort))).map_err(|_| {
+            let message = "`effort` has to be one of `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max`.";
+            Error::invalid(EFFORT, message)
+        }),
+    }
+}
+
+/// The field that [`ask`] reads.
+pub(super) const EFFORT: &str = "reasoning.effort";
 
 /// The tier, by Bedrock's name for it.
 pub(super) fn service_tier(asked: Option<&str>) -> Result<Option<Value>, Error> {
@@ -135,14 +139,9 @@ pub(super) fn service_tier(asked: Option<&str>) -> Result<Option<Value>, Error> 
     Ok(Some(json!({ "type": tier })))
 }
 
-/// The model's own fields: whatever nobody here knows, and the effort where the model reads it raw.
-pub(super) fn additional(extra: Object, reasoning: Option<Reasoning>, traits: &Traits) -> Object {
-    let mut fields: Object = extra.into_iter().filter(|(_, value)| !value.is_null()).collect();
-    let effort = reasoning.and_then(|reasoning| reasoning.effort).filter(|_| traits.raw_reasoning_effort);
-    if let Some(effort) = effort {
-        fields.insert("reasoning_effort".to_owned(), Value::String(effort));
-    }
-    fields
+/// The model's own fields: whatever nobody here knows.
+pub(super) fn additional(extra: Object) -> Object {
+    extra.into_iter().filter(|(_, value)| !value.is_null()).collect()
 }
 
 /// The response with this id before the model has said anything: all that it repeats of its request.

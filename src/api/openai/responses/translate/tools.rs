@@ -6,21 +6,18 @@ use std::collections::HashSet;
 use serde_json::{Value, json};
 
 use super::CallerTools;
-use super::input::DIALECT;
 use crate::api::conversation::{self, At, Choice, Parallel, ToolNames, Tools};
 use crate::api::openai::responses::wire::{Item, Request, Tool};
 use crate::converse::{self, Object, ToolSpec};
 use crate::error::Error;
-use crate::families::Traits;
 use crate::report::{Action, Report};
 
 /// What a request says about tools.
 pub(super) struct Offer {
     /// Under all their names.
     pub(super) caller: CallerTools,
-    specs: Vec<converse::Tool>,
-    choice: Choice,
-    parallel: Parallel,
+    /// What Bedrock gets of them, without those that the history used.
+    pub(super) tools: Tools,
 }
 
 impl Offer {
@@ -50,20 +47,8 @@ impl Offer {
             }
         }
         let parallel = if wire.parallel_tool_calls == Some(false) { Parallel::Forbidden } else { Parallel::Allowed };
-        Ok(Self { caller: CallerTools { names, custom }, specs, choice, parallel })
-    }
-
-    /// Puts the tools into `request`; `used` are those of the history, by the names Bedrock gets.
-    pub(super) fn apply(
-        self,
-        used: Vec<String>,
-        traits: &Traits,
-        request: &mut converse::Request,
-        report: &mut Report,
-    ) -> Result<CallerTools, Error> {
-        let tools = Tools { offered: self.specs, choice: self.choice, parallel: self.parallel, used };
-        tools.apply(&DIALECT, &self.caller.names, traits, request, report)?;
-        Ok(self.caller)
+        let tools = Tools { offered: specs, choice, parallel, used: Vec::new() };
+        Ok(Self { caller: CallerTools { names, custom }, tools })
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::Item;
-use crate::api::openai::body;
+use crate::api::body;
 use crate::api::openai::wire::TextOrList;
 use crate::converse::Object;
 use crate::error::Error;
@@ -88,6 +88,8 @@ pub struct Request {
     pub moderation: Option<Value>,
     /// Options of work in the background.
     pub background_options: Option<Value>,
+    /// Only the most probable tokens; a field of other dialects that models here take.
+    pub top_k: Option<u32>,
     /// What the client tells of itself.
     pub client_metadata: Option<Value>,
     /// Everything else, for the model itself.
