@@ -169,3 +169,77 @@ pub(super) fn settle(response: &mut Response, kept: Result<()>) {
         tracing::warn!(%error, causes = error.causes(), id = response.id, "a response could not be kept");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::openai::responses::{translate, wire};
+    use crate::clock::Clock;
+    use crate::config;
+    use crate::families::Traits;
+    use crate::report::Report;
+    use crate::store::testing;
+
+    const ID: &str = "resp_0123456789abcdef0123456789abcdef";
+
+    fn input(value: Value) -> Vec<(At, Item)> {
+        items(serde_json::from_value(value).unwrap())
+    }
+
+    fn answered() -> Response {
+        let wire = wire::parse(br#"{"model":"m","input":"x"}"#).unwrap();
+        let (items, provider) = (input(json!("x")), String::new());
+        let asked = translate::Asked {
+            wire,
+            items,
+            report: Report::default(),
+            id: ID.into(),
+            created: 0,
+            store: true,
+            provider,
+        };
+        translate::request(asked, &Traits::default()).unwrap().context.response
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_given_although_the_store_is_away_and_says_that_it_was_not_kept() {
+        let store = testing::sqlite().await;
+        let responses = Responses::new((*store).clone(), Clock::system(), &config::Responses::default(), 1000);
+        let keeper = || Keeper::new(&responses, &"team".into(), None, (ID, &mut input(json!("x")))).unwrap();
+        let mut response = answered();
+        let kept = keeper().keep(&mut response).await;
+        settle(&mut response, kept);
+        assert!(response.store);
+        assert_eq!(history(&responses, &"team".into(), ID).await.unwrap().len(), 1);
+
+        store.close().await;
+        let kept = keeper().keep(&mut response).await;
+        settle(&mut response, kept);
+        assert!(!response.store);
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_has_ids_and_the_form_of_a_list() {
+        let store = testing::sqlite().await;
+        let responses = Responses::new((*store).clone(), Clock::system(), &config::Responses::default(), 1000);
+        let mut items = input(json!([
+            {"role": "user", "content": "a"},
+            {"role": "assistant", "content": "b", "id": "msg_mine"},
+            {"type": "function_call_output", "call_id": "c", "output": "d"},
+        ]));
+        let keeper = Keeper::new(&responses, &"team".into(), None, (ID, &mut items)).unwrap();
+        assert_eq!(
+            serde_json::from_str::<Value>(&keeper.input).unwrap(),
+            json!([
+                {"type": "message", "id": "msg_0123456789abcdef0123456789abcdef0000i", "status": "completed",
+                 "role": "user", "content": [{"type": "input_text", "text": "a"}]},
+                {"type": "message", "id": "msg_mine", "status": "completed",
+                 "role": "assistant", "content": [{"type": "output_text", "text": "b"}]},
+                {"type": "function_call_output", "id": "fco_0123456789abcdef0123456789abcdef0002i",
+                 "call_id": "c", "output": "d"},
+            ])
+        );
+    }
+}
