@@ -12,6 +12,7 @@ pub mod config;
 pub mod converse;
 pub mod error;
 pub mod families;
+pub mod fetch;
 pub mod gateway;
 pub mod ids;
 pub mod money;

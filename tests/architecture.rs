@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first; see `docs/ARCHITECTURE.md`. A module imports only from lower layers.
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 21] = [
     ("clock", 0),
     ("config", 0),
     ("converse", 0),
@@ -23,6 +23,7 @@ const LAYERS: [(&str, u8); 20] = [
     ("catalog", 1),
     ("families", 1),
     ("store", 1),
+    ("fetch", 2),
     ("responses", 2),
     ("tenancy", 2),
     ("upstream", 2),
@@ -49,9 +50,10 @@ const SIDEWAYS: [(&str, &str); 9] = [
 ];
 
 /// Crates and the only places that may name them.
-const CRATES: [(&str, &[&str]); 4] = [
+const CRATES: [(&str, &[&str]); 5] = [
     ("axum", &["api", "app", "simulator"]),
     ("aws_", &["upstream"]),
+    ("reqwest", &["fetch"]),
     ("sqlx", &["store", "tenancy", "responses"]),
     ("prometheus", &["telemetry"]),
 ];

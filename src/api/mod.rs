@@ -14,6 +14,7 @@ mod models;
 pub mod openai;
 pub mod ops;
 mod problem;
+pub mod remote;
 mod route;
 mod sse;
 mod surface;

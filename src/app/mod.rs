@@ -20,6 +20,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::fetch::Fetcher;
 use crate::gateway::{Gateway, Parts};
 use crate::responses::Responses;
 use crate::store::Store;
@@ -62,11 +63,13 @@ impl App {
         responses.purge_in_background(&tracker, stop.clone());
         let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
+        let fetcher = Fetcher::new(&config.fetch, config.server.max_body_bytes())?;
         let gateway = Gateway::new(Parts {
             catalog,
             tenancy,
             upstream,
             responses,
+            fetcher,
             metrics,
             clock,
             max_attempts: config.aws.max_attempts,

@@ -17,6 +17,7 @@ use crate::app::Tls;
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Problems, Server, Sources};
 use crate::error::Error;
+use crate::fetch::Fetcher;
 
 /// One REST endpoint in front of AWS Bedrock.
 #[derive(Debug, Parser)]
@@ -80,6 +81,9 @@ impl ConfigFile {
             && let Err(error) = Tls::from_files(tls_cert, tls_key).await
         {
             problems.add(error.blamed().unwrap_or("server.tls_cert"), error.message());
+        }
+        if let Err(error) = Fetcher::new(&config.fetch, config.server.max_body_bytes()) {
+            problems.add(error.blamed().unwrap_or("fetch"), error.message());
         }
         Catalog::checked(&config, problems)?;
         Ok(())

@@ -9,6 +9,7 @@ mod auth;
 mod aws;
 mod batch;
 mod decode;
+mod fetch;
 mod layers;
 mod problem;
 mod responses;
@@ -27,6 +28,7 @@ pub use alias::Alias;
 pub use auth::{Auth, Jwt};
 pub use aws::{Aws, Endpoints, Quota, Secret};
 pub use batch::{Batch, BatchLimits, SmallBatches};
+pub use fetch::Fetch;
 pub use problem::{Problem, Problems};
 pub use responses::Responses;
 pub use server::Server;
@@ -49,6 +51,8 @@ pub struct Config {
     pub shared: Shared,
     /// Regions and how to call them.
     pub aws: Aws,
+    /// Files that requests point to by URL.
+    pub fetch: Fetch,
     /// Batch jobs.
     pub batch: Batch,
     /// Administrators and token issuers.
@@ -98,6 +102,7 @@ impl Config {
         self.responses.validate(problems);
         self.shared.validate(problems);
         self.aws.validate(problems);
+        self.fetch.validate(problems);
         self.batch.validate(problems);
         self.auth.validate(problems);
         alias::validate(&self.models, problems);

@@ -50,6 +50,7 @@ fn the_example_uncommented_has_every_key_and_only_what_is_not_supported_is_wrong
         ("[shared]", "/shared"),
         ("[aws]", "/aws"),
         ("[aws.endpoints.us-east-1]", "/aws/endpoints/us-east-1"),
+        ("[fetch]", "/fetch"),
         ("[batch]", "/batch"),
         ("[batch.limits]\nno = 1", "/batch/limits"),
         ("[auth]", "/auth"),

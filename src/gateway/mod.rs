@@ -25,6 +25,7 @@ use crate::catalog::{Catalog, Place, Resolved};
 use crate::clock::Clock;
 use crate::converse::{self, Usage};
 use crate::error::{Error, Kind};
+use crate::fetch::Fetcher;
 use crate::money::MicroUsd;
 use crate::responses::Responses;
 use crate::telemetry::Metrics;
@@ -53,6 +54,8 @@ pub struct Parts {
     pub upstream: Upstream,
     /// What is kept of answers.
     pub responses: Responses,
+    /// Files that requests point to.
+    pub fetcher: Fetcher,
     /// What is counted.
     pub metrics: Metrics,
     /// What time it is.
@@ -151,6 +154,11 @@ impl Gateway {
     /// What is kept of answers.
     pub fn responses(&self) -> &Responses {
         &self.0.parts.responses
+    }
+
+    /// Files that requests point to.
+    pub fn fetcher(&self) -> &Fetcher {
+        &self.0.parts.fetcher
     }
 
     /// What is counted.

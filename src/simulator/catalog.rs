@@ -79,7 +79,10 @@ pub(crate) enum Family {
     TitanImage,
     NovaEmbedding,
     CohereEmbedding,
+    Marengo,
     Rerank,
+    /// Text to image.
+    Stability,
     Other,
 }
 
@@ -92,6 +95,8 @@ impl Model {
             ("chat", "TwelveLabs") => Family::Other,
             ("chat", _) => Family::Chat,
             ("rerank", _) => Family::Rerank,
+            ("image", "Stability AI") => Family::Stability,
+            ("embedding", "TwelveLabs") => Family::Marengo,
             ("embedding", "Cohere") => Family::CohereEmbedding,
             ("embedding", _) if self.id.starts_with("amazon.titan-embed-image") => Family::TitanImage,
             ("embedding", _) if self.id.starts_with("amazon.titan") => Family::TitanText,

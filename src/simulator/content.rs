@@ -9,6 +9,7 @@
 //! | `[[words:N]]` | N filler words follow the text, some of them not ASCII |
 //! | `[[tool]]`, `[[tools:N]]` | calls the first tool; N tools in parallel, in their order |
 //! | `[[stop:REASON]]` | the answer ends with this Converse stop reason (`content_filtered`, ...) |
+//! | `[[redacted]]` | what the model thinks, if it does, comes redacted (Claude) |
 //! | `[[blocked]]` | a guardrail, if one is configured, intervenes (see `guardrail`) |
 
 use std::fmt::Write as _;
@@ -63,9 +64,20 @@ pub(crate) struct Prompt {
 /// A part of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Block {
-    Reasoning { text: String, signature: String },
+    Reasoning {
+        text: String,
+        signature: String,
+    },
+    /// Thinking that only the model may read.
+    Redacted {
+        data: String,
+    },
     Text(String),
-    Tool { id: String, name: String, input: Value },
+    Tool {
+        id: String,
+        name: String,
+        input: Value,
+    },
 }
 
 /// An answer, whatever dialect it leaves in.
@@ -84,7 +96,11 @@ pub(crate) fn answer(prompt: &Prompt) -> Answer {
     let mut blocks = Vec::new();
     if prompt.thinks {
         let text = format!("The user wrote {} tokens; a short answer is enough.", tokens::count(&directives.text));
-        blocks.push(Block::Reasoning { signature: signature(&text), text });
+        blocks.push(if directives.redacts {
+            Block::Redacted { data: redacted(&text) }
+        } else {
+            Block::Reasoning { signature: signature(&text), text }
+        });
     }
     let calls = calls(prompt, &directives);
     let mut stop_reason = if calls.is_empty() { "end_turn" } else { "tool_use" }.to_owned();
@@ -110,6 +126,19 @@ pub(crate) fn answer(prompt: &Prompt) -> Answer {
 /// The signature of reasoning `text`; only the simulator can make it, and it knows it again.
 pub(crate) fn signature(text: &str) -> String {
     BASE64_STANDARD.encode(Sha256::digest(format!("simulator reasoning: {text}")))
+}
+
+/// Redacted reasoning: opaque, but known again by [`is_redacted`].
+fn redacted(text: &str) -> String {
+    let nonce = signature(text);
+    BASE64_STANDARD.encode(format!("{nonce}.{}", signature(&nonce)))
+}
+
+/// Whether the simulator redacted this.
+pub(crate) fn is_redacted(data: &str) -> bool {
+    let bytes = BASE64_STANDARD.decode(data).ok();
+    let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+    text.as_deref().and_then(|text| text.split_once('.')).is_some_and(|(nonce, seal)| seal == signature(nonce))
 }
 
 /// An id in the style of AWS (`tooluse_` and 22 letters) that depends on the prompt and `index`.
@@ -153,6 +182,7 @@ pub(crate) fn json_deltas(input: &Value) -> Vec<String> {
 pub(crate) fn block_tokens(block: &Block) -> u64 {
     match block {
         Block::Reasoning { text, .. } | Block::Text(text) => tokens::count(text),
+        Block::Redacted { data } => tokens::count(data),
         Block::Tool { name, input, .. } => tokens::count(name) + tokens::count(&input.to_string()),
     }
 }
@@ -162,6 +192,7 @@ struct Directives {
     text: String,
     words: usize,
     tools: usize,
+    redacts: bool,
     stop: Option<String>,
 }
 
@@ -178,6 +209,7 @@ impl Directives {
                 "tool" => directives.tools = 1,
                 "tools" => directives.tools = value.parse().unwrap_or(1),
                 "stop" => directives.stop = Some(value.to_owned()),
+                "redacted" => directives.redacts = true,
                 "blocked" => {}
                 _ => directives.text.extend(["[[", inside, "]]"]),
             }

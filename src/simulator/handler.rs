@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderName, HeaderValue, Response, StatusCode, Uri, header};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
@@ -33,6 +33,7 @@ pub(crate) fn router(simulator: Simulator, region: Option<&str>) -> Router {
     Router::new()
         .route("/_sim/faults", get(list_faults).post(add_fault).delete(clear_faults))
         .route("/_sim/calls", get(list_calls).delete(clear_calls))
+        .route("/_sim/async-invokes/complete", post(complete_async_invokes))
         .fallback(answer)
         .with_state(Door { simulator, region: region.map(Arc::from) })
 }
@@ -61,6 +62,11 @@ async fn list_calls(State(door): State<Door>) -> Json<Value> {
 
 async fn clear_calls(State(door): State<Door>) -> StatusCode {
     door.simulator.clear_calls();
+    StatusCode::NO_CONTENT
+}
+
+async fn complete_async_invokes(State(door): State<Door>) -> StatusCode {
+    door.simulator.complete_async_invokes();
     StatusCode::NO_CONTENT
 }
 

@@ -5,8 +5,10 @@
 //! both know are the data files of the catalog.
 //!
 //! One listener serves every Region, told apart by the scope of the signature (a bearer call says `x-sim-region`), or one
-//! Region alone, as AWS's hosts do. Beside AWS's paths, unsigned: `GET`, `POST` and `DELETE /_sim/faults`, `GET` and `DELETE /_sim/calls`.
+//! Region alone, as AWS's hosts do. Beside AWS's paths, unsigned: `GET`, `POST` and `DELETE /_sim/faults`, `GET` and `DELETE /_sim/calls`,
+//! `POST /_sim/async-invokes/complete`.
 
+mod async_invoke;
 mod auth;
 mod calls;
 mod catalog;
@@ -21,6 +23,8 @@ mod guardrail;
 mod handler;
 mod invoke;
 mod operations;
+#[cfg(test)]
+mod probe;
 mod prompt_cache;
 mod reply;
 mod responses;
@@ -44,6 +48,7 @@ use tokio::net::TcpListener;
 pub use calls::{Call, Outcome, Tokens, Total};
 pub use faults::RegionFaults;
 
+use async_invoke::AsyncInvokes;
 use calls::Calls;
 use faults::Faults;
 use prompt_cache::PromptCache;
@@ -98,6 +103,7 @@ struct Inner {
     calls: Arc<Calls>,
     prompt_cache: PromptCache,
     stored_responses: Stored,
+    async_invokes: AsyncInvokes,
     clock_skew_seconds: AtomicI64,
 }
 
@@ -110,6 +116,7 @@ impl Simulator {
             calls: Arc::default(),
             prompt_cache: PromptCache::default(),
             stored_responses: Stored::default(),
+            async_invokes: AsyncInvokes::default(),
             clock_skew_seconds: AtomicI64::new(0),
         };
         Self { inner: Arc::new(inner) }
@@ -174,6 +181,11 @@ impl Simulator {
         self.inner.calls.clear();
     }
 
+    /// Ends every asynchronous invocation that is in progress.
+    pub fn complete_async_invokes(&self) {
+        self.inner.async_invokes.complete(self.now());
+    }
+
     /// Moves the simulator's clock: signatures are judged, and `Date` is told, by a clock that is `seconds` ahead.
     pub fn set_clock_skew(&self, seconds: i64) {
         self.inner.clock_skew_seconds.store(seconds, Ordering::Release);
@@ -192,6 +204,10 @@ impl Simulator {
 
     fn prompt_cache(&self) -> &PromptCache {
         &self.inner.prompt_cache
+    }
+
+    fn async_invokes(&self) -> &AsyncInvokes {
+        &self.inner.async_invokes
     }
 
     fn stored_responses(&self) -> &Stored {

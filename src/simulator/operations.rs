@@ -8,7 +8,7 @@ use super::converse::Delivery;
 use super::errors::{Failure, Surface};
 use super::invoke::direct::Api;
 use super::reply::Reply;
-use super::{Simulator, control, converse, count, guardrail, invoke, responses};
+use super::{Simulator, async_invoke, control, converse, count, guardrail, invoke, responses};
 
 /// What any operation takes; `InvokeModel` words its refusal differently.
 const MAX_BODY: usize = 25_000_000;
@@ -23,6 +23,10 @@ pub(crate) enum Operation {
     Direct(Api, String, Delivery),
     StoredResponse(String),
     DeleteResponse(String),
+    /// With the model that the body names.
+    StartAsyncInvoke(String),
+    AsyncInvoke(String),
+    ListAsyncInvokes,
     ApplyGuardrail {
         id: String,
         version: String,
@@ -64,6 +68,9 @@ impl Operation {
             ("GET", ["openai", "v1", "responses", id]) => Some(Self::StoredResponse(own(id))),
             ("DELETE", ["openai", "v1", "responses", id]) => Some(Self::DeleteResponse(own(id))),
             ("POST", ["anthropic", "v1", "messages"]) => direct(Api::Messages),
+            ("POST", ["async-invoke"]) => Some(Self::StartAsyncInvoke(async_invoke::peek(body))),
+            ("GET", ["async-invoke"]) => Some(Self::ListAsyncInvokes),
+            ("GET", ["async-invoke", arn]) => Some(Self::AsyncInvoke(own(arn))),
             ("GET", ["foundation-models"]) => Some(Self::ListFoundationModels),
             ("GET", ["foundation-models", id]) => Some(Self::FoundationModel(own(id))),
             ("GET", ["inference-profiles"]) => Some(Self::ListInferenceProfiles),
@@ -85,6 +92,9 @@ impl Operation {
             Self::Direct(Api::ChatCompletions, ..) => "ChatCompletions",
             Self::StoredResponse(_) => "GetResponse",
             Self::DeleteResponse(_) => "DeleteResponse",
+            Self::StartAsyncInvoke(_) => "StartAsyncInvoke",
+            Self::AsyncInvoke(_) => "GetAsyncInvoke",
+            Self::ListAsyncInvokes => "ListAsyncInvokes",
             Self::ApplyGuardrail { .. } => "ApplyGuardrail",
             Self::ListFoundationModels => "ListFoundationModels",
             Self::FoundationModel(_) => "GetFoundationModel",
@@ -96,14 +106,18 @@ impl Operation {
     /// The model identifier of an inference call or a count.
     pub(crate) fn model_id(&self) -> Option<&str> {
         match self {
-            Self::Converse(id, _) | Self::Invoke(id, _) | Self::CountTokens(id) | Self::Direct(_, id, _) => Some(id),
+            Self::Converse(id, _)
+            | Self::Invoke(id, _)
+            | Self::CountTokens(id)
+            | Self::Direct(_, id, _)
+            | Self::StartAsyncInvoke(id) => Some(id),
             _ => None,
         }
     }
 
     /// Whether faults apply.
     pub(crate) const fn is_inference(&self) -> bool {
-        matches!(self, Self::Converse(..) | Self::Invoke(..) | Self::Direct(..))
+        matches!(self, Self::Converse(..) | Self::Invoke(..) | Self::Direct(..) | Self::StartAsyncInvoke(..))
     }
 
     pub(crate) const fn streams(&self) -> bool {
@@ -137,6 +151,9 @@ impl Operation {
             Self::Invoke(id, delivery) => invoke::answer(context, id, body, *delivery),
             Self::CountTokens(id) => count::answer(context, id, body),
             Self::ApplyGuardrail { id, version } => guardrail::apply(context, id, version, body),
+            Self::StartAsyncInvoke(_) => async_invoke::start(context, body),
+            Self::AsyncInvoke(arn) => async_invoke::get(context, arn),
+            Self::ListAsyncInvokes => async_invoke::list(context),
             Self::ListFoundationModels => control::list_models(context),
             Self::FoundationModel(id) => control::model(context, id),
             Self::ListInferenceProfiles => control::list_profiles(context),

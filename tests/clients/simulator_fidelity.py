@@ -376,6 +376,82 @@ def check_embeddings_and_rerank():
         assert json.loads(results)["results"][0]["index"] == 1
 
 
+def check_media_embeddings():
+    picture = base64.b64encode(PNG).decode()
+    body, reply = invoke({"inputText": "red", "inputImage": picture, "embeddingConfig": {"outputEmbeddingLength": 384}}, "amazon.titan-embed-image-v1")
+    assert len(body["embedding"]) == 384 and body["message"] is None
+    params = {"embeddingPurpose": "GENERIC_INDEX", "embeddingDimension": 1024}
+    nova = {"schemaVersion": "nova-multimodal-embed-v1", "taskType": "SINGLE_EMBEDDING"}
+    for content, kind in [({"text": {"truncationMode": "END", "value": "hello"}}, "TEXT"), ({"image": {"format": "png", "source": {"bytes": picture}}}, "IMAGE")]:
+        body, _ = invoke({**nova, "singleEmbeddingParams": {**params, **content}}, "amazon.nova-2-multimodal-embeddings-v1:0")
+        assert body["embeddings"][0]["embeddingType"] == kind and len(body["embeddings"][0]["embedding"]) == 1024
+    body, _ = invoke({"inputType": "text", "text": {"inputText": "hello"}}, "twelvelabs.marengo-embed-3-0-v1:0")
+    assert len(body["data"][0]["embedding"]) == 512
+    refused("ValidationException", "required key [truncationMode] not found",
+            lambda: invoke({**nova, "singleEmbeddingParams": {**params, "text": {"value": "a"}}}, "amazon.nova-2-multimodal-embeddings-v1:0"))
+    cohere, reply = invoke({"texts": ["a b c"], "input_type": "search_query", "output_dimension": 256}, "us.cohere.embed-v4:0")
+    assert len(cohere["embeddings"][0]) == 256 and "usage" not in cohere
+    assert reply["ResponseMetadata"]["HTTPHeaders"]["x-amzn-bedrock-input-token-count"] == "3"
+
+
+def check_images():
+    def draw(model="stability.stable-image-core-v1:1", **body):
+        reply = client(region="us-west-2").invoke_model(modelId=model, body=json.dumps(body))
+        return json.loads(reply["body"].read())
+
+    for wanted, start in [("png", b"\x89PNG"), ("jpeg", b"\xff\xd8\xff")]:
+        body = draw(prompt="a panda", output_format=wanted, aspect_ratio="16:9", seed=5)
+        assert base64.b64decode(body["images"][0]).startswith(start) and body["seeds"] == [5] and body["finish_reasons"] == [None]
+    assert draw(prompt="[[blocked]]") == {"finish_reasons": ["Filter reason: prompt"]}
+    start = base64.b64encode(PNG).decode()
+    assert draw("stability.sd3-5-large-v1:0", prompt="a", mode="image-to-image", image=start, strength=0.7)["images"]
+    refused("ValidationException", "#/aspect_ratio: 7:3 is not a valid enum value", lambda: draw(prompt="a", aspect_ratio="7:3"), 400)
+    refused("ValidationException", "extraneous key [n] is not permitted", lambda: draw(prompt="a", n=2))
+    refused("ValidationException", "This action doesn't support the model", lambda: client(region="us-west-2").converse(modelId="stability.stable-image-core-v1:1", messages=[user("a")]))
+
+
+# Asynchronous invocations
+
+def check_async_invokes():
+    runtime = client()
+    model, where = "twelvelabs.marengo-embed-3-0-v1:0", {"s3OutputDataConfig": {"s3Uri": "s3://some-bucket/out"}}
+    video = {"inputType": "video", "video": {"mediaSource": {"s3Location": {"uri": "s3://some-bucket/a.mp4"}}}}
+    mark = os.urandom(6).hex()
+
+    def start(model=model, token=mark, body=video, output=where):
+        return runtime.start_async_invoke(clientRequestToken=token, modelId=model, modelInput=body, outputDataConfig=output)["invocationArn"]
+
+    arn = start()
+    assert arn == start(), "the same token means the same invocation"
+    refused("ConflictException", "different parameters", lambda: start(output={"s3OutputDataConfig": {"s3Uri": "s3://some-bucket/other"}}), 400)
+    first = runtime.get_async_invoke(invocationArn=arn)
+    assert first["status"] == "InProgress" and "endTime" not in first and first["clientRequestToken"] == mark
+    assert first["modelArn"].endswith(f"foundation-model/{model}") and first["outputDataConfig"] == where
+    second = runtime.get_async_invoke(invocationArn=arn)
+    assert second["status"] == "Completed" and second["endTime"] >= second["submitTime"] == first["submitTime"]
+    other = start(token=mark + "b")
+    simulator("POST", "/_sim/async-invokes/complete")
+    assert runtime.get_async_invoke(invocationArn=other)["status"] == "Completed"
+    failing = start(token=mark + "c", body={"inputType": "text", "text": {"inputText": "[[fail]]"}})
+    assert [runtime.get_async_invoke(invocationArn=failing)["status"] for _ in range(2)] == ["InProgress", "Failed"]
+    pages = list(runtime.get_paginator("list_async_invokes").paginate(sortBy="SubmissionTime", sortOrder="Ascending", PaginationConfig={"PageSize": 2}))
+    listed = [summary["invocationArn"] for page in pages for summary in page["asyncInvokeSummaries"]]
+    assert len(pages) > 1 and [arn_ for arn_ in listed if arn_ in (arn, other, failing)] == [arn, other, failing]
+    newest = runtime.list_async_invokes(statusEquals="Failed", maxResults=1)["asyncInvokeSummaries"]
+    assert newest[0]["invocationArn"] == failing and newest[0]["failureMessage"]
+    assert runtime.list_async_invokes(submitTimeBefore=first["submitTime"].replace(year=2001))["asyncInvokeSummaries"] == []
+    assert client(region="us-west-2").list_async_invokes()["asyncInvokeSummaries"] == []
+    refused("ValidationException", "doesn't support asynchronous invocation", lambda: start(NOVA, mark + "d"))
+    refused("ValidationException", "model identifier is invalid", lambda: start("us." + model, mark + "d"))
+    refused("ValidationException", "at 'outputDataConfig.s3OutputDataConfig.s3Uri' failed to satisfy constraint", lambda: start(token=mark + "d", output={"s3OutputDataConfig": {"s3Uri": "https://x"}}))
+    refused("ValidationException", "inputType", lambda: start(token=mark + "d", body={"inputType": "smell"}))
+    refused("ValidationException", "ARN is invalid", lambda: runtime.get_async_invoke(invocationArn=arn[:-12] + "a" * 12))
+    calls = simulator("GET", "/_sim/calls")["calls"]
+    assert {"StartAsyncInvoke", "GetAsyncInvoke", "ListAsyncInvokes"} <= {call["operation"] for call in calls}
+    fault("throttle")
+    refused("ThrottlingException", "", lambda: start(token=mark + "e"), 429)
+
+
 def check_invoke_refuses_what_aws_refuses():
     for message, body in [
         ("Malformed input request, please reformat your input and try again.", b"{"),
@@ -401,7 +477,12 @@ def check_count_tokens():
     assert counted == converse(user("hello there"), system=fields["system"])["usage"]["inputTokens"]
     native = client().count_tokens(modelId=BARE_HAIKU, input={"invokeModel": {"body": json.dumps(claude("hello there"))}})
     assert native["inputTokens"] == invoke(claude("hello there"))[0]["usage"]["input_tokens"]
-    refused("ValidationException", "doesn't support counting tokens", lambda: client().count_tokens(modelId=NOVA, input={"converse": fields}))
+    for model in [NOVA, "anthropic.claude-opus-5", "anthropic.claude-sonnet-5-5", GPT]:
+        refused("ValidationException", "doesn't support counting tokens", lambda: client().count_tokens(modelId=model, input={"converse": fields}))
+    refused("ValidationException", "model identifier is invalid", lambda: client().count_tokens(modelId=HAIKU, input={"converse": fields}))
+    both = {"converse": fields, "invokeModel": {"body": json.dumps(claude())}}
+    refused_body("ValidationException", "must set only one of", {"input": {"converse": both["converse"], "invokeModel": {"body": base64.b64encode(both["invokeModel"]["body"].encode()).decode()}}},
+                 BARE_HAIKU, "count-tokens")
 
 
 def server_sent(path, body, headers=None):
@@ -414,10 +495,10 @@ def server_sent(path, body, headers=None):
 
 
 def check_openai_and_anthropic_paths():
-    chat = {"model": GPT, "messages": [{"role": "user", "content": "hello"}], "stream_options": {"include_usage": True}}
+    chat = {"model": GPT, "messages": [{"role": "user", "content": "hello"}]}
     status, whole, _ = raw("/openai/v1/chat/completions", chat)
     assert status == 200 and whole["choices"][0]["message"]["content"] == "You said: hello"
-    data = server_sent("/openai/v1/chat/completions", chat)
+    data = server_sent("/openai/v1/chat/completions", {**chat, "stream_options": {"include_usage": True}})
     assert data[-1] == "[DONE]" and json.loads(data[-2])["usage"] == whole["usage"]
     status, error, _ = raw("/openai/v1/chat/completions", {**chat, "messages": []})
     assert status == 400 and error["error"]["type"] == "invalid_request_error"
@@ -430,6 +511,31 @@ def check_openai_and_anthropic_paths():
     fault("stream_exception", exception="throttlingException", after_events=2)
     events = [json.loads(line) for line in server_sent("/anthropic/v1/messages", messages, version)]
     assert len(events) == 3 and events[-1]["error"]["type"] == "rate_limit_error"
+
+
+def check_the_openai_sdk_reads_responses():
+    from openai import BadRequestError, OpenAI
+    openai = OpenAI(base_url=URL + "/openai/v1", api_key=BEARER, max_retries=0)
+    tool = {"type": "function", "name": "weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}
+    asked = {"model": "us.openai.gpt-5.6-sol", "input": "weather in Oslo", "tools": [tool], "reasoning": {"effort": "low", "summary": "auto"}}
+    whole = openai.responses.create(**asked)
+    assert [item.type for item in whole.output] == ["reasoning", "message", "function_call"] and whole.usage.total_tokens
+    events = list(openai.responses.create(**asked, stream=True))
+    assert events[-1].type == "response.completed" and events[-1].response.output_text == whole.output_text
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    call = whole.output[-1]
+    output = {"type": "function_call_output", "call_id": call.call_id, "output": "5"}
+    told = openai.responses.create(model=asked["model"], previous_response_id=whole.id, input=[output], tools=[tool])
+    assert told.output_text == "The tool said: 5" and openai.responses.retrieve(told.id).id == told.id
+    openai.responses.delete(told.id)
+    try:
+        openai.responses.create(**{**asked, "background": True})
+        raise AssertionError("accepted")
+    except BadRequestError as error:
+        assert error.param == "background", error
+    fault("stream_exception", exception="throttlingException", after_events=2)
+    events = list(openai.responses.create(**asked, stream=True))
+    assert len(events) == 3 and (events[2].type, events[2].code, events[2].sequence_number) == ("error", "throttlingException", 2)
 
 
 # Control plane
@@ -619,7 +725,8 @@ def request_shapes():
         for target in [*members.values(), *parts.values()]:
             walk(target)
 
-    for request in ("ConverseRequest", "ConverseStreamRequest", "CountTokensRequest", "ApplyGuardrailRequest"):
+    for request in ("ConverseRequest", "ConverseStreamRequest", "CountTokensRequest", "ApplyGuardrailRequest", "StartAsyncInvokeRequest",
+                    "InvocationArn"):
         walk(request)
     return found
 

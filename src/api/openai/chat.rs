@@ -4,10 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::BytesMut;
+use http::HeaderMap;
 
 use super::error::{self, ErrorBody};
 use super::translate::{self, Chunks, Context, Translated};
-use super::wire;
+use super::{native, wire};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
 use crate::api::conversation::Form;
@@ -40,13 +41,18 @@ pub(super) async fn create(
     caller: Caller,
     trail: Trail,
     strictness: Strictness,
+    headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
+    let head = native::head(&body)?;
+    let model = gateway.model(head.model.clone())?;
+    if native::lane(&model.resolved, &head) == native::Lane::Native {
+        return native::create(&gateway, &caller, (trail, strictness), (&model, head), (&headers, body)).await;
+    }
     let request = wire::parse(&body)?;
 
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
-    let model = gateway.model(request.model.clone())?;
     let origin = Origin {
         surface: "openai",
         operation: "chat",

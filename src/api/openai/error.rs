@@ -1,6 +1,7 @@
 //! How failure looks on this surface: the status, and `{"error": {"message", "type", "param", "code"}}`. The official
 //! clients choose their exception by status and read `code`; whether they try again, they take from two headers.
 
+use bytes::{BufMut as _, BytesMut};
 use serde::Serialize;
 
 use crate::error::{Error, Kind};
@@ -39,6 +40,14 @@ pub fn status_and_body(error: &Error, request_id: &str) -> (u16, ErrorBody) {
         _ => error.message().to_owned(),
     };
     (status, ErrorBody { error: ErrorObject { message, kind, param: error.blamed().map(str::to_owned), code } })
+}
+
+/// Appends the event that ends a stream which broke after its first byte: the error, at which the official clients raise.
+pub(super) fn event(error: &Error, request_id: &str, out: &mut BytesMut) {
+    out.extend_from_slice(b"data: ");
+    let written = serde_json::to_writer(out.writer(), &status_and_body(error, request_id).1);
+    debug_assert!(written.is_ok());
+    out.extend_from_slice(b"\n\n");
 }
 
 /// Status, type and code.

@@ -7,6 +7,7 @@ pub mod error;
 #[cfg(test)]
 mod golden_tests;
 pub mod models;
+mod native;
 pub mod responses;
 pub mod translate;
 pub mod wire;

@@ -1,6 +1,8 @@
 //! From an answer to Converse's JSON and events. Text and reasoning blocks of a stream come without `contentBlockStart`, tool
 //! blocks with it; usage is in `metadata`, after `messageStop`.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
 use crate::simulator::content::{self, Answer, Block};
@@ -30,6 +32,7 @@ pub(crate) fn message(answer: &Answer, style: Style) -> Value {
             json!({"reasoningContent": {"reasoningText": {"text": text, "signature": signature}}})
         }
         Block::Reasoning { text, .. } => json!({"reasoningContent": {"reasoningText": {"text": text}}}),
+        Block::Redacted { data } => json!({"reasoningContent": {"redactedContent": BASE64_STANDARD.encode(data)}}),
         Block::Tool { id, name, input } => json!({"toolUse": {"toolUseId": id, "name": name, "input": input}}),
     });
     json!({"role": "assistant", "content": blocks.collect::<Vec<_>>()})
@@ -78,6 +81,11 @@ pub(crate) fn events(answer: &Answer, style: Style, response_fields: Option<Valu
                 if style.signed {
                     push("contentBlockDelta", delta(json!({"reasoningContent": {"signature": signature}})), spoken);
                 }
+            }
+            Block::Redacted { data } => {
+                spoken += content::block_tokens(block);
+                let blob = BASE64_STANDARD.encode(data);
+                push("contentBlockDelta", delta(json!({"reasoningContent": {"redactedContent": blob}})), spoken);
             }
             Block::Tool { id, name, input } => {
                 let start = json!({"toolUse": {"toolUseId": id, "name": name}});

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Native, anthropic_rules, is_blocked, short_name};
+use super::direct::Api;
+use super::{Native, anthropic_citations, anthropic_rules, is_blocked, short_name};
 use crate::simulator::catalog::{Model, Target};
 use crate::simulator::content::{self, Answer, Block, Choice, Prompt, Tool};
 use crate::simulator::converse::Delivery;
@@ -11,12 +12,13 @@ use crate::simulator::guardrail;
 use crate::simulator::operations::Context;
 use crate::simulator::prompt_cache::{Input, Meter};
 
-/// Answers a Messages body.
+/// Answers a Messages body: of InvokeModel, or of the `api` of its own path, whose streams ping.
 pub(crate) fn answer(
     context: &Context<'_>,
     target: &Target,
     body: &Value,
     delivery: Delivery,
+    api: Option<Api>,
 ) -> Result<Native, Failure> {
     anthropic_rules::check(body, target.model).map_err(Failure::validation)?;
     let (prompt, meter) = read(body, target.model);
@@ -27,8 +29,14 @@ pub(crate) fn answer(
         answer.blocks = vec![Block::Text(guardrail::MESSAGE.to_owned())];
         "end_turn".clone_into(&mut answer.stop_reason);
     }
-    let message =
-        Message { target, input: &input, answer: &answer, id: content::identifier("msg_bdrk_01", prompt.seed, 0) };
+    let message = Message {
+        target,
+        input: &input,
+        answer: &answer,
+        id: content::identifier("msg_bdrk_01", prompt.seed, 0),
+        citation: anthropic_citations::of(body["messages"].as_array().map_or(&[], Vec::as_slice)),
+        manages_context: body["context_management"].is_object(),
+    };
     let output_tokens = answer.output_tokens;
     Ok(match delivery {
         Delivery::Whole => {
@@ -38,7 +46,13 @@ pub(crate) fn answer(
             }
             Native::whole(whole, input, output_tokens)
         }
-        Delivery::Stream => Native::stream(message.events(), input, output_tokens),
+        Delivery::Stream => {
+            let mut events = message.events();
+            if api.is_some() {
+                events.insert(1, (json!({"type": "ping"}), 1));
+            }
+            Native::stream(events, input, output_tokens)
+        }
     })
 }
 
@@ -67,6 +81,7 @@ fn read(body: &Value, model: &Model) -> (Prompt, Meter) {
         meter.turn(message["role"].as_str().unwrap_or_default());
         measure_content(&message["content"], &mut meter);
     }
+    checkpoint(body, &mut meter);
     let last = items(&body["messages"]).filter(|message| message["role"] == "user").last();
     let last = last.map_or(&Value::Null, |message| &message["content"]);
     let of = |kind: &str| items(last).filter(|block| block["type"] == kind).count();
@@ -132,12 +147,23 @@ struct Message<'a> {
     input: &'a Input,
     answer: &'a Answer,
     id: String,
+    /// What the text cites.
+    citation: Option<Value>,
+    manages_context: bool,
 }
 
 impl Message<'_> {
     fn whole(&self) -> Value {
-        let content: Vec<Value> = self.answer.blocks.iter().map(whole_block).collect();
-        self.object(&Value::from(content), &self.stop_reason(), self.answer.output_tokens)
+        let mut content: Vec<Value> = self.answer.blocks.iter().map(whole_block).collect();
+        if let (Some(citation), Some(text)) = (&self.citation, content.iter_mut().find(|block| block["type"] == "text"))
+        {
+            text["citations"] = json!([citation]);
+        }
+        let mut whole = self.object(&Value::from(content), &self.stop_reason(), self.answer.output_tokens);
+        if self.manages_context {
+            whole["context_management"] = json!({"applied_edits": []});
+        }
+        whole
     }
 
     fn object(&self, content: &Value, stop_reason: &Value, output_tokens: u64) -> Value {
@@ -180,22 +206,32 @@ impl Message<'_> {
                 event["index"] = Value::from(index);
                 events.push((event, tokens));
             };
-            push(json!({"type": "content_block_start", "content_block": opened(block)}), spoken);
+            let mut opened = opened(block);
+            let citation = self.citation.as_ref().filter(|_| matches!(block, Block::Text(_)));
+            if citation.is_some() {
+                opened["citations"] = json!([]);
+            }
+            push(json!({"type": "content_block_start", "content_block": opened}), spoken);
+            if let Some(citation) = citation {
+                let delta = json!({"type": "citations_delta", "citation": citation});
+                push(json!({"type": "content_block_delta", "delta": delta}), spoken);
+            }
             for (delta, tokens) in deltas(block) {
                 spoken += tokens;
                 push(json!({"type": "content_block_delta", "delta": delta}), spoken);
             }
-            if matches!(block, Block::Tool { .. }) {
+            if matches!(block, Block::Tool { .. } | Block::Redacted { .. }) {
                 spoken += content::block_tokens(block);
             }
             push(json!({"type": "content_block_stop"}), spoken);
         }
         let output_tokens = self.answer.output_tokens;
         let delta = json!({"stop_reason": self.stop_reason(), "stop_sequence": self.answer.stop_sequence});
-        events.push((
-            json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": output_tokens}}),
-            output_tokens,
-        ));
+        let mut ended = json!({"type": "message_delta", "delta": delta, "usage": {"output_tokens": output_tokens}});
+        if self.manages_context {
+            ended["context_management"] = json!({"applied_edits": []});
+        }
+        events.push((ended, output_tokens));
         events.push((json!({"type": "message_stop"}), output_tokens));
         events
     }
@@ -205,6 +241,7 @@ fn whole_block(block: &Block) -> Value {
     match block {
         Block::Text(text) => json!({"type": "text", "text": text}),
         Block::Reasoning { text, signature } => json!({"type": "thinking", "thinking": text, "signature": signature}),
+        Block::Redacted { data } => json!({"type": "redacted_thinking", "data": data}),
         Block::Tool { id, name, input } => {
             json!({"type": "tool_use", "id": native_id(id), "name": name, "input": input})
         }
@@ -215,6 +252,7 @@ fn opened(block: &Block) -> Value {
     match block {
         Block::Text(_) => json!({"type": "text", "text": ""}),
         Block::Reasoning { .. } => json!({"type": "thinking", "thinking": "", "signature": ""}),
+        Block::Redacted { .. } => whole_block(block),
         Block::Tool { id, name, .. } => json!({"type": "tool_use", "id": native_id(id), "name": name, "input": {}}),
     }
 }
@@ -230,6 +268,7 @@ fn deltas(block: &Block) -> Vec<(Value, u64)> {
             let thoughts = thoughts.map(|(text, tokens)| (json!({"type": "thinking_delta", "thinking": text}), tokens));
             thoughts.chain([(json!({"type": "signature_delta", "signature": signature}), 0)]).collect()
         }
+        Block::Redacted { .. } => Vec::new(),
         Block::Tool { input, .. } => {
             let pieces = content::json_deltas(input).into_iter();
             pieces.map(|piece| (json!({"type": "input_json_delta", "partial_json": piece}), 0)).collect()

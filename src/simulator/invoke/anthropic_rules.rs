@@ -1,24 +1,10 @@
 //! What Anthropic's Messages API refuses, in its words, before the rules that Converse shares (`validate::claude`).
 
-use std::collections::HashSet;
-
 use serde_json::Value;
 
+use super::{anthropic_blocks as blocks, anthropic_tools as tools};
 use crate::simulator::catalog::Model;
-use crate::simulator::validate::{claude, images, model as model_rules};
-
-const BLOCKS: &[&str] = &[
-    "document",
-    "image",
-    "redacted_thinking",
-    "search_result",
-    "server_tool_use",
-    "text",
-    "thinking",
-    "tool_result",
-    "tool_use",
-    "web_search_tool_result",
-];
+use crate::simulator::validate::{betas, claude, model as model_rules};
 
 /// Checks a Messages body.
 pub(crate) fn check(body: &Value, model: &Model) -> Result<(), String> {
@@ -27,6 +13,7 @@ pub(crate) fn check(body: &Value, model: &Model) -> Result<(), String> {
         Some("bedrock-2023-05-31") => {}
         Some(_) => return Err("anthropic_version: Input should be 'bedrock-2023-05-31'".to_owned()),
     }
+    betas::check(&body["anthropic_beta"])?;
     limit(body, model)?;
     let messages = body
         .get("messages")
@@ -36,18 +23,18 @@ pub(crate) fn check(body: &Value, model: &Model) -> Result<(), String> {
     if messages.is_empty() {
         return Err("messages: at least one message is required".to_owned());
     }
-    for (at, message) in messages.iter().enumerate() {
-        turn(message, at, at + 1 == messages.len())?;
+    for at in 0..messages.len() {
+        turn(messages, at, model)?;
     }
     if messages.first().is_some_and(|first| first["role"] != "user") {
         return Err("messages: first message must use the \"user\" role".to_owned());
     }
     system(&body["system"])?;
-    tools(body)?;
-    tool_turns(messages)?;
-    if let Some(schema) = body["output_config"]["format"].get("schema") {
-        model_rules::closed_objects(schema).map_err(|message| format!("output_config.format.schema: {message}"))?;
-    }
+    tools::check(body, model)?;
+    tools::turns(messages)?;
+    blocks::cache_control(body, "cache_control")?;
+    output_config(body, model)?;
+    blocks::citations(messages, || body["output_config"]["format"].is_object())?;
     claude::check(&claude::Request::from_messages(body), model)
 }
 
@@ -66,159 +53,91 @@ fn limit(body: &Value, model: &Model) -> Result<(), String> {
     }
 }
 
-fn items(list: &Value) -> impl Iterator<Item = &Value> {
-    list.as_array().into_iter().flatten()
+/// The format and effort of the output; effort is of Opus 4.5 by its beta flag, and of every model since 4.6.
+fn output_config(body: &Value, model: &Model) -> Result<(), String> {
+    let config = &body["output_config"];
+    blocks::keys(config, &["effort", "format"], "output_config")?;
+    if let Some(schema) = config["format"].get("schema") {
+        if model.structured_output == Some(false) {
+            return Err("output_config.format: Structured outputs are not supported for this model.".to_owned());
+        }
+        model_rules::closed_objects(schema).map_err(|message| format!("output_config.format.schema: {message}"))?;
+    }
+    let Some(effort) = config["effort"].as_str() else { return Ok(()) };
+    let by_flag = model.is_any(&["claude-opus-4-5"]) && betas::has(&body["anthropic_beta"], "effort-");
+    let newer = model.sampling_params == Some(false) || model.is_any(&["claude-opus-4-6", "claude-sonnet-4-6"]);
+    if !by_flag && !newer {
+        return Err("This model does not support the effort parameter.".to_owned());
+    }
+    let known: &[&str] = match model.sampling_params {
+        Some(false) => &["low", "medium", "high", "xhigh", "max"],
+        _ => &["low", "medium", "high", "max"],
+    };
+    if known.contains(&effort) {
+        return Ok(());
+    }
+    let known: Vec<String> = known.iter().map(|known| format!("'{known}'")).collect();
+    Err(format!("output_config.effort: Input should be {}", known.join(", ")))
 }
 
-fn turn(message: &Value, at: usize, is_last: bool) -> Result<(), String> {
+fn turn(messages: &[Value], at: usize, model: &Model) -> Result<(), String> {
+    let message = &messages[at];
     let role = message["role"].as_str().ok_or_else(|| format!("messages.{at}.role: Field required"))?;
-    if role != "user" && role != "assistant" {
-        return Err(format!(
-            "messages: Unexpected role \"{role}\". The Messages API accepts a top-level `system` parameter, not \"system\" as an input message role."
-        ));
+    blocks::keys(message, &["role", "content"], &format!("messages.{at}"))?;
+    match role {
+        "user" | "assistant" => {}
+        "system" if claude::takes_system_turns(model) => system_turn(messages, at)?,
+        _ => {
+            return Err(format!(
+                "messages: Unexpected role \"{role}\". The Messages API accepts a top-level `system` parameter, not \"system\" as an input message role."
+            ));
+        }
     }
+    let is_last = at + 1 == messages.len();
     match &message["content"] {
         Value::Null => Err(format!("messages.{at}.content: Field required")),
-        Value::String(text) if text.is_empty() => Err(format!(
-            "messages.{at}: all messages must have non-empty content except for the optional final assistant message"
-        )),
-        Value::String(text) => not_blank(text),
-        Value::Array(blocks) if blocks.is_empty() && !(is_last && role == "assistant") => Err(format!(
-            "messages.{at}: all messages must have non-empty content except for the optional final assistant message"
-        )),
-        Value::Array(blocks) => blocks
+        Value::String(text) if text.is_empty() => Err(empty(at)),
+        Value::String(text) => blocks::not_blank(text),
+        Value::Array(parts) if parts.is_empty() && !(is_last && role == "assistant") => Err(empty(at)),
+        Value::Array(parts) => parts
             .iter()
             .enumerate()
-            .try_for_each(|(index, part)| block(part, role, &format!("messages.{at}.content.{index}"))),
+            .try_for_each(|(index, part)| blocks::check(part, role, &format!("messages.{at}.content.{index}"))),
         _ => Err(format!("messages.{at}.content: Input should be a valid string or list")),
     }
 }
 
-fn not_blank(text: &str) -> Result<(), String> {
-    if text.is_empty() {
-        return Err("messages: text content blocks must be non-empty".to_owned());
-    }
-    if text.trim().is_empty() {
-        return Err("messages: text content blocks must contain non-whitespace text".to_owned());
-    }
-    Ok(())
+fn empty(at: usize) -> String {
+    format!("messages.{at}: all messages must have non-empty content except for the optional final assistant message")
 }
 
-fn block(block: &Value, role: &str, path: &str) -> Result<(), String> {
-    let required = |key: &str| block[key].as_str().ok_or_else(|| format!("{path}.{key}: Field required"));
-    let kind = required("type")?;
-    if !BLOCKS.contains(&kind) {
-        let tags: Vec<String> = BLOCKS.iter().map(|tag| format!("'{tag}'")).collect();
-        return Err(format!(
-            "{path}: Input tag '{kind}' found using 'type' does not match any of the expected tags: {}",
-            tags.join(", ")
-        ));
+/// A system turn stands behind a user's and before an assistant's, or last.
+fn system_turn(messages: &[Value], at: usize) -> Result<(), String> {
+    let role = |at: usize| messages.get(at).and_then(|message| message["role"].as_str());
+    let follows = at > 0 && role(at - 1) == Some("user");
+    if follows && matches!(role(at + 1), None | Some("assistant")) {
+        return Ok(());
     }
-    let of_user = ["image", "document", "tool_result"].contains(&kind);
-    let of_assistant = ["tool_use", "thinking", "redacted_thinking"].contains(&kind);
-    if (role == "assistant" && of_user) || (role == "user" && of_assistant) {
-        return Err(format!("{path}: `{kind}` blocks are not allowed in `{role}` messages"));
-    }
-    match kind {
-        "text" => not_blank(required("text")?),
-        "image" => image(block, path),
-        "tool_use" => {
-            required("id")?;
-            required("name")?;
-            if block["input"].is_object() {
-                Ok(())
-            } else {
-                Err(format!("{path}.tool_use.input: Input should be a valid dictionary"))
-            }
-        }
-        "tool_result" => required("tool_use_id").map(|_| ()),
-        _ => Ok(()),
-    }
-}
-
-fn image(block: &Value, path: &str) -> Result<(), String> {
-    let source = &block["source"];
-    if source["type"] != "base64" {
-        return Err(format!("{path}.image.source: only base64 sources are supported"));
-    }
-    let data = source["data"].as_str().ok_or_else(|| format!("{path}.image.source.base64.data: Field required"))?;
-    let media = source["media_type"].as_str().unwrap_or_default();
-    let format = media.strip_prefix("image/").filter(|format| ["png", "jpeg", "gif", "webp"].contains(format));
-    let Some(format) = format else {
-        return Err(format!(
-            "{path}.image.source.base64.media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'"
-        ));
-    };
-    match images::sniff(data) {
-        None => Err("Could not process image".to_owned()),
-        Some(real) if real != format => Err(format!(
-            "{path}.image.source.base64: The image was specified using the {media} media type, but the image appears to be a image/{real} image"
-        )),
-        Some(_) => Ok(()),
-    }
+    Err(format!(
+        "messages.{at}: a `system` message must directly follow a `user` message and be the last message or be followed by an `assistant` message"
+    ))
 }
 
 fn system(system: &Value) -> Result<(), String> {
-    let empty = system.as_str() == Some("")
-        || items(system).any(|block| block["text"].as_str().is_some_and(|text| text.trim().is_empty()));
-    if empty { Err("system: text content blocks must be non-empty".to_owned()) } else { Ok(()) }
-}
-
-fn tools(body: &Value) -> Result<(), String> {
-    let mut names = HashSet::new();
-    for (index, tool) in items(&body["tools"]).enumerate() {
-        let is_custom = tool.get("type").is_none_or(|kind| kind == "custom");
-        let name = tool["name"].as_str().ok_or_else(|| format!("tools.{index}.custom.name: Field required"))?;
-        let well_named = (1..=128).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-        if !well_named {
-            return Err(format!("tools.{index}.custom.name: String should match pattern '^[a-zA-Z0-9_-]{{1,128}}$'"));
-        }
-        if !names.insert(name) {
-            return Err("tools: Tool names must be unique.".to_owned());
-        }
-        if is_custom && tool["input_schema"]["type"] != "object" {
-            return Err(format!("tools.{index}.custom.input_schema.type: Field required"));
-        }
+    if system.as_str() == Some("") {
+        return Err("system: text content blocks must be non-empty".to_owned());
     }
-    match body["tool_choice"]["type"].as_str() {
-        Some("auto" | "any" | "tool") if names.is_empty() => {
-            Err("tool_choice: tools must be provided when tool_choice is set".to_owned())
+    for (index, block) in system.as_array().into_iter().flatten().enumerate() {
+        let path = format!("system.{index}");
+        match block["type"].as_str() {
+            Some("text") => {}
+            Some(kind) => return Err(blocks::unknown_tag(&path, kind, ["text"].into_iter())),
+            None => return Err(format!("{path}.type: Field required")),
         }
-        Some("tool") if !body["tool_choice"]["name"].as_str().is_some_and(|name| names.contains(name)) => Err(format!(
-            "Tool '{}' not found in provided tools",
-            body["tool_choice"]["name"].as_str().unwrap_or_default()
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn tool_turns(messages: &[Value]) -> Result<(), String> {
-    let ids = |message: Option<&Value>, kind: &str, key: &str| -> Vec<String> {
-        let blocks =
-            message.into_iter().flat_map(|message| items(&message["content"])).filter(|block| block["type"] == kind);
-        blocks.filter_map(|block| block[key].as_str()).map(str::to_owned).collect()
-    };
-    for at in 0..messages.len() {
-        let uses = ids(messages.get(at), "tool_use", "id");
-        let answers = ids(messages.get(at + 1), "tool_result", "tool_use_id");
-        let open: Vec<&str> = uses.iter().filter(|id| !answers.contains(id)).map(String::as_str).collect();
-        if !open.is_empty() {
-            return Err(format!(
-                "messages.{at}: `tool_use` ids were found without `tool_result` blocks immediately after: {}. Each `tool_use` block must have a \
-                 corresponding `tool_result` block in the next message.",
-                open.join(", ")
-            ));
+        if block["text"].as_str().is_some_and(|text| text.trim().is_empty()) {
+            return Err("system: text content blocks must be non-empty".to_owned());
         }
-        let asked = if at == 0 { Vec::new() } else { ids(messages.get(at - 1), "tool_use", "id") };
-        for (index, id) in ids(messages.get(at), "tool_result", "tool_use_id").iter().enumerate() {
-            if !asked.contains(id) {
-                return Err(format!(
-                    "messages.{at}.content.{index}: unexpected `tool_use_id` found in `tool_result` blocks: {id}. Each `tool_result` block must \
-                     have a corresponding `tool_use` block in the previous message."
-                ));
-            }
-        }
+        blocks::check(block, "system", &path)?;
     }
     Ok(())
 }
@@ -261,6 +180,93 @@ mod tests {
             (said(&json!([ask, call, result("x")])), "ok"),
             (said(&json!([ask, call, ask])), "without `tool_result` blocks immediately after: x"),
             (said(&json!([ask, result("y")])), "unexpected `tool_use_id`"),
+            (
+                said(
+                    &json!([ask, call, {"role": "user", "content": [{"type": "text", "text": "b"}, {"type": "tool_result", "tool_use_id": "x"}]}]),
+                ),
+                "immediately after: x",
+            ),
+        ] {
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    fn user(block: &Value) -> String {
+        told(&json!({"messages": [{"role": "user", "content": [block]}]}))
+    }
+
+    #[test]
+    fn sources_that_would_have_to_be_fetched_are_refused() {
+        let of = |kind: &str, source: Value| user(&json!({"type": kind, "source": source}));
+        for (message, expected) in [
+            (
+                of("image", json!({"type": "url", "url": "https://example.com"})),
+                "messages.0.content.0.image.source: Input tag 'url'",
+            ),
+            (of("image", json!({"type": "file", "file_id": "f"})), "Input tag 'file'"),
+            (of("document", json!({"type": "url", "url": "https://example.com"})), "document.source: Input tag 'url'"),
+            (
+                of("document", json!({"type": "base64", "media_type": "application/pdf", "data": "aGVsbG8gd29ybGQ="})),
+                "The PDF specified was not valid.",
+            ),
+            (of("document", json!({"type": "text", "media_type": "text/plain", "data": "hello"})), "ok"),
+        ] {
+            assert!(message.contains(expected), "{message}");
+        }
+    }
+
+    #[test]
+    fn unknown_keys_and_flags_are_refused_wherever_they_stand() {
+        let tool = |fields: Value| {
+            crate::simulator::probe::with(json!({"name": "t", "input_schema": {"type": "object"}}), &fields)
+        };
+        let cached = |control: Value| user(&json!({"type": "text", "text": "a", "cache_control": control}));
+        for (message, expected) in [
+            (told(&json!({"anthropic_beta": ["computer-use-2025-01-24"]})), "ok"),
+            (told(&json!({"anthropic_beta": ["structured-outputs-2025-11-13"]})), "invalid beta flag"),
+            (told(&json!({"context_management": {"edits": []}})), "context_management: Extra inputs are not permitted"),
+            (
+                told(
+                    &json!({"context_management": {"edits": []}, "anthropic_beta": ["context-management-2025-06-27"]}),
+                ),
+                "ok",
+            ),
+            (told(&json!({"service_tier": "auto"})), "service_tier: Extra inputs are not permitted"),
+            (
+                user(&json!({"type": "text", "text": "a", "surprise": 1})),
+                "messages.0.content.0.text.surprise: Extra inputs",
+            ),
+            (cached(json!({"type": "ephemeral", "ttl": "1h"})), "ok"),
+            (
+                cached(json!({"type": "ephemeral", "ttl": "2h"})),
+                "text.cache_control.ephemeral.ttl: Input should be '5m' or '1h'",
+            ),
+            (cached(json!({"type": "ephemeral", "scope": "global"})), "cache_control.ephemeral.scope: Extra inputs"),
+            (
+                told(&json!({"tools": [tool(json!({"defer_loading": true}))]})),
+                "tools.0.custom.defer_loading: Extra inputs",
+            ),
+            (
+                told(
+                    &json!({"tools": [tool(json!({"defer_loading": true}))], "anthropic_beta": ["tool-search-tool-2025-10-19"]}),
+                ),
+                "ok",
+            ),
+            (
+                told(&json!({"tools": [{"type": "web_search_20250305", "name": "web_search"}]})),
+                "Input tag 'web_search_20250305'",
+            ),
+            (
+                told(&json!({"tools": [tool(json!({}))], "tool_choice": {"type": "none", "name": "t"}})),
+                "tool_choice.none.name: Extra inputs",
+            ),
+            (told(&json!({"output_config": {"effort": "low"}})), "does not support the effort parameter"),
+            (
+                told(
+                    &json!({"thinking": {"type": "enabled", "budget_tokens": 1024, "surprise": 1}, "max_tokens": 2000}),
+                ),
+                "thinking.enabled.surprise: Extra inputs",
+            ),
         ] {
             assert!(message.contains(expected), "{message}");
         }

@@ -1,9 +1,9 @@
-//! Embedding bodies of Titan, Nova and Cohere. A vector depends on the text and its length alone, and has length one.
+//! Embedding bodies of Titan and Cohere, and the vectors of all (`media_embeddings` has the others). A vector depends on the text and its length alone, and has length one.
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::{Native, refuse_keys};
+use super::{Native, media_embeddings, refuse_keys};
 use crate::simulator::catalog::{Family, Target};
 use crate::simulator::errors::Failure;
 use crate::simulator::prompt_cache::Input;
@@ -13,18 +13,20 @@ use crate::simulator::tokens;
 pub(crate) fn answer(target: &Target, body: &Value) -> Result<Native, Failure> {
     match target.model.family() {
         Family::CohereEmbedding => cohere(target, body),
-        Family::NovaEmbedding => nova(body),
-        Family::TitanImage => titan_image(body),
+        Family::NovaEmbedding => media_embeddings::nova(body),
+        Family::TitanImage => media_embeddings::titan(body),
+        Family::Marengo => media_embeddings::marengo(target.model, body),
         _ => titan(target, body),
     }
 }
 
-fn native(body: Value, input_tokens: u64) -> Native {
+/// An answer that costs so many input tokens.
+pub(super) fn native(body: Value, input_tokens: u64) -> Native {
     Native::whole(body, Input { fresh: input_tokens, ..Input::default() }, 0)
 }
 
 /// A unit vector of `dimensions` numbers, always the same for a text.
-fn vector(text: &str, dimensions: u64) -> Vec<f64> {
+pub(super) fn vector(text: &str, dimensions: u64) -> Vec<f64> {
     let mut numbers = Vec::new();
     let mut block = 0_u32;
     while (numbers.len() as u64) < dimensions {
@@ -41,7 +43,8 @@ fn bits(vector: &[f64]) -> Vec<u8> {
     vector.iter().map(|number| u8::from(*number > 0.0)).collect()
 }
 
-fn dimensions(value: &Value, allowed: &[u64], default: u64, path: &str) -> Result<u64, Failure> {
+/// A dimension, if it is one of `allowed`.
+pub(super) fn dimensions(value: &Value, allowed: &[u64], default: u64, path: &str) -> Result<u64, Failure> {
     match value.as_u64() {
         None if value.is_null() => Ok(default),
         Some(asked) if allowed.contains(&asked) => Ok(asked),
@@ -66,7 +69,17 @@ fn titan(target: &Target, body: &Value) -> Result<Native, Failure> {
         )));
     }
     let size = if is_v1 { 1536 } else { dimensions(&body["dimensions"], &[256, 512, 1024], 1024, "dimensions")? };
-    let numbers = vector(text, size);
+    let mut numbers = vector(text, size);
+    if body["normalize"] == false {
+        for number in &mut numbers {
+            *number *= 3.0;
+        }
+    }
+    let known = ["float", "binary"];
+    let asked = body["embeddingTypes"].as_array().into_iter().flatten();
+    if let Some(kind) = asked.into_iter().find(|kind| !kind.as_str().is_some_and(|kind| known.contains(&kind))) {
+        return Err(Failure::malformed(format!("#/embeddingTypes: {kind} is not a valid enum value")));
+    }
     let mut answer = json!({"embedding": numbers, "inputTextTokenCount": count});
     if !is_v1 {
         let types: Vec<&str> = body["embeddingTypes"]
@@ -83,54 +96,13 @@ fn titan(target: &Target, body: &Value) -> Result<Native, Failure> {
     Ok(native(answer, count))
 }
 
-fn titan_image(body: &Value) -> Result<Native, Failure> {
-    refuse_keys(body, &["inputText", "inputImage", "embeddingConfig"])?;
-    let (text, image) = (body["inputText"].as_str(), body["inputImage"].as_str());
-    if text.is_none() && image.is_none() {
-        return Err(Failure::validation("Bad Request: Provide at least one of inputText or inputImage."));
-    }
-    let size = dimensions(
-        &body["embeddingConfig"]["outputEmbeddingLength"],
-        &[256, 384, 1024],
-        1024,
-        "embeddingConfig/outputEmbeddingLength",
-    )?;
-    let count = text.map_or(0, tokens::count);
-    let both = format!("{}\u{0}{}", text.unwrap_or_default(), image.unwrap_or_default());
-    Ok(native(json!({"embedding": vector(&both, size), "inputTextTokenCount": count, "message": null}), count))
-}
-
-fn nova(body: &Value) -> Result<Native, Failure> {
-    refuse_keys(body, &["schemaVersion", "taskType", "singleEmbeddingParams"])?;
-    if body["taskType"] != "SINGLE_EMBEDDING" {
-        return Err(Failure::malformed("#/taskType: expected SINGLE_EMBEDDING"));
-    }
-    let params = &body["singleEmbeddingParams"];
-    for key in ["embeddingPurpose", "embeddingDimension"] {
-        if params[key].is_null() {
-            return Err(Failure::malformed(format!("#/singleEmbeddingParams: required key [{key}] not found")));
-        }
-    }
-    let size = dimensions(
-        &params["embeddingDimension"],
-        &[256, 384, 1024, 3072],
-        3072,
-        "singleEmbeddingParams/embeddingDimension",
-    )?;
-    let kind = ["text", "image", "video", "audio"].into_iter().find(|kind| params[*kind].is_object());
-    let kind = kind.ok_or_else(|| Failure::malformed("#/singleEmbeddingParams: required key [text] not found"))?;
-    let value = params[kind]["value"].as_str().map_or_else(|| params[kind].to_string(), str::to_owned);
-    let embedding = json!({"embeddingType": kind.to_uppercase(), "embedding": vector(&value, size)});
-    Ok(native(json!({"embeddings": [embedding]}), if kind == "text" { tokens::count(&value) } else { 256 }))
-}
-
 fn cohere(target: &Target, body: &Value) -> Result<Native, Failure> {
     let is_v4 = target.model.id.contains("-v4");
     let common = ["texts", "images", "input_type", "truncate", "embedding_types"];
     let of_v4 = ["inputs", "output_dimension", "max_tokens"];
     let known: Vec<&str> = common.into_iter().chain(of_v4.into_iter().filter(|_| is_v4)).collect();
     refuse_keys(body, &known)?;
-    let inputs = cohere_inputs(body)?;
+    let inputs = cohere_inputs(body, is_v4)?;
     let limit = 96;
     if inputs.len() > limit {
         return Err(Failure::malformed(format!(
@@ -155,6 +127,11 @@ fn cohere(target: &Target, body: &Value) -> Result<Native, Failure> {
     } else {
         1024
     };
+    let formats = ["float", "int8", "uint8", "binary", "ubinary"];
+    let asked = body["embedding_types"].as_array().into_iter().flatten();
+    if let Some(kind) = asked.into_iter().find(|kind| !kind.as_str().is_some_and(|kind| formats.contains(&kind))) {
+        return Err(Failure::malformed(format!("#/embedding_types: {kind} is not a valid enum value")));
+    }
     let vectors: Vec<Vec<f64>> = inputs.iter().map(|input| vector(input, size)).collect();
     let types: Vec<&str> = body["embedding_types"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let (embeddings, response_type) = if types.is_empty() {
@@ -173,16 +150,40 @@ fn cohere(target: &Target, body: &Value) -> Result<Native, Failure> {
     ))
 }
 
-fn cohere_inputs(body: &Value) -> Result<Vec<String>, Failure> {
-    let list = |key: &str| body[key].as_array().filter(|list| !list.is_empty());
-    if let Some(texts) = list("texts").or_else(|| list("images")) {
-        let strings: Option<Vec<String>> = texts.iter().map(|text| text.as_str().map(str::to_owned)).collect();
-        return strings.ok_or_else(|| Failure::malformed("#/texts: expected type: String"));
+/// What to embed: texts, images or (version 4) mixed inputs, never two of them.
+fn cohere_inputs(body: &Value, is_v4: bool) -> Result<Vec<String>, Failure> {
+    let given: Vec<&str> = ["texts", "images", "inputs"].into_iter().filter(|key| !body[*key].is_null()).collect();
+    let [key] = given[..] else {
+        return Err(Failure::malformed(if given.is_empty() {
+            "#: required key [texts] not found".to_owned()
+        } else {
+            format!("#: extraneous key [{}] is not permitted", given[1])
+        }));
+    };
+    let list = body[key].as_array().ok_or_else(|| Failure::malformed(format!("#/{key}: expected type: JSONArray")))?;
+    if list.is_empty() {
+        return Err(Failure::malformed(format!("#/{key}: expected minimum item count: 1, found: 0")));
     }
-    match list("inputs") {
-        Some(inputs) => Ok(inputs.iter().map(Value::to_string).collect()),
-        None => Err(Failure::malformed("#: required key [texts] not found")),
+    if key == "inputs" {
+        return Ok(list.iter().map(Value::to_string).collect());
     }
+    if key == "images" && !is_v4 && list.len() > 1 {
+        return Err(Failure::malformed(format!("#/images: expected maximum item count: 1, found: {}", list.len())));
+    }
+    let mut inputs = Vec::with_capacity(list.len());
+    for (index, item) in list.iter().enumerate() {
+        let text =
+            item.as_str().ok_or_else(|| Failure::malformed(format!("#/{key}/{index}: expected type: String")))?;
+        let length = text.chars().count();
+        if key == "texts" && !is_v4 && length > 2048 {
+            return Err(Failure::malformed(format!("#/texts/{index}: expected maxLength: 2048, actual: {length}")));
+        }
+        if key == "images" && !text.starts_with("data:image/") {
+            return Err(Failure::validation("invalid image format: expected a data URI of an image"));
+        }
+        inputs.push(text.to_owned());
+    }
+    Ok(inputs)
 }
 
 /// Vectors in one of Cohere's number formats.

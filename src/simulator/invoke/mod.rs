@@ -1,13 +1,21 @@
 //! InvokeModel and `InvokeModelWithResponseStream`: one file per native body, the headers and chunks that all share.
 
 mod anthropic;
+mod anthropic_blocks;
+mod anthropic_citations;
 mod anthropic_rules;
+mod anthropic_tools;
 pub(crate) mod direct;
 mod embeddings;
+mod images;
 mod llama;
+mod media_embeddings;
 mod nova;
 mod openai;
+mod openai_rules;
 mod rerank;
+
+pub(crate) use media_embeddings::check_async;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -58,13 +66,14 @@ pub(crate) fn answer(context: &Context<'_>, model_id: &str, body: &[u8], deliver
         return Err(Failure::validation("The model is unsupported for streaming"));
     }
     let native = match target.model.family() {
-        Family::Claude => anthropic::answer(context, &target, &body, delivery),
+        Family::Claude => anthropic::answer(context, &target, &body, delivery, None),
         Family::Nova => nova::answer(context, &target, &body, delivery),
-        Family::Chat => openai::answer(context, &target, &body, delivery),
+        Family::Chat => openai::answer(context, &target, &body, delivery, openai::Reasoning::InTags),
         Family::Llama => llama::answer(context, &target, &body, delivery),
-        Family::TitanText | Family::TitanImage | Family::NovaEmbedding | Family::CohereEmbedding => {
+        Family::TitanText | Family::TitanImage | Family::NovaEmbedding | Family::CohereEmbedding | Family::Marengo => {
             embeddings::answer(&target, &body)
         }
+        Family::Stability => images::answer(&target, &body),
         Family::Rerank => rerank::answer(&body),
         Family::Other => Err(Failure::validation("The simulator does not know this model's native format.")),
     }?;

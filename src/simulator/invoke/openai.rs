@@ -1,14 +1,35 @@
-//! OpenAI's chat body, which gpt-oss and the open-weight models take. gpt-oss puts its reasoning into the text, in tags.
+//! OpenAI's chat body, which gpt-oss and the open-weight models take on InvokeModel, and those and the newest of OpenAI and xAI
+//! on the runtime's chat path.
+//!
+//! Where reasoning shows differs. On InvokeModel it stands in the text, in `<reasoning>` tags. On the chat path it is the
+//! member `reasoning` of the message or delta, as the servers of gpt-oss write it (others say `reasoning_content`; never both
+//! here), but GPT-5.x and GPT-6.x keep it to themselves and only count it in `completion_tokens_details.reasoning_tokens`.
 
 use serde_json::{Value, json};
 
-use super::Native;
+use super::{Native, is_blocked, openai_rules};
 use crate::simulator::catalog::Target;
 use crate::simulator::content::{self, Answer, Block, Choice, Prompt, Tool};
 use crate::simulator::converse::Delivery;
 use crate::simulator::errors::Failure;
+use crate::simulator::guardrail;
 use crate::simulator::operations::Context;
 use crate::simulator::prompt_cache::{Input, Meter};
+
+/// How an answer tells what the model thought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reasoning {
+    InTags,
+    InItsField,
+    Hidden,
+}
+
+impl Reasoning {
+    /// As the chat path tells it.
+    pub(crate) fn of_path(target: &Target) -> Self {
+        if openai_rules::is_proprietary(target.model) { Self::Hidden } else { Self::InItsField }
+    }
+}
 
 /// Answers a chat body.
 pub(crate) fn answer(
@@ -16,15 +37,21 @@ pub(crate) fn answer(
     target: &Target,
     body: &Value,
     delivery: Delivery,
+    reasoning: Reasoning,
 ) -> Result<Native, Failure> {
-    check(body, target).map_err(Failure::validation)?;
+    openai_rules::check(body, target.model)?;
     let (prompt, meter) = read(body, target);
     let input = context.meet_cache(target, &meter).map_err(Failure::validation)?;
-    let answer = content::answer(&prompt);
+    let mut answer = content::answer(&prompt);
+    if is_blocked(context, &prompt.question) {
+        answer.blocks = vec![Block::Text(guardrail::MESSAGE.to_owned())];
+        "guardrail_intervened".clone_into(&mut answer.stop_reason);
+    }
     let completion = Completion {
         target,
         answer: &answer,
         input: &input,
+        reasoning,
         id: content::identifier("chatcmpl-", prompt.seed, 0),
         created: context.seconds(),
         usage_chunk: body["stream_options"]["include_usage"] == true,
@@ -38,37 +65,6 @@ pub(crate) fn answer(
 
 fn items(list: &Value) -> impl Iterator<Item = &Value> {
     list.as_array().into_iter().flatten()
-}
-
-fn check(body: &Value, target: &Target) -> Result<(), String> {
-    let messages = body["messages"].as_array().ok_or("messages: Field required")?;
-    if messages.is_empty() {
-        return Err("messages: List should have at least 1 item after validation, not 0".to_owned());
-    }
-    for (at, message) in messages.iter().enumerate() {
-        let role = message["role"].as_str().unwrap_or_default();
-        if !["system", "developer", "user", "assistant", "tool"].contains(&role) {
-            return Err(format!(
-                "messages.{at}.role: Input should be 'system', 'developer', 'user', 'assistant' or 'tool'"
-            ));
-        }
-        let called = message.get("tool_calls").is_some_and(Value::is_array);
-        if message["content"].is_null() && !called {
-            return Err(format!("messages.{at}.content: Field required"));
-        }
-    }
-    let asked = body["max_completion_tokens"].as_u64().or_else(|| body["max_tokens"].as_u64());
-    if let Some(limit) = target.model.max_output_tokens.filter(|limit| asked.is_some_and(|asked| asked > *limit)) {
-        return Err(format!("max_tokens: Input should be less than or equal to {limit}"));
-    }
-    let sampling = ["temperature", "top_p"].into_iter().find(|key| body[key].is_number());
-    match sampling.filter(|_| target.model.sampling_params == Some(false)) {
-        Some(key) => Err(format!("Unsupported parameter: '{key}' is not supported with this model.")),
-        None if target.model.tools == Some(false) && body["tools"].is_array() => {
-            Err("This model doesn't support tool use.".to_owned())
-        }
-        None => Ok(()),
-    }
 }
 
 fn read(body: &Value, target: &Target) -> (Prompt, Meter) {
@@ -110,8 +106,9 @@ fn read(body: &Value, target: &Target) -> (Prompt, Meter) {
             _ => Choice::Auto,
         },
         one_call: body["parallel_tool_calls"] == false,
-        schema: body["response_format"]["json_schema"].get("schema").cloned(),
-        thinks: body["reasoning_effort"].is_string() && target.model.reasoning != Some(false),
+        schema: schema(&body["response_format"]),
+        thinks: body["reasoning_effort"].as_str().is_some_and(|effort| effort != "none")
+            && target.model.reasoning != Some(false),
         max_tokens: body["max_completion_tokens"]
             .as_u64()
             .or_else(|| body["max_tokens"].as_u64())
@@ -128,6 +125,13 @@ fn read(body: &Value, target: &Target) -> (Prompt, Meter) {
     (prompt, meter)
 }
 
+fn schema(format: &Value) -> Option<Value> {
+    match format["type"].as_str() {
+        Some("json_object") => Some(json!({"type": "object", "properties": {"answer": {"type": "string"}}})),
+        _ => format["json_schema"].get("schema").cloned(),
+    }
+}
+
 fn text(content: &Value) -> String {
     let parts = content.as_str().into_iter().chain(items(content).filter_map(|part| part["text"].as_str()));
     parts.collect::<Vec<_>>().join("\n")
@@ -137,6 +141,7 @@ struct Completion<'a> {
     target: &'a Target,
     answer: &'a Answer,
     input: &'a Input,
+    reasoning: Reasoning,
     id: String,
     created: i64,
     usage_chunk: bool,
@@ -144,16 +149,24 @@ struct Completion<'a> {
 
 impl Completion<'_> {
     fn whole(&self) -> Value {
-        let mut said = String::new();
+        let (mut said, mut thought) = (String::new(), String::new());
         let mut calls = Vec::new();
         for block in &self.answer.blocks {
             match block {
                 Block::Text(text) => said.push_str(text),
-                Block::Reasoning { text, .. } => said.push_str(&tagged(text)),
+                Block::Reasoning { text, .. } => match self.reasoning {
+                    Reasoning::InTags => said.push_str(&tagged(text)),
+                    Reasoning::InItsField => thought.push_str(text),
+                    Reasoning::Hidden => {}
+                },
+                Block::Redacted { .. } => {}
                 Block::Tool { id, name, input } => calls.push(call(id, name, &input.to_string())),
             }
         }
         let mut message = json!({"role": "assistant", "refusal": null, "content": if said.is_empty() { Value::Null } else { Value::from(said) }});
+        if !thought.is_empty() {
+            message["reasoning"] = Value::from(thought);
+        }
         if !calls.is_empty() {
             message["tool_calls"] = Value::from(calls);
         }
@@ -170,7 +183,14 @@ impl Completion<'_> {
 
     fn usage(&self) -> Value {
         let (input, output) = (self.input.total(), self.answer.output_tokens);
-        json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output})
+        let mut usage = json!({"prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output});
+        if self.reasoning != Reasoning::InTags {
+            let reasoned = self.answer.blocks.iter().filter(|block| matches!(block, Block::Reasoning { .. }));
+            usage["prompt_tokens_details"] = json!({"cached_tokens": self.input.read});
+            usage["completion_tokens_details"] =
+                json!({"reasoning_tokens": reasoned.map(content::block_tokens).sum::<u64>()});
+        }
+        usage
     }
 
     fn finish_reason(&self) -> &'static str {
@@ -184,10 +204,14 @@ impl Completion<'_> {
 
     fn chunks(&self) -> Vec<(Value, u64)> {
         let chunk = |delta: Value, reason: Value| {
-            self.envelope(
+            let mut chunk = self.envelope(
                 "chat.completion.chunk",
                 &json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason}]),
-            )
+            );
+            if self.usage_chunk {
+                chunk["usage"] = Value::Null;
+            }
+            chunk
         };
         let mut spoken = 0;
         let mut chunks = vec![(chunk(json!({"role": "assistant", "content": ""}), Value::Null), 0)];
@@ -200,10 +224,19 @@ impl Completion<'_> {
                         chunks.push((chunk(json!({"content": text}), Value::Null), spoken));
                     }
                 }
+                Block::Reasoning { text, .. } if self.reasoning == Reasoning::InItsField => {
+                    for (text, tokens) in content::text_deltas(text) {
+                        spoken += tokens;
+                        chunks.push((chunk(json!({"reasoning": text}), Value::Null), spoken));
+                    }
+                }
                 Block::Reasoning { text, .. } => {
                     spoken += content::block_tokens(block);
-                    chunks.push((chunk(json!({"content": tagged(text)}), Value::Null), spoken));
+                    if self.reasoning == Reasoning::InTags {
+                        chunks.push((chunk(json!({"content": tagged(text)}), Value::Null), spoken));
+                    }
                 }
+                Block::Redacted { .. } => spoken += content::block_tokens(block),
                 Block::Tool { id, name, input } => {
                     let mut first = call(id, name, "");
                     first["index"] = Value::from(next_call);

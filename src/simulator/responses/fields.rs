@@ -54,12 +54,12 @@ const INCLUDABLE: &[&str] = &[
 const MIN_OUTPUT_TOKENS: u64 = 16;
 
 /// A refusal of OpenAI's that names its parameter.
-pub(super) fn refuse(param: impl Into<String>, message: impl Into<String>) -> Failure {
+pub(crate) fn refuse(param: impl Into<String>, message: impl Into<String>) -> Failure {
     Failure::validation(message).about(param)
 }
 
 /// Refuses a key of `object` that is not in `known`; `at` is the path of the object.
-pub(super) fn known_keys(object: &Value, known: &[&str], at: &str) -> Result<(), Failure> {
+pub(crate) fn known_keys(object: &Value, known: &[&str], at: &str) -> Result<(), Failure> {
     let mut keys = object.as_object().into_iter().flat_map(|object| object.keys());
     match keys.find(|key| !known.contains(&key.as_str())) {
         None => Ok(()),
@@ -71,7 +71,7 @@ pub(super) fn known_keys(object: &Value, known: &[&str], at: &str) -> Result<(),
 }
 
 /// Refuses a string outside of `values`, and anything but a string; null and absent pass.
-pub(super) fn one_of(value: &Value, values: &[&str], path: &str) -> Result<(), Failure> {
+pub(crate) fn one_of(value: &Value, values: &[&str], path: &str) -> Result<(), Failure> {
     let Some(text) = text(value, path)? else { return Ok(()) };
     if values.contains(&text) {
         return Ok(());
@@ -100,7 +100,7 @@ pub(super) fn text<'a>(value: &'a Value, path: &str) -> Result<Option<&'a str>, 
 }
 
 /// OpenAI's refusal of a JSON type.
-pub(super) fn wrong_type(path: &str, expected: &str, value: &Value) -> Failure {
+pub(crate) fn wrong_type(path: &str, expected: &str, value: &Value) -> Failure {
     let got = match value {
         Value::Null => "null",
         Value::Bool(_) => "a boolean",
@@ -329,6 +329,6 @@ fn metadata(metadata: &Value) -> Result<(), Failure> {
 }
 
 /// OpenAI's refusal of an absent member.
-pub(super) fn missing(path: &str) -> Failure {
+pub(crate) fn missing(path: &str) -> Failure {
     refuse(path, format!("Missing required parameter: '{path}'."))
 }

@@ -23,7 +23,10 @@ use super::operations::Context;
 use super::prompt_cache::Input;
 use super::reply::Reply;
 
+pub(crate) use fields::{known_keys, missing, one_of, refuse, wrong_type};
+pub(crate) use input::image;
 pub(crate) use stored::Stored;
+pub(crate) use tools::{strict, well_named};
 
 use input::Turns;
 use render::Response;

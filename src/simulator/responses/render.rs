@@ -91,7 +91,8 @@ impl Response<'_> {
 
     fn usage(&self) -> Value {
         let (input, output) = (self.input.total(), self.answer.output_tokens);
-        let reasoned = self.answer.blocks.iter().filter(|block| matches!(block, Block::Reasoning { .. }));
+        let reasoned =
+            self.answer.blocks.iter().filter(|block| matches!(block, Block::Reasoning { .. } | Block::Redacted { .. }));
         json!({
             "input_tokens": input,
             "input_tokens_details": {"cache_write_tokens": self.input.written, "cached_tokens": self.input.read},
@@ -104,7 +105,7 @@ impl Response<'_> {
     fn item_id(&self, index: usize, block: &Block) -> String {
         let prefix = match block {
             Block::Text(_) => "msg",
-            Block::Reasoning { .. } => "rs",
+            Block::Reasoning { .. } | Block::Redacted { .. } => "rs",
             Block::Tool { .. } => "fc",
         };
         format!("{prefix}_{index:02x}{}", self.id.trim_start_matches("resp_"))
@@ -127,6 +128,7 @@ impl Response<'_> {
             Block::Tool { id: call, name, input } => json!({
                 "id": id, "type": "function_call", "status": status, "arguments": input.to_string(), "call_id": call_id(call), "name": name,
             }),
+            Block::Redacted { .. } => json!({"id": id, "type": "reasoning", "summary": []}),
             Block::Reasoning { text, .. } => {
                 let summary =
                     if self.summarises() { json!([{"type": "summary_text", "text": text}]) } else { json!([]) };
@@ -154,7 +156,7 @@ impl Response<'_> {
                 Block::Text(text) => stream.text(&at, text),
                 Block::Tool { input, .. } => stream.arguments(&at, input, done),
                 Block::Reasoning { text, .. } if self.summarises() => stream.summary(&at, text),
-                Block::Reasoning { .. } => stream.spoken += content::block_tokens(block),
+                Block::Reasoning { .. } | Block::Redacted { .. } => stream.spoken += content::block_tokens(block),
             }
             stream.push("response.output_item.done", json!({"output_index": index, "item": done}));
         }

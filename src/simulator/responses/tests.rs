@@ -1,26 +1,14 @@
-use axum::body::Body;
-use axum::http::Request;
-use http_body_util::BodyExt;
-use serde_json::{Value, json};
-use tower::ServiceExt;
+//! The Responses API as its callers see it, over the router.
 
+use serde_json::{Value, json};
+
+use crate::simulator::probe::{self, events, send, with};
 use crate::simulator::{Settings, Simulator};
 
 const GPT: &str = "us.openai.gpt-5.6-sol";
 
-async fn send(simulator: &Simulator, method: &str, path: &str, body: &Value) -> (u16, String) {
-    let request = Request::builder().method(method).uri(path).header("authorization", "Bearer sim-bearer-token");
-    let response = simulator.router().oneshot(request.body(Body::from(body.to_string())).unwrap()).await.unwrap();
-    let status = response.status().as_u16();
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    (status, String::from_utf8(body.to_vec()).unwrap())
-}
-
 async fn ask(simulator: &Simulator, fields: Value) -> (u16, Value) {
-    let mut body = json!({"model": GPT, "input": "hello"});
-    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    let (status, text) = send(simulator, "POST", "/openai/v1/responses", &body).await;
-    (status, serde_json::from_str(&text).unwrap())
+    probe::post(simulator, "/openai/v1/responses", &with(json!({"model": GPT, "input": "hello"}), &fields)).await
 }
 
 async fn refused(fields: Value) -> (u16, String, Value) {
@@ -28,20 +16,8 @@ async fn refused(fields: Value) -> (u16, String, Value) {
     (status, body["error"]["message"].as_str().unwrap_or_default().to_owned(), body["error"]["param"].clone())
 }
 
-/// The events of a stream: their names and their data.
-fn events(text: &str) -> Vec<(String, Value)> {
-    let frames = text.trim_end().split("\n\n").map(|frame| frame.split_once('\n').unwrap());
-    frames
-        .map(|(name, data)| {
-            let data: Value = serde_json::from_str(data.strip_prefix("data: ").unwrap()).unwrap();
-            (name.strip_prefix("event: ").unwrap().to_owned(), data)
-        })
-        .collect()
-}
-
 async fn streamed(simulator: &Simulator, fields: Value) -> Vec<(String, Value)> {
-    let mut body = json!({"model": GPT, "input": "hello", "stream": true});
-    body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let body = with(json!({"model": GPT, "input": "hello", "stream": true}), &fields);
     events(&send(simulator, "POST", "/openai/v1/responses", &body).await.1)
 }
 

@@ -60,7 +60,7 @@ fn function<'a>(tool: &'a Value, path: &str) -> Result<&'a str, Failure> {
 }
 
 /// Names of functions and schemas: 1 to 64 of `[a-zA-Z0-9_-]`.
-pub(super) fn well_named(name: &str, path: &str) -> Result<(), Failure> {
+pub(crate) fn well_named(name: &str, path: &str) -> Result<(), Failure> {
     if name.is_empty() || name.len() > 64 {
         let (what, bound) = if name.is_empty() { ("short", "minimum length 1") } else { ("long", "maximum length 64") };
         return Err(refuse(
@@ -83,7 +83,7 @@ pub(super) fn well_named(name: &str, path: &str) -> Result<(), Failure> {
 }
 
 /// The rules of a strict schema: every object closed, every property required.
-pub(super) fn strict(schema: &Value) -> Result<(), String> {
+pub(crate) fn strict(schema: &Value) -> Result<(), String> {
     walk(schema, &mut Vec::new())
 }
 

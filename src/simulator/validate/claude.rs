@@ -1,8 +1,11 @@
 //! What Claude refuses, in Anthropic's words, for Converse and InvokeModel alike: sampling, thinking, prefill, cache points,
 //! fields it does not know. Pages: "Extended thinking" and "Prompt caching" of Anthropic's documentation.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
+use super::betas;
 use crate::simulator::catalog::Model;
 use crate::simulator::content;
 use crate::simulator::errors::Failure;
@@ -19,6 +22,7 @@ pub(crate) struct Request<'a> {
     forced_tool: bool,
     turns: Vec<Turn<'a>>,
     extra: Vec<&'a str>,
+    betas: Option<&'a Value>,
 }
 
 #[derive(Debug, Default)]
@@ -31,7 +35,7 @@ struct Turn<'a> {
 enum Part<'a> {
     Text(&'a str),
     Thinking { text: &'a str, signature: &'a str },
-    RedactedThinking,
+    RedactedThinking(String),
     ToolUse,
     Other,
 }
@@ -41,17 +45,10 @@ const KNOWN: &[&str] = &[
     "anthropic_beta",
     "anthropic_version",
     "cache_control",
-    "container",
-    "context_management",
-    "inference_geo",
     "max_tokens",
-    "mcp_servers",
     "messages",
     "metadata",
     "output_config",
-    "output_format",
-    "service_tier",
-    "speed",
     "stop_sequences",
     "system",
     "temperature",
@@ -62,6 +59,23 @@ const KNOWN: &[&str] = &[
     "top_p",
 ];
 
+/// Whether the beta flags let a request edit or compact its context.
+fn manages_context(flags: &Value) -> bool {
+    betas::has(flags, "context-management-") || betas::has(flags, "compact-")
+}
+
+/// Whether a model takes system turns between the others.
+pub(crate) fn takes_system_turns(model: &Model) -> bool {
+    model.is_any(&[
+        "claude-opus-4-8",
+        "claude-opus-5",
+        "claude-sonnet-5",
+        "claude-haiku-5",
+        "claude-fable-5",
+        "claude-mythos-5",
+    ])
+}
+
 fn unknown(object: &Value) -> Vec<&str> {
     object
         .as_object()
@@ -69,6 +83,7 @@ fn unknown(object: &Value) -> Vec<&str> {
         .flat_map(|fields| fields.keys())
         .map(String::as_str)
         .filter(|key| !KNOWN.contains(key))
+        .filter(|key| *key != "context_management" || !manages_context(&object["anthropic_beta"]))
         .collect()
 }
 
@@ -100,6 +115,7 @@ impl<'a> Request<'a> {
             forced_tool: choice.get("any").is_some() || choice.get("tool").is_some(),
             turns: turns.collect(),
             extra: unknown(fields),
+            betas: fields.get("anthropic_beta"),
         })
     }
 
@@ -122,6 +138,7 @@ impl<'a> Request<'a> {
             forced_tool: matches!(body["tool_choice"]["type"].as_str(), Some("any" | "tool")),
             turns: turns.collect(),
             extra: unknown(body),
+            betas: body.get("anthropic_beta"),
         }
     }
 }
@@ -132,8 +149,9 @@ fn converse_part(block: &Value) -> Part<'_> {
         Part::Text(text)
     } else if let Some(text) = reasoning["reasoningText"]["text"].as_str() {
         Part::Thinking { text, signature: reasoning["reasoningText"]["signature"].as_str().unwrap_or_default() }
-    } else if reasoning.get("redactedContent").is_some() {
-        Part::RedactedThinking
+    } else if let Some(blob) = reasoning["redactedContent"].as_str() {
+        let bytes = BASE64_STANDARD.decode(blob).unwrap_or_default();
+        Part::RedactedThinking(String::from_utf8(bytes).unwrap_or_default())
     } else if block.get("toolUse").is_some() {
         Part::ToolUse
     } else {
@@ -146,7 +164,7 @@ fn messages_part(block: &Value) -> Part<'_> {
     match text("type") {
         "text" => Part::Text(text("text")),
         "thinking" => Part::Thinking { text: text("thinking"), signature: text("signature") },
-        "redacted_thinking" => Part::RedactedThinking,
+        "redacted_thinking" => Part::RedactedThinking(text("data").to_owned()),
         "tool_use" => Part::ToolUse,
         _ => Part::Other,
     }
@@ -154,6 +172,7 @@ fn messages_part(block: &Value) -> Part<'_> {
 
 /// What the model says against `request`, without the wrapping of either operation.
 pub(crate) fn check(request: &Request<'_>, model: &Model) -> Result<(), String> {
+    betas::check(request.betas.unwrap_or(&Value::Null))?;
     if let Some(key) = request.extra.first() {
         return Err(format!("{key}: Extra inputs are not permitted"));
     }
@@ -220,6 +239,11 @@ fn thinking(request: &Request<'_>, model: &Model) -> Result<bool, String> {
             ));
         }
     }
+    let known: &[&str] = if kind == "enabled" { &["budget_tokens", "display"] } else { &["display"] };
+    let mut keys = thinking.as_object().into_iter().flat_map(|thinking| thinking.keys());
+    if let Some(key) = keys.find(|key| *key != "type" && !known.contains(&key.as_str())) {
+        return Err(format!("thinking.{kind}.{key}: Extra inputs are not permitted"));
+    }
     if kind == "enabled" {
         let budget = thinking["budget_tokens"].as_u64().ok_or("thinking.enabled.budget_tokens: Field required")?;
         if budget < 1024 {
@@ -268,6 +292,11 @@ fn signatures(request: &Request<'_>, thinks: bool) -> Result<(), String> {
             {
                 return Err(format!("messages.{at}.content.{index}: Invalid `signature` in `thinking` block"));
             }
+            if let Part::RedactedThinking(data) = block
+                && !content::is_redacted(data)
+            {
+                return Err(format!("messages.{at}.content.{index}: Invalid `data` in `redacted_thinking` block"));
+            }
         }
     }
     let last = request.turns.iter().enumerate().rev().find(|(_, turn)| turn.assistant);
@@ -275,7 +304,7 @@ fn signatures(request: &Request<'_>, thinks: bool) -> Result<(), String> {
         Some((at, turn))
             if thinks
                 && turn.blocks.contains(&Part::ToolUse)
-                && !matches!(turn.blocks.first(), Some(Part::Thinking { .. } | Part::RedactedThinking)) =>
+                && !matches!(turn.blocks.first(), Some(Part::Thinking { .. } | Part::RedactedThinking(_))) =>
         {
             Err(format!(
                 "messages.{at}.content.0.type: Expected `thinking` or `redacted_thinking`, but found `tool_use`. When `thinking` is enabled, a final \

@@ -3,6 +3,7 @@
 //! `shape` checks a body against the service's own model (`shapes.json`), `conversation` what Converse checks of the
 //! turns, `model` what the model itself refuses. Each knows only JSON and the catalog; none answers a request.
 
+pub(crate) mod betas;
 pub(crate) mod claude;
 pub(crate) mod conversation;
 pub(crate) mod images;

@@ -293,6 +293,25 @@ fn pattern_matches(pattern: &str, text: &str) -> bool {
         "[a-zA-Z0-9_-]+" => !text.is_empty() && all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)),
         "[0-9]{12}" => text.len() == 12 && all(|byte| byte.is_ascii_digit()),
         r"s3://[a-z0-9][\.\-a-z0-9]{1,61}[a-z0-9](/.*)?" => is_s3_uri(text),
+        "[!-~]*" => all(|byte| byte.is_ascii_graphic()),
+        r"[a-zA-Z_\.\-/0-9:]+" => {
+            !text.is_empty() && all(|byte| byte.is_ascii_alphanumeric() || b"_.-/:".contains(&byte))
+        }
+        r"[a-zA-Z0-9\s._:/=+@-]*" => {
+            all(|byte| byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"._:/=+@-".contains(&byte))
+        }
+        "arn:aws(-[^:]+)?:bedrock:[a-z0-9-]{1,20}:[0-9]{12}:async-invoke/[a-z0-9]{12}" => {
+            is_arn(text, "bedrock", |resource| {
+                resource.strip_prefix("async-invoke/").is_some_and(|id| id.len() == 12 && is_plain(id))
+            })
+        }
+        "arn:aws(-[^:]+)?:kms:[a-zA-Z0-9-]*:[0-9]{12}:((key/[a-zA-Z0-9-]{36})|(alias/[a-zA-Z0-9-_/]+))" => {
+            is_arn(text, "kms", |resource| match resource.split_once('/') {
+                Some(("key", id)) => id.len() == 36,
+                Some(("alias", name)) => !name.is_empty(),
+                _ => false,
+            })
+        }
         "(|([1-9][0-9]{0,7})|(DRAFT))" => {
             text.is_empty()
                 || text == "DRAFT"
@@ -304,6 +323,18 @@ fn pattern_matches(pattern: &str, text: &str) -> bool {
         }
         _ => true,
     }
+}
+
+fn is_plain(id: &str) -> bool {
+    id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+/// Whether `text` is an ARN of `service`, of an account and with such a resource.
+fn is_arn(text: &str, service: &str, is_resource: impl Fn(&str) -> bool) -> bool {
+    let parts: Vec<&str> = text.splitn(6, ':').collect();
+    let ["arn", partition, of, _, account, resource] = parts[..] else { return false };
+    let digits = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
+    partition.starts_with("aws") && of == service && digits && is_resource(resource)
 }
 
 fn is_s3_uri(text: &str) -> bool {

@@ -3,6 +3,7 @@
 mod chat;
 mod errors;
 mod models;
+mod native;
 mod responses;
 mod stream;
 mod tools;

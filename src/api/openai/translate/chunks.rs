@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Context;
 use super::response::{finish_reason, usage};
 use crate::api::conversation::ToolNames;
-use crate::api::openai::error::status_and_body;
+use crate::api::openai::error;
 use crate::api::openai::wire::Usage;
 use crate::converse::{BlockStart, Delta, Event};
 use crate::error::Error;
@@ -119,10 +119,8 @@ impl Chunks {
     }
 
     /// Appends the end of a stream that broke: the error, at which the official clients raise, and no `[DONE]`.
-    pub fn error(&mut self, error: &Error, request_id: &str, out: &mut BytesMut) {
-        out.extend_from_slice(b"data: ");
-        json(&status_and_body(error, request_id).1, out);
-        out.extend_from_slice(b"\n\n");
+    pub fn error(&mut self, broken: &Error, request_id: &str, out: &mut BytesMut) {
+        error::event(broken, request_id, out);
     }
 
     fn delta(&mut self, block: u32, delta: &Delta, out: &mut BytesMut) {
