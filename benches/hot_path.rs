@@ -63,7 +63,7 @@ fn translate_event(c: &mut Criterion) {
         form: translated.form,
         include_usage: false,
     };
-    let mut chunks = Chunks::new(&context);
+    let mut chunks = Chunks::new(&context, 0);
     let mut out = BytesMut::with_capacity(64 * 1024);
     chunks.event(&Event::parse("messageStart", br#"{"role":"assistant"}"#).unwrap(), &mut out);
     let payload = delta();

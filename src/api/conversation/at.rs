@@ -41,6 +41,16 @@ impl At {
         self.then(Step::Item(list, index))
     }
 
+    /// What holds what stands here; the request's own field when nothing else does.
+    #[must_use]
+    pub fn parent(mut self) -> Self {
+        let last = self.0.iter_mut().skip(1).rfind(|step| **step != Step::Nothing);
+        if let Some(last) = last {
+            *last = Step::Nothing;
+        }
+        self
+    }
+
     /// Whether both stand in the same item of the request's list: in the same message.
     pub fn is_beside(self, other: Self) -> bool {
         self.0[0] == other.0[0]

@@ -82,6 +82,7 @@ pub struct Builder<'a> {
     tools_seen: HashSet<String>,
     /// The latest piece.
     last: Option<At>,
+    documents: usize,
 }
 
 impl<'a> Builder<'a> {
@@ -100,6 +101,7 @@ impl<'a> Builder<'a> {
             tools_used: Vec::new(),
             tools_seen: HashSet::new(),
             last: None,
+            documents: 0,
         }
     }
 
@@ -116,6 +118,13 @@ impl<'a> Builder<'a> {
             return None;
         }
         Some(text)
+    }
+
+    /// The name of the next document. It is neutral, because the model reads it; no other document of the request has
+    /// it; and it stays the same while the conversation grows, as the prompt cache wants.
+    pub fn document_name(&mut self) -> String {
+        self.documents += 1;
+        format!("document-{}", self.documents)
     }
 
     /// The assistant's reasoning at `at`, if the model takes it back: it does when it has signed it.

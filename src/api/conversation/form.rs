@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use super::schema::close;
 use super::{Choice, Tools};
 use crate::converse::{
     BlockStart, ContentBlock, Delta, Event, InputSchema, JsonSchema, Object, OutputConfig, Request, Response,
@@ -56,7 +57,7 @@ impl Form {
         (tools, request): (&mut Tools, &mut Request),
         report: &mut Report,
     ) -> Self {
-        let (schema, name, description) = match wanted {
+        let (mut schema, name, description) = match wanted {
             Wanted::Schema { schema, name, description } => (schema, name, description),
             Wanted::Json => {
                 report.add(Action::Clamped, field);
@@ -64,13 +65,17 @@ impl Form {
                 return Self::Plain;
             }
         };
-        let schema = Value::Object(schema);
         if traits.structured_output {
+            if close(&mut schema) {
+                report.add(Action::Inserted, field);
+            }
+            let schema = Value::Object(schema);
             let schema = JsonSchema { schema: schema.to_string(), name, description };
             let text_format = TextFormat { kind: "json_schema".to_owned(), structure: Structure::JsonSchema(schema) };
             request.output_config = Some(OutputConfig { text_format: Some(text_format), effort: None });
             return Self::Plain;
         }
+        let schema = Value::Object(schema);
         if !can_be_forced(ask, traits) || !matches!(tools.choice, Choice::Auto | Choice::None) || tools.offers(ANSWER) {
             report.add(Action::Clamped, field);
             let schema = schema.to_string();
@@ -157,7 +162,7 @@ mod tests {
         let mut tools =
             Tools { offered: Vec::new(), choice: Choice::Auto, parallel: Parallel::Allowed, used: Vec::new() };
         let (mut request, mut report) = (Request::default(), Report::default());
-        let schema = json!({"type": "object"}).as_object().unwrap().clone();
+        let schema = json!({"type": "object", "additionalProperties": false}).as_object().unwrap().clone();
         let wanted = Wanted::Schema { schema, name: Some("x".into()), description: None };
         let form = Form::request(wanted, "format", ask, traits, (&mut tools, &mut request), &mut report);
         (form, tools, request, report.to_string())
@@ -179,7 +184,7 @@ mod tests {
         ] {
             let (form, tools, request, report) = asked(traits, ask);
             assert_eq!((form, tools.offered.len(), report.as_str()), (Form::Plain, 0, "clamped:format"));
-            assert!(matches!(&request.system[0], SystemBlock::Text(text) if text.contains(r#"{"type":"object"}"#)));
+            assert!(matches!(&request.system[0], SystemBlock::Text(text) if text.contains(r#"{"type":"object","#)));
         }
     }
 

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::BytesMut;
 use http::HeaderMap;
 
+use super::choices::Calls;
 use super::error::{self, ErrorBody};
 use super::translate::{self, Chunks, Context, Translated};
 use super::{native, wire};
@@ -13,7 +14,7 @@ use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
 use crate::api::conversation::Form;
 use crate::api::sse;
-use crate::converse::Event;
+use crate::converse::{Event, GuardrailConfig};
 use crate::error::{Error, Result};
 use crate::families;
 use crate::gateway::{Gateway, Origin, Trail};
@@ -49,7 +50,10 @@ pub(super) async fn create(
     if native::lane(&model.resolved, &head) == native::Lane::Native {
         return native::create(&gateway, &caller, (trail, strictness), (&model, head), (&headers, body)).await;
     }
-    let request = wire::parse(&body)?;
+    let mut request = wire::parse(&body)?;
+    if request.guardrail_config.is_none() {
+        request.guardrail_config = guardrail(&headers)?;
+    }
 
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
@@ -60,45 +64,86 @@ pub(super) async fn create(
         end_user: request.user.clone(),
         status: error::status,
     };
-    let Translated { request, report, tool_names, form, stream, include_usage } =
-        translate::request(request, &families::traits(model.resolved.model.as_deref()))?;
+    let traits = families::traits(model.resolved.model.as_deref());
+    let Translated { request, report, tool_names, form, choices, stream, include_usage } =
+        translate::request(request, &traits)?;
     strictness.judge(&report)?;
     let created = gateway.clock().now().seconds();
     let context =
         Context { id: ids::fresh("chatcmpl-"), created, model: model.name.clone(), tool_names, form, include_usage };
 
+    let more = choices - 1;
+    let calls = Calls { gateway: &gateway, caller: &caller, origin, model: &model, request: &request, more };
     if stream {
-        let answer = gateway.stream(&caller, origin, &model, &request).await?;
-        let chunks = Writer { chunks: Chunks::new(&context), form, trail };
-        Ok(annotate(sse::response(answer.body, chunks), &answer.served, &report))
+        let (events, served) = calls.stream().await?;
+        let writer = Writer {
+            first: Choice::new(&context, 0),
+            others: (1..choices).map(|index| Choice::new(&context, index)).collect(),
+            trail,
+        };
+        Ok(annotate(sse::response(events, writer), &served, &report))
     } else {
-        let answer = gateway.complete(&caller, origin, &model, &request).await?;
-        let completion = translate::response(answer.body, &context);
-        Ok(annotate(Json(completion).into_response(), &answer.served, &report))
+        let (answers, served) = calls.complete().await?;
+        let completion = translate::response(answers, &context);
+        Ok(annotate(Json(completion).into_response(), &served, &report))
     }
 }
 
-/// Writes the chunks of one answer.
+/// The guardrail that the headers of Bedrock's own APIs name
+/// (<https://docs.aws.amazon.com/bedrock/latest/userguide/inference-chat-completions.html>).
+fn guardrail(headers: &HeaderMap) -> Result<Option<GuardrailConfig>> {
+    let header = |name: &str| Some(headers.get(name)?.to_str().unwrap_or_default().to_owned());
+    let (id, version) = ("x-amzn-bedrock-guardrailidentifier", "x-amzn-bedrock-guardrailversion");
+    match (header(id), header(version)) {
+        (None, None) => Ok(None),
+        (Some(guardrail_identifier), Some(guardrail_version)) => Ok(Some(GuardrailConfig {
+            guardrail_identifier,
+            guardrail_version,
+            trace: header("x-amzn-bedrock-trace").map(|trace| trace.to_ascii_lowercase()),
+            stream_processing_mode: None,
+        })),
+        (Some(_), None) => Err(Error::invalid(version, "A guardrail needs its version as well.")),
+        (None, Some(_)) => Err(Error::invalid(id, "A guardrail's version needs its identifier as well.")),
+    }
+}
+
+/// Writes the chunks of all choices.
 struct Writer {
-    chunks: Chunks,
-    form: Form,
+    first: Choice,
+    others: Vec<Choice>,
     trail: Trail,
 }
 
-impl sse::Render for Writer {
-    type Item = Event;
+/// Writes the chunks of one choice.
+struct Choice {
+    chunks: Chunks,
+    form: Form,
+}
 
-    fn event(&mut self, mut event: Event, out: &mut BytesMut) -> Result<()> {
-        self.form.event(&mut event);
-        self.chunks.event(&event, out);
+impl Choice {
+    fn new(context: &Context, index: usize) -> Self {
+        Self { chunks: Chunks::new(context, index), form: context.form }
+    }
+}
+
+impl sse::Render for Writer {
+    type Item = (usize, Event);
+
+    fn event(&mut self, (number, mut event): Self::Item, out: &mut BytesMut) -> Result<()> {
+        let choice = number.checked_sub(1).and_then(|index| self.others.get_mut(index)).unwrap_or(&mut self.first);
+        choice.form.event(&mut event);
+        choice.chunks.event(&event, out);
         Ok(())
     }
 
     fn finish(&mut self, out: &mut BytesMut) {
-        self.chunks.finish(out);
+        for other in &mut self.others {
+            self.first.chunks.absorb(&mut other.chunks);
+        }
+        self.first.chunks.finish(out);
     }
 
     fn error(&mut self, error: &Error, out: &mut BytesMut) {
-        self.chunks.error(error, self.trail.id().as_str(), out);
+        self.first.chunks.error(error, self.trail.id().as_str(), out);
     }
 }

@@ -117,7 +117,7 @@ fn answers_become_completions() {
     for case in cases() {
         let Some(answer) = read(&case.join("answer.json")) else { continue };
         let answer = serde_json::from_str(&answer).unwrap();
-        differences.compare(&case.join("response.json"), &pretty(&translate::response(answer, &context(&case))));
+        differences.compare(&case.join("response.json"), &pretty(&translate::response(vec![answer], &context(&case))));
     }
     differences.report();
 }
@@ -128,7 +128,7 @@ fn events_become_chunks() {
     for case in cases() {
         let Some(text) = read(&case.join("events.jsonl")) else { continue };
         let context = context(&case);
-        let (mut chunks, mut form) = (Chunks::new(&context), context.form);
+        let (mut chunks, mut form) = (Chunks::new(&context, 0), context.form);
         let mut out = BytesMut::new();
         for mut event in events(&text) {
             form.event(&mut event);

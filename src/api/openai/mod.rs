@@ -3,6 +3,7 @@
 //! canonical form and back without touching network or clock, `error` is the shape of failure.
 
 mod chat;
+mod choices;
 pub mod error;
 #[cfg(test)]
 mod golden_tests;

@@ -5,10 +5,10 @@ use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 
 use super::Context;
-use super::response::{finish_reason, usage};
+use super::response::{finish_reason, service_tier, usage};
 use crate::api::conversation::ToolNames;
 use crate::api::openai::error;
-use crate::api::openai::wire::Usage;
+use crate::api::openai::wire::{AnswerThinking, Usage};
 use crate::converse::{BlockStart, Delta, Event};
 use crate::error::Error;
 
@@ -27,6 +27,9 @@ pub struct Chunks {
     tool_names: ToolNames,
     include_usage: bool,
     usage: Option<Usage>,
+    service_tier: Option<String>,
+    /// The reasoning of the block under way: it is told once more, whole, with its signature.
+    thought: String,
     started: bool,
     reasoned: bool,
     /// The tool calls so far, in the order that OpenAI counts them by.
@@ -55,8 +58,8 @@ enum Progress {
 const OPEN: &str = "},\"logprobs\":null,\"finish_reason\":null}]";
 
 impl Chunks {
-    /// The writer for the answer that `context` describes.
-    pub fn new(context: &Context) -> Self {
+    /// The writer for choice `index` of the answer that `context` describes.
+    pub fn new(context: &Context, index: usize) -> Self {
         let mut head = BytesMut::from("data: {\"id\":");
         json(&context.id, &mut head);
         head.extend_from_slice(b",\"object\":\"chat.completion.chunk\",\"created\":");
@@ -65,12 +68,14 @@ impl Chunks {
         json(&context.model, &mut head);
         let head = String::from_utf8_lossy(&head).into_owned();
         Self {
-            prefix: format!("{head},\"choices\":[{{\"index\":0,\"delta\":{{"),
+            prefix: format!("{head},\"choices\":[{{\"index\":{index},\"delta\":{{"),
             head,
             tail: if context.include_usage { ",\"usage\":null}\n\n" } else { "}\n\n" },
             tool_names: context.tool_names.clone(),
             include_usage: context.include_usage,
             usage: None,
+            service_tier: None,
+            thought: String::new(),
             started: false,
             reasoned: false,
             tools: Vec::new(),
@@ -87,6 +92,7 @@ impl Chunks {
                 self.name_tool(*index, &tool.tool_use_id, &tool.name, out);
             }
             Event::BlockStop { index } => {
+                self.thought.clear();
                 if let Some(position) = self.position(*index) {
                     self.complete(position, out);
                 }
@@ -102,8 +108,20 @@ impl Chunks {
                 out.extend_from_slice(b"}]");
                 out.extend_from_slice(self.tail.as_bytes());
             }
-            Event::Metadata { usage: tokens, .. } => self.usage = Some(usage(tokens, self.reasoned)),
+            Event::Metadata { usage: tokens, service_tier: tier, .. } => {
+                self.usage = Some(usage(tokens, self.reasoned));
+                self.service_tier = tier.as_ref().and_then(service_tier);
+            }
             Event::BlockStart { .. } | Event::Unknown => {}
+        }
+    }
+
+    /// Counts the usage of another choice, which came to its end, with that of this one.
+    pub fn absorb(&mut self, other: &mut Self) {
+        match (&mut self.usage, other.usage.take()) {
+            (Some(usage), Some(more)) => usage.add(&more),
+            (usage @ None, more) => *usage = more,
+            (Some(_), None) => {}
         }
     }
 
@@ -113,6 +131,10 @@ impl Chunks {
             out.extend_from_slice(self.head.as_bytes());
             out.extend_from_slice(b",\"choices\":[],\"usage\":");
             json(&usage, out);
+            if let Some(tier) = &self.service_tier {
+                out.extend_from_slice(b",\"service_tier\":");
+                json(tier, out);
+            }
             out.extend_from_slice(b"}\n\n");
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
@@ -128,6 +150,7 @@ impl Chunks {
             Delta::Text(text) => self.text("\"content\":", text, out),
             Delta::Reasoning(text) => {
                 self.reasoned = true;
+                self.thought.push_str(text);
                 self.text("\"reasoning_content\":", text, out);
             }
             Delta::ToolInput(piece) if !piece.is_empty() => {
@@ -136,7 +159,14 @@ impl Chunks {
                     self.argue(position, piece, out);
                 }
             }
-            Delta::Redacted(_) => self.reasoned = true,
+            Delta::Signature(signature) if !signature.is_empty() => {
+                let (thinking, signature) = (std::mem::take(&mut self.thought), signature.clone());
+                self.thinking(&AnswerThinking::Thinking { thinking, signature }, out);
+            }
+            Delta::Redacted(data) => {
+                self.reasoned = true;
+                self.thinking(&AnswerThinking::RedactedThinking { data: data.clone() }, out);
+            }
             Delta::ToolInput(_) | Delta::Signature(_) | Delta::Other(_) => {}
         }
     }
@@ -160,6 +190,16 @@ impl Chunks {
         out.extend_from_slice(self.prefix.as_bytes());
         out.extend_from_slice(key.as_bytes());
         json(text, out);
+        self.close(out);
+    }
+
+    /// Reasoning as it has to come back.
+    fn thinking(&mut self, block: &AnswerThinking, out: &mut BytesMut) {
+        self.start(out);
+        out.extend_from_slice(self.prefix.as_bytes());
+        out.extend_from_slice(b"\"thinking_blocks\":[");
+        json(block, out);
+        out.extend_from_slice(b"]");
         self.close(out);
     }
 

@@ -2,9 +2,10 @@
 
 use serde_json::Value;
 
-use crate::api::conversation::{self, At, Builder, Conversation, Dialect, Grain, ToolAnswer, ToolNames};
-use crate::api::openai::wire::{self, Part, TextOrList, Url};
-use crate::converse::{ContentBlock, Image, SystemBlock, ToolResultBlock};
+use super::parts::{Allowed, Parts};
+use crate::api::conversation::{self, At, Builder, CachePoints, Conversation, Dialect, Grain, ToolAnswer, ToolNames};
+use crate::api::openai::wire;
+use crate::converse::{ContentBlock, ReasoningContent, ReasoningText, SystemBlock};
 use crate::error::Error;
 use crate::families::Traits;
 use crate::report::{Action, Report};
@@ -27,6 +28,7 @@ pub(super) fn conversation(
     messages: Vec<wire::Message>,
     names: &ToolNames,
     traits: &Traits,
+    points: &mut CachePoints,
     report: &mut Report,
 ) -> Result<Conversation, Error> {
     if messages.is_empty() {
@@ -34,27 +36,52 @@ pub(super) fn conversation(
     }
     let mut builder = Builder::new(&DIALECT, names, traits, report);
     for (i, message) in messages.into_iter().enumerate() {
-        add(&mut builder, At::item("messages", i), message)?;
+        add(&mut builder, points, traits, At::item("messages", i), message)?;
     }
     builder.finish()
 }
 
-fn add(builder: &mut Builder<'_>, at: At, mut message: wire::Message) -> Result<(), Error> {
+fn add(
+    builder: &mut Builder<'_>,
+    points: &mut CachePoints,
+    traits: &Traits,
+    at: At,
+    mut message: wire::Message,
+) -> Result<(), Error> {
     look_at_extra(at, &message, builder.report())?;
+    let allowed = match message.role {
+        wire::Role::User => Allowed::Everything,
+        wire::Role::Tool => Allowed::Results,
+        _ => Allowed::Text,
+    };
+    let thinking = message.thinking_blocks.take().unwrap_or_default();
+    let mut parts = Parts { builder, points, traits, allowed };
+    let mut content = parts.read(at, message.content)?;
     match message.role {
+        wire::Role::Tool => {
+            let Some(id) = message.tool_call_id else {
+                let message = "A `tool` message has to name the call that it answers.";
+                return Err(Error::invalid(at.dot("tool_call_id"), message));
+            };
+            let mark = message.cache_control.or_else(|| content.take_last_mark());
+            let cache_point = parts.point(at, mark)?;
+            let content = content.into_results(builder.report());
+            builder.result(at, ToolAnswer { id, content, status: None, cache_point })?;
+        }
         wire::Role::System | wire::Role::Developer => {
-            let pieces = pieces(at, message.content, Allowed::Text, builder.report())?;
-            builder.instruct(at, pieces.into_iter().filter_map(Piece::into_instruction).collect());
+            let blocks = parts.mark(at, content, message.cache_control)?;
+            builder.instruct(at, blocks.into_iter().filter_map(instruction).collect());
         }
         wire::Role::User => {
-            let pieces = pieces(at, message.content, Allowed::TextAndImages, builder.report())?;
-            builder.user(at, pieces.into_iter().map(Piece::into_block));
+            let blocks = parts.mark(at, content, message.cache_control)?;
+            builder.user(at, blocks);
         }
         wire::Role::Assistant => {
             let calls = message.tool_calls.take().unwrap_or_default();
-            let pieces = pieces(at, message.content, Allowed::Text, builder.report())?;
-            let refusal = message.refusal.filter(|text| !text.trim().is_empty()).map(ContentBlock::Text);
-            let blocks: Vec<_> = pieces.into_iter().map(Piece::into_block).chain(refusal).collect();
+            content.add_text(message.refusal.filter(|text| !text.trim().is_empty()));
+            let said = parts.mark(at, content, message.cache_control)?;
+            let mut blocks = thoughts(builder, at, thinking)?;
+            blocks.extend(said);
             if !blocks.is_empty() || calls.is_empty() {
                 builder.assistant(at, blocks);
             }
@@ -62,17 +89,35 @@ fn add(builder: &mut Builder<'_>, at: At, mut message: wire::Message) -> Result<
                 add_call(builder, at.at("tool_calls", j), call)?;
             }
         }
-        wire::Role::Tool => {
-            let Some(id) = message.tool_call_id else {
-                let message = "A `tool` message has to name the call that it answers.";
-                return Err(Error::invalid(at.dot("tool_call_id"), message));
-            };
-            let pieces = pieces(at, message.content, Allowed::TextAndImages, builder.report())?;
-            let content = pieces.into_iter().map(Piece::into_result).collect();
-            builder.result(at, ToolAnswer { id, content, status: None, cache_point: None })?;
-        }
     }
     Ok(())
+}
+
+fn instruction(block: ContentBlock) -> Option<SystemBlock> {
+    match block {
+        ContentBlock::Text(text) => Some(SystemBlock::Text(text)),
+        ContentBlock::CachePoint(point) => Some(SystemBlock::CachePoint(point)),
+        _ => None,
+    }
+}
+
+/// The reasoning that the assistant showed, as far as the model takes it back.
+fn thoughts(builder: &mut Builder<'_>, at: At, thinking: Vec<wire::ThinkingBlock>) -> Result<Vec<ContentBlock>, Error> {
+    let mut blocks = Vec::with_capacity(thinking.len());
+    for (j, block) in thinking.into_iter().enumerate() {
+        let at = at.at("thinking_blocks", j);
+        let missing = |field: &'static str| Error::invalid(at.dot(field), format!("`{field}` is missing."));
+        let thought = match block.kind.as_str() {
+            "thinking" => ReasoningContent::ReasoningText(ReasoningText {
+                text: block.thinking.ok_or_else(|| missing("thinking"))?,
+                signature: block.signature,
+            }),
+            "redacted_thinking" => ReasoningContent::RedactedContent(block.data.ok_or_else(|| missing("data"))?),
+            _ => return Err(Error::invalid(at.dot("type"), "`type` has to be `thinking` or `redacted_thinking`.")),
+        };
+        blocks.extend(builder.reasoning(at, thought));
+    }
+    Ok(blocks)
 }
 
 fn add_call(builder: &mut Builder<'_>, at: At, call: wire::ToolCall) -> Result<(), Error> {
@@ -100,6 +145,10 @@ fn look_at_extra(at: At, message: &wire::Message, report: &mut Report) -> Result
         if empty {
             continue;
         }
+        // The same text as in the blocks, for those who cannot read these.
+        if key == "reasoning_content" && message.thinking_blocks.is_some() {
+            continue;
+        }
         if key == "function_call" {
             let message = "Use `tool_calls`, which replaced `function_call`.";
             return Err(Error::unsupported(at.dot("function_call"), message));
@@ -109,6 +158,7 @@ fn look_at_extra(at: At, message: &wire::Message, report: &mut Report) -> Result
     let assistant = message.role == wire::Role::Assistant;
     let misplaced = [
         ("tool_calls", !assistant && message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())),
+        ("thinking_blocks", !assistant && message.thinking_blocks.is_some()),
         ("refusal", !assistant && message.refusal.is_some()),
         ("tool_call_id", message.role != wire::Role::Tool && message.tool_call_id.is_some()),
     ];
@@ -116,112 +166,4 @@ fn look_at_extra(at: At, message: &wire::Message, report: &mut Report) -> Result
         report.add(Action::Dropped, at.dot(field));
     }
     Ok(())
-}
-
-/// What the content of a message may hold.
-#[derive(Clone, Copy, PartialEq)]
-enum Allowed {
-    Text,
-    TextAndImages,
-}
-
-/// A part of a message that is worth sending.
-enum Piece {
-    Text(String),
-    Image(Image),
-}
-
-impl Piece {
-    fn into_instruction(self) -> Option<SystemBlock> {
-        match self {
-            Self::Text(text) => Some(SystemBlock::Text(text)),
-            Self::Image(_) => None,
-        }
-    }
-
-    fn into_block(self) -> ContentBlock {
-        match self {
-            Self::Text(text) => ContentBlock::Text(text),
-            Self::Image(image) => ContentBlock::Image(image),
-        }
-    }
-
-    fn into_result(self) -> ToolResultBlock {
-        match self {
-            Self::Text(text) => ToolResultBlock::Text(text),
-            Self::Image(image) => ToolResultBlock::Image(image),
-        }
-    }
-}
-
-/// The content of the message at `at` without its blank texts. Content that is the empty string says the same as none, so
-/// leaving that out is not worth a word.
-fn pieces(
-    at: At,
-    content: Option<TextOrList<Part>>,
-    allowed: Allowed,
-    report: &mut Report,
-) -> Result<Vec<Piece>, Error> {
-    match content {
-        None => Ok(Vec::new()),
-        Some(TextOrList::Text(text)) if text.trim().is_empty() => {
-            if !text.is_empty() {
-                report.add(Action::Dropped, at.dot("content"));
-            }
-            Ok(Vec::new())
-        }
-        Some(TextOrList::Text(text)) => Ok(vec![Piece::Text(text)]),
-        Some(TextOrList::List(parts)) => {
-            let mut pieces = Vec::with_capacity(parts.len());
-            for (j, part) in parts.into_iter().enumerate() {
-                match piece(at.at("content", j), part, allowed, report)? {
-                    Piece::Text(text) if text.trim().is_empty() => {
-                        report.add(Action::Dropped, at.at("content", j));
-                    }
-                    piece => pieces.push(piece),
-                }
-            }
-            Ok(pieces)
-        }
-    }
-}
-
-fn piece(at: At, part: Part, allowed: Allowed, report: &mut Report) -> Result<Piece, Error> {
-    let missing = |field: &'static str| Error::invalid(at.dot(field), format!("`{field}` is missing."));
-    let piece = match part.kind.as_str() {
-        "text" => Piece::Text(part.text.ok_or_else(|| missing("text"))?),
-        "refusal" => Piece::Text(part.refusal.ok_or_else(|| missing("refusal"))?),
-        "image_url" if allowed == Allowed::TextAndImages => {
-            let image_url = part.image_url.ok_or_else(|| missing("image_url"))?;
-            if image_url.detail.is_some_and(|detail| detail != "auto") {
-                report.add(Action::Dropped, at.dot("image_url.detail"));
-            }
-            Piece::Image(picture(image_url.url, at.dot("image_url.url"))?)
-        }
-        "image_url" => return Err(Error::invalid(at.dot("type"), "Pictures belong in messages of the user.")),
-        "input_audio" => return Err(Error::unsupported(at.dot("input_audio"), "Only text and pictures can be sent.")),
-        "file" => return Err(Error::unsupported(at.dot("file"), "Only text and pictures can be sent.")),
-        _ => return Err(Error::invalid(at.dot("type"), "`type` has to be `text` or `image_url`.")),
-    };
-    for (key, _) in part.extra.iter().filter(|(_, value)| !value.is_null()) {
-        report.add(Action::Dropped, format!("{at}.{key}"));
-    }
-    Ok(piece)
-}
-
-/// The picture at `url`, which stands at `at`. Nothing is fetched.
-fn picture(url: Url, at: At) -> Result<Image, Error> {
-    let (head, payload) = match url {
-        Url::Data { head, payload } => (head, payload),
-        Url::Other(url) if url.contains("://") => {
-            let message =
-                "Pictures are taken as data URLs only (data:image/png;base64,...), not fetched from elsewhere.";
-            return Err(Error::unsupported(at, message));
-        }
-        Url::Other(_) => return Err(Error::invalid(at, "This is not a URL: use data:image/png;base64,...")),
-    };
-    if !head.rsplit(';').next().is_some_and(|last| last.trim().eq_ignore_ascii_case("base64")) {
-        return Err(Error::invalid(at, "A data URL of a picture has to be in base64: data:image/png;base64,..."));
-    }
-    conversation::image(payload, at)
 }

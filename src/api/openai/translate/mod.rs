@@ -4,6 +4,7 @@
 
 mod chunks;
 mod messages;
+mod parts;
 mod response;
 mod settings;
 #[cfg(test)]
@@ -14,7 +15,7 @@ pub use chunks::Chunks;
 pub use response::response;
 
 use super::wire;
-use crate::api::conversation::{self, Form, ToolNames, request_metadata};
+use crate::api::conversation::{self, CachePoints, Form, ToolNames, request_metadata};
 use crate::converse;
 use crate::error::Error;
 use crate::families::{Traits, reasoning};
@@ -31,6 +32,8 @@ pub struct Translated {
     pub tool_names: ToolNames,
     /// The way back to the form of the answer.
     pub form: Form,
+    /// How many answers; at least 1.
+    pub choices: usize,
     /// Whether the answer comes in pieces.
     pub stream: bool,
     /// Whether a stream ends by telling the usage.
@@ -68,6 +71,8 @@ pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, E
     let mut request = converse::Request {
         inference_config,
         service_tier: settings::service_tier(wire.service_tier.as_deref())?,
+        performance_config: settings::performance(wire.performance_config)?,
+        guardrail_config: settings::guardrail(wire.guardrail_config, stream, &mut report),
         request_metadata: request_metadata(
             wire.metadata,
             [("user", "user", wire.user), ("safety_identifier", "safety_identifier", wire.safety_identifier)],
@@ -77,11 +82,14 @@ pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, E
         model: wire.model,
         ..converse::Request::default()
     };
-    let conversation = messages::conversation(wire.messages, &tool_names, traits, &mut report)?;
+    // In the order of the prompt, which is that of the cache points.
+    let mut points = CachePoints::new(traits);
+    let choice = wire.tool_choice.as_ref();
+    let parallel = wire.parallel_tool_calls;
+    let mut tools = tools::tools(wire.tools, choice, parallel, &tool_names, &mut points, &mut report)?;
+    let conversation = messages::conversation(wire.messages, &tool_names, traits, &mut points, &mut report)?;
     request.system = conversation.system;
     request.messages = conversation.messages;
-    let choice = wire.tool_choice.as_ref();
-    let mut tools = tools::tools(wire.tools, choice, wire.parallel_tool_calls, &tool_names, &mut report)?;
     tools.used = conversation.tools_used;
     let form = match settings::wanted(wire.response_format)? {
         Some(wanted) => {
@@ -95,5 +103,6 @@ pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, E
     if let Some(ask) = ask {
         reasoning::apply(ask, "reasoning_effort", traits, &mut request, &mut report)?;
     }
-    Ok(Translated { request, report, tool_names, form, stream, include_usage })
+    let choices = usize::try_from(wire.n.unwrap_or(1)).unwrap_or(1);
+    Ok(Translated { request, report, tool_names, form, choices, stream, include_usage })
 }

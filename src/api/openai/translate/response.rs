@@ -4,25 +4,54 @@ use serde_json::Value;
 
 use super::Context;
 use crate::api::openai::wire::{
-    Answer, AnswerFunction, AnswerToolCall, ChatCompletion, Choice, CompletionDetails, PromptDetails, Usage,
+    Answer, AnswerFunction, AnswerThinking, AnswerToolCall, ChatCompletion, Choice, CompletionDetails, PromptDetails,
+    Usage,
 };
 use crate::converse::{ContentBlock, ReasoningContent, Response, StopReason, ToolUse, Usage as Tokens};
 
-/// Puts an answer into the caller's dialect.
-pub fn response(mut response: Response, context: &Context) -> ChatCompletion {
-    context.form.response(&mut response);
+/// Puts the answers to one request into the caller's dialect, a choice each; there is at least one.
+pub fn response(answers: Vec<Response>, context: &Context) -> ChatCompletion {
+    let mut completion = ChatCompletion {
+        id: context.id.clone(),
+        object: "chat.completion",
+        created: context.created,
+        model: context.model.clone(),
+        choices: Vec::with_capacity(answers.len()),
+        usage: Usage::default(),
+        service_tier: None,
+    };
+    for (index, mut answer) in (0..).zip(answers) {
+        context.form.response(&mut answer);
+        completion.service_tier = answer.service_tier.as_ref().and_then(service_tier).or(completion.service_tier);
+        let reasoned = reasons(&answer);
+        let used = usage(&answer.usage, reasoned);
+        if index == 0 {
+            completion.usage = used;
+        } else {
+            completion.usage.add(&used);
+        }
+        completion.choices.push(choice(index, answer, context));
+    }
+    completion
+}
+
+fn reasons(answer: &Response) -> bool {
+    answer.output.message.content.iter().any(|block| matches!(block, ContentBlock::ReasoningContent(_)))
+}
+
+fn choice(index: u32, response: Response, context: &Context) -> Choice {
     let mut text = String::new();
     let mut reasoning = String::new();
-    let mut reasoned = false;
     let mut tool_calls = Vec::new();
+    let mut thinking_blocks = Vec::new();
     for block in response.output.message.content {
         match block {
             ContentBlock::Text(piece) => text.push_str(&piece),
             ContentBlock::ReasoningContent(thought) => {
-                reasoned = true;
-                if let ReasoningContent::ReasoningText(piece) = thought {
+                if let ReasoningContent::ReasoningText(piece) = &thought {
                     reasoning.push_str(&piece.text);
                 }
+                thinking_blocks.extend(thinking(thought));
             }
             // A tool that Bedrock runs itself is none of the caller's business.
             ContentBlock::ToolUse(tool) if tool.kind.is_none() => tool_calls.push(tool_call(tool, context)),
@@ -34,17 +63,20 @@ pub fn response(mut response: Response, context: &Context) -> ChatCompletion {
         content: Some(text).filter(|text| !text.is_empty() || tool_calls.is_empty()),
         refusal: None,
         reasoning_content: Some(reasoning).filter(|reasoning| !reasoning.is_empty()),
+        thinking_blocks,
         tool_calls,
     };
-    let finish_reason = finish_reason(response.stop_reason);
-    ChatCompletion {
-        id: context.id.clone(),
-        object: "chat.completion",
-        created: context.created,
-        model: context.model.clone(),
-        choices: vec![Choice { index: 0, message, logprobs: None, finish_reason }],
-        usage: usage(&response.usage, reasoned),
-        service_tier: response.service_tier.as_ref().and_then(service_tier),
+    Choice { index, message, logprobs: None, finish_reason: finish_reason(response.stop_reason) }
+}
+
+/// Reasoning as it has to come back, if it is signed.
+fn thinking(thought: ReasoningContent) -> Option<AnswerThinking> {
+    match thought {
+        ReasoningContent::ReasoningText(text) => {
+            let signature = text.signature.filter(|signature| !signature.is_empty())?;
+            Some(AnswerThinking::Thinking { thinking: text.text, signature })
+        }
+        ReasoningContent::RedactedContent(data) => Some(AnswerThinking::RedactedThinking { data }),
     }
 }
 
@@ -87,7 +119,7 @@ pub(super) fn usage(tokens: &Tokens, reasoned: bool) -> Usage {
 }
 
 /// OpenAI's word for the tier that served.
-fn service_tier(tier: &Value) -> Option<String> {
+pub(super) fn service_tier(tier: &Value) -> Option<String> {
     match tier["type"].as_str()? {
         "reserved" => Some("scale".to_owned()),
         tier => Some(tier.to_owned()),

@@ -4,12 +4,15 @@
 use serde_json::{Value, json};
 
 use crate::api::conversation::{self, At, Sampling, Wanted};
-use crate::api::openai::wire::{ChatRequest, ResponseFormat, TextOrList};
-use crate::converse::{InferenceConfig, Object};
+use crate::api::openai::wire::{ChatRequest, PerformanceConfig, ResponseFormat, TextOrList};
+use crate::converse::{GuardrailConfig, InferenceConfig, Object};
 use crate::error::Error;
 use crate::families::Traits;
 use crate::families::reasoning::Ask;
 use crate::report::{Action, Report};
+
+/// As many answers as one request may ask for: each is a call of its own, and paid for.
+const MAX_CHOICES: u32 = 8;
 
 /// Refuses what would change the answer beyond recognition if it were merely left out.
 pub(super) fn refuse_impossible(wire: &ChatRequest) -> Result<(), Error> {
@@ -17,9 +20,8 @@ pub(super) fn refuse_impossible(wire: &ChatRequest) -> Result<(), Error> {
         return Err(Error::invalid("model", "Name a model. GET /v1/models lists them."));
     }
     match wire.n {
-        None | Some(1) => {}
-        Some(0) => return Err(Error::invalid("n", "`n` has to be at least 1.")),
-        Some(_) => return Err(Error::unsupported("n", "Only one answer per request: leave `n` out or set it to 1.")),
+        None | Some(1..=MAX_CHOICES) => {}
+        Some(_) => return Err(Error::invalid("n", format!("`n` has to lie between 1 and {MAX_CHOICES}."))),
     }
     if wire.modalities.iter().flatten().any(|modality| modality != "text") {
         return Err(Error::unsupported("modalities", "Answers come as text only."));
@@ -134,6 +136,26 @@ pub(super) fn service_tier(asked: Option<&str>) -> Result<Option<Value>, Error> 
         }
     };
     Ok(Some(json!({ "type": tier })))
+}
+
+/// Whether the answer hurries.
+pub(super) fn performance(asked: Option<PerformanceConfig>) -> Result<Option<Value>, Error> {
+    match asked {
+        None => Ok(None),
+        Some(PerformanceConfig { latency }) if matches!(latency.as_str(), "standard" | "optimized") => {
+            Ok(Some(json!({ "latency": latency })))
+        }
+        Some(_) => Err(Error::invalid("performanceConfig.latency", "`latency` has to be `standard` or `optimized`.")),
+    }
+}
+
+/// The guardrail; how it judges a stream is for streams alone.
+pub(super) fn guardrail(asked: Option<GuardrailConfig>, stream: bool, report: &mut Report) -> Option<GuardrailConfig> {
+    let mut guardrail = asked?;
+    if !stream && guardrail.stream_processing_mode.take().is_some() {
+        report.add(Action::Dropped, "guardrailConfig.streamProcessingMode");
+    }
+    Some(guardrail)
 }
 
 /// The model's own fields: whatever nobody here knows.

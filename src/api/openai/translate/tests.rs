@@ -109,7 +109,7 @@ proptest! {
 
     #[test]
     fn every_text_arrives_as_it_was(texts in prop::collection::vec(".*", 1..4)) {
-        let mut chunks = Chunks::new(&context());
+        let mut chunks = Chunks::new(&context(), 0);
         let mut out = BytesMut::new();
         for text in &texts {
             chunks.event(&Event::BlockDelta { index: 0, delta: Delta::Text(text.clone()) }, &mut out);
@@ -126,7 +126,7 @@ proptest! {
 
 #[test]
 fn a_broken_stream_ends_with_the_error_and_is_not_done() {
-    let mut chunks = Chunks::new(&context());
+    let mut chunks = Chunks::new(&context(), 0);
     let mut out = BytesMut::new();
     chunks.event(&Event::MessageStart(Role::Assistant), &mut out);
     let before = out.len();

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::api::conversation::{self, At, Choice, Parallel, ToolNames, Tools};
+use super::parts::ttl;
+use crate::api::conversation::{self, At, CachePoints, Choice, Parallel, ToolNames, Tools};
 use crate::api::openai::wire;
 use crate::converse::{Tool, ToolSpec};
 use crate::error::Error;
@@ -29,35 +30,64 @@ pub(super) fn tools(
     choice: Option<&Value>,
     parallel: Option<bool>,
     names: &ToolNames,
+    points: &mut CachePoints,
     report: &mut Report,
 ) -> Result<Tools, Error> {
-    let choice = wanted(choice)?;
+    let (choice, allowed) = wanted(choice)?;
     let mut tools = Vec::new();
-    for (i, tool) in offered.into_iter().flatten().enumerate() {
-        tools.push(Tool::ToolSpec(spec(At::item("tools", i), tool, names, report)?));
+    for (i, mut tool) in offered.into_iter().flatten().enumerate() {
+        let at = At::item("tools", i);
+        let mark = tool.cache_control.take();
+        let spec = spec(at, tool, names, report)?;
+        if allowed.as_ref().is_some_and(|allowed| !allowed.iter().any(|name| names.sent(name) == spec.name)) {
+            continue;
+        }
+        tools.push(Tool::ToolSpec(spec));
+        if let Some(mark) = mark {
+            let at = at.dot("cache_control");
+            let point = points.point_after_tool(at, ttl(at, &mark)?, report);
+            tools.extend(point.map(Tool::CachePoint));
+        }
     }
     let parallel = if parallel == Some(false) { Parallel::Forbidden } else { Parallel::Allowed };
     Ok(Tools { offered: tools, choice, parallel, used: Vec::new() })
 }
 
-fn wanted(choice: Option<&Value>) -> Result<Choice, Error> {
+/// Which tool to use, and which of those offered may be used, if not all.
+fn wanted(choice: Option<&Value>) -> Result<(Choice, Option<Vec<String>>), Error> {
     const EXPECTED: &str =
         "`tool_choice` has to be `none`, `auto`, `required` or {\"type\":\"function\",\"function\":{\"name\":...}}.";
-    match choice {
-        None => Ok(Choice::Auto),
-        Some(Value::String(word)) => match word.as_str() {
-            "auto" => Ok(Choice::Auto),
-            "none" => Ok(Choice::None),
-            "required" => Ok(Choice::Required),
-            _ => Err(Error::invalid("tool_choice", EXPECTED)),
-        },
-        Some(choice) => match (&choice["type"], &choice["function"]["name"]) {
-            (Value::String(kind), Value::String(name)) if kind == "function" => Ok(Choice::Named(name.clone())),
-            (Value::String(kind), _) if kind == "allowed_tools" || kind == "custom" => {
-                Err(Error::unsupported("tool_choice", "Send only the tools allowed, and choose one by its name."))
-            }
-            _ => Err(Error::invalid("tool_choice", EXPECTED)),
-        },
+    let word = |word: &str| match word {
+        "auto" => Some(Choice::Auto),
+        "none" => Some(Choice::None),
+        "required" => Some(Choice::Required),
+        _ => None,
+    };
+    let invalid = || Error::invalid("tool_choice", EXPECTED);
+    let choice = match choice {
+        None => return Ok((Choice::Auto, None)),
+        Some(Value::String(choice)) => return Ok((word(choice).ok_or_else(invalid)?, None)),
+        Some(choice) => choice,
+    };
+    match (choice["type"].as_str(), &choice["function"]["name"]) {
+        (Some("function"), Value::String(name)) => Ok((Choice::Named(name.clone()), None)),
+        (Some("allowed_tools"), _) => {
+            let allowed = &choice["allowed_tools"];
+            let mode = allowed["mode"].as_str().and_then(word).ok_or_else(|| {
+                Error::invalid("tool_choice.allowed_tools.mode", "`mode` has to be `auto` or `required`.")
+            })?;
+            let names = allowed["tools"].as_array().into_iter().flatten();
+            let names = names.map(|tool| tool["function"]["name"].as_str().map(str::to_owned));
+            let names: Option<Vec<_>> = names.collect();
+            let names = names
+                .filter(|names| !names.is_empty())
+                .ok_or_else(|| Error::invalid("tool_choice.allowed_tools.tools", "`tools` has to name functions."))?;
+            Ok((mode, Some(names)))
+        }
+        (Some("custom"), _) => {
+            Err(Error::unsupported("tool_choice", "Only tools of the type `function` can be chosen."))
+        }
+        _ => Err(invalid()),
     }
 }
 

@@ -14,7 +14,7 @@ pub struct ChatCompletion {
     pub created: i64,
     /// The model as the request named it.
     pub model: String,
-    /// Exactly one.
+    /// As many as were asked for.
     pub choices: Vec<Choice>,
     /// What it used.
     pub usage: Usage,
@@ -26,7 +26,7 @@ pub struct ChatCompletion {
 /// One answer.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct Choice {
-    /// Always 0.
+    /// From 0.
     pub index: u32,
     /// What the model said.
     pub message: Answer,
@@ -48,9 +48,30 @@ pub struct Answer {
     /// The model's reasoning, where it shows it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reasoning_content: Option<String>,
+    /// The same as the model signed it: to be sent back unchanged, so that the model can go on from it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub thinking_blocks: Vec<AnswerThinking>,
     /// The tools it asks for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<AnswerToolCall>,
+}
+
+/// A piece of signed reasoning, as LiteLLM has it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum AnswerThinking {
+    /// Readable.
+    Thinking {
+        /// The text.
+        thinking: String,
+        /// What proves it genuine.
+        signature: String,
+    },
+    /// Encrypted.
+    RedactedThinking {
+        /// In base64.
+        data: String,
+    },
 }
 
 /// A tool the model asks for.
@@ -75,7 +96,7 @@ pub struct AnswerFunction {
 }
 
 /// Tokens used.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
 pub struct Usage {
     /// The whole prompt, whether fresh, read from a cache or written to it.
     pub prompt_tokens: u64,
@@ -89,8 +110,29 @@ pub struct Usage {
     pub completion_tokens_details: CompletionDetails,
 }
 
+impl Usage {
+    /// Adds what another answer used.
+    pub fn add(&mut self, other: &Self) {
+        self.prompt_tokens += other.prompt_tokens;
+        self.completion_tokens += other.completion_tokens;
+        self.total_tokens += other.total_tokens;
+        let (prompt, more) = (&mut self.prompt_tokens_details, &other.prompt_tokens_details);
+        prompt.cached_tokens += more.cached_tokens;
+        prompt.cache_write_tokens = sum(prompt.cache_write_tokens, more.cache_write_tokens);
+        // Unknown in one, unknown in all.
+        let answer = &mut self.completion_tokens_details;
+        let reasoning = answer.reasoning_tokens.zip(other.completion_tokens_details.reasoning_tokens);
+        answer.reasoning_tokens = reasoning.map(|(own, more)| own + more);
+    }
+}
+
+/// Of what there is.
+fn sum(own: Option<u64>, more: Option<u64>) -> Option<u64> {
+    own.map_or(more, |own| Some(own + more.unwrap_or(0)))
+}
+
 /// Of the prompt.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
 pub struct PromptDetails {
     /// Read from the cache.
     pub cached_tokens: u64,
@@ -100,7 +142,7 @@ pub struct PromptDetails {
 }
 
 /// Of the answer.
-#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
 pub struct CompletionDetails {
     /// 0 when the model showed no reasoning; absent when it did, because Bedrock does not count it apart.
     #[serde(skip_serializing_if = "Option::is_none")]

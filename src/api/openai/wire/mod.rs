@@ -5,11 +5,12 @@ mod completion;
 mod request;
 
 pub use completion::{
-    Answer, AnswerFunction, AnswerToolCall, ChatCompletion, Choice, CompletionDetails, PromptDetails, Usage,
+    Answer, AnswerFunction, AnswerThinking, AnswerToolCall, ChatCompletion, Choice, CompletionDetails, PromptDetails,
+    Usage,
 };
 pub use request::{
-    ChatRequest, Function, FunctionCall, ImageUrl, JsonSchema, Message, Part, ResponseFormat, Role, StreamOptions,
-    TextOrList, Tool, ToolCall, Url,
+    CacheControl, ChatRequest, File, Function, FunctionCall, ImageUrl, InputAudio, JsonSchema, Message, Part,
+    PerformanceConfig, ResponseFormat, Role, StreamOptions, TextOrList, ThinkingBlock, Tool, ToolCall, Url, VideoUrl,
 };
 
 use super::body;

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::converse::Object;
+use crate::converse::{GuardrailConfig, Object};
 
 /// A request for a completion.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -89,6 +89,13 @@ pub struct ChatRequest {
     pub prompt_cache_key: Option<String>,
     /// How long the prefix is kept.
     pub prompt_cache_retention: Option<String>,
+    /// The guardrail that judges the call, as Converse has it; or the headers `x-amzn-bedrock-guardrail...`.
+    #[serde(rename = "guardrailConfig")]
+    #[schema(value_type = Option<Object>)]
+    pub guardrail_config: Option<GuardrailConfig>,
+    /// Whether the answer hurries, as Converse has it: `{"latency": "standard" | "optimized"}`.
+    #[serde(rename = "performanceConfig")]
+    pub performance_config: Option<PerformanceConfig>,
     /// Everything else, for the model itself.
     #[serde(flatten)]
     #[schema(value_type = HashMap<String, Value>)]
@@ -103,6 +110,25 @@ pub struct StreamOptions {
     pub include_usage: Option<bool>,
     /// Whether chunks are padded against eavesdroppers; these never are.
     pub include_obfuscation: Option<bool>,
+}
+
+/// Whether an answer hurries.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
+pub struct PerformanceConfig {
+    /// `standard` or `optimized`.
+    pub latency: String,
+}
+
+/// Marks what is worth caching, up to here; as Anthropic has it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
+pub struct CacheControl {
+    /// `ephemeral`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// `5m` (the default) or `1h`.
+    pub ttl: Option<String>,
 }
 
 /// Who said a message.
@@ -136,10 +162,29 @@ pub struct Message {
     pub tool_calls: Option<Vec<ToolCall>>,
     /// Which of those a tool message answers.
     pub tool_call_id: Option<String>,
+    /// The assistant's signed reasoning, as an answer gave it.
+    pub thinking_blocks: Option<Vec<ThinkingBlock>>,
+    /// The message is worth caching, and what is before it.
+    pub cache_control: Option<CacheControl>,
     /// Everything else.
     #[serde(flatten)]
     #[schema(value_type = HashMap<String, Value>)]
     pub extra: Object,
+}
+
+/// A piece of signed reasoning, as LiteLLM has it.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
+pub struct ThinkingBlock {
+    /// `thinking` or `redacted_thinking`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// With `thinking`.
+    pub thinking: Option<String>,
+    /// With `thinking`.
+    pub signature: Option<String>,
+    /// With `redacted_thinking`.
+    pub data: Option<String>,
 }
 
 /// A tool call in a message.
@@ -169,7 +214,7 @@ pub struct FunctionCall {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
 pub struct Part {
-    /// `text`, `image_url`, `refusal`, `input_audio` or `file`.
+    /// `text`, `image_url`, `refusal`, `input_audio`, `file` or `video_url`.
     #[serde(rename = "type")]
     pub kind: String,
     /// With `text`.
@@ -178,6 +223,14 @@ pub struct Part {
     pub image_url: Option<ImageUrl>,
     /// With `refusal`.
     pub refusal: Option<String>,
+    /// With `input_audio`.
+    pub input_audio: Option<InputAudio>,
+    /// With `file`.
+    pub file: Option<File>,
+    /// With `video_url`, which is not OpenAI's.
+    pub video_url: Option<VideoUrl>,
+    /// The part is worth caching, and what is before it.
+    pub cache_control: Option<CacheControl>,
     /// Everything else.
     #[serde(flatten)]
     #[schema(value_type = HashMap<String, Value>)]
@@ -195,6 +248,43 @@ pub struct ImageUrl {
     pub detail: Option<String>,
 }
 
+/// A recording.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
+pub struct InputAudio {
+    /// In base64.
+    pub data: String,
+    /// Such as `wav` or `mp3`.
+    pub format: String,
+}
+
+/// A document.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
+pub struct File {
+    /// The document itself, as a data URL or in base64.
+    #[schema(value_type = Option<String>)]
+    pub file_data: Option<Url>,
+    /// Where it is; not OpenAI's.
+    #[schema(value_type = Option<String>)]
+    pub file_url: Option<Url>,
+    /// An uploaded file.
+    pub file_id: Option<String>,
+    /// Its name.
+    pub filename: Option<String>,
+    /// Its media type; not OpenAI's.
+    pub format: Option<String>,
+}
+
+/// A film.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
+pub struct VideoUrl {
+    /// Where it is, or the film itself.
+    #[schema(value_type = String)]
+    pub url: Url,
+}
+
 /// A URL, taken apart while it is read: a picture of many megabytes is copied once.
 #[derive(Debug, PartialEq)]
 pub enum Url {
@@ -205,8 +295,15 @@ pub enum Url {
         /// The content.
         payload: String,
     },
-    /// Any other.
+    /// Any other, or none at all.
     Other(String),
+    /// What was found at another URL; never read from a request.
+    Fetched {
+        /// What the server says it is.
+        media_type: Option<String>,
+        /// The content in base64.
+        payload: String,
+    },
 }
 
 impl<'de> Deserialize<'de> for Url {
@@ -241,6 +338,8 @@ pub struct Tool {
     pub kind: String,
     /// With `function`.
     pub function: Option<Function>,
+    /// The tools up to here are worth caching.
+    pub cache_control: Option<CacheControl>,
     /// Everything else.
     #[serde(flatten)]
     #[schema(value_type = HashMap<String, Value>)]
