@@ -21,7 +21,10 @@ async fn body_and_answer_travel_untouched_but_for_the_model() {
     assert_eq!((&answer["object"], &answer["model"]), (&json!("chat.completion"), &json!("openai.gpt-oss-120b-1:0")));
     assert!(answer["choices"][0]["message"]["content"].as_str().unwrap().contains("hello there"));
     let sent = t.sim.calls();
-    assert_eq!((sent.len(), sent[0].operation, sent[0].model_id.as_str()), (1, "ChatCompletions", "openai.gpt-oss-120b-1:0"));
+    assert_eq!(
+        (sent.len(), sent[0].operation, sent[0].model_id.as_str()),
+        (1, "ChatCompletions", "openai.gpt-oss-120b-1:0")
+    );
     let call = t.only_call().await;
     assert_eq!((call.usage_source, &*call.operation), (UsageSource::Final, "chat"));
     assert_eq!(json!(call.output_tokens), answer["usage"]["completion_tokens"]);
@@ -80,7 +83,8 @@ async fn bad_input_is_refused_here_or_by_the_model_with_its_reason() {
     assert_eq!((reply.status(), &reply.openai_error()["param"]), (400, &json!("model")));
     let reply = t.openai().send(&with(ask("hi"), json!({"messages": "hi"}))).await;
     assert_eq!((reply.status(), &reply.openai_error()["code"]), (400, &json!("upstream_rejected")));
-    let message = json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://127.0.0.1/a.png"}}]}]);
+    let message =
+        json!([{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://127.0.0.1/a.png"}}]}]);
     let reply = t.openai().send(&with(ask("hi"), json!({"messages": message}))).await;
     let error = reply.openai_error();
     assert_eq!((reply.status(), &error["param"]), (400, &json!("messages[0].content[0].image_url.url")), "{error}");

@@ -3,6 +3,7 @@
 
 #[cfg(test)]
 mod golden_tests;
+mod pointed;
 mod state;
 mod stored;
 pub mod translate;
@@ -133,6 +134,7 @@ async fn gather(
         return Err(Error::invalid("input", "`input` is missing: say something, or go on from a response."));
     }
     state::resolve(&mut own, responses, team).await?;
+    pointed::fetch(gateway.fetcher(), &mut own).await?;
     let keeper = if store { Some(Keeper::new(responses, team, previous.clone(), (&id, &mut own))?) } else { None };
     let mut items = match &previous {
         Some(previous) => state::history(responses, team, previous).await?,

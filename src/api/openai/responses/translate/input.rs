@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::reasoning;
-use crate::api::conversation::{self, At, Builder, Conversation, Dialect, Grain, ToolAnswer, ToolNames};
+use crate::api::conversation::{self, At, Builder, Conversation, Dialect, Grain, Label, ToolAnswer, ToolNames};
 use crate::api::openai::responses::wire::{Item, Part, Role};
 use crate::api::openai::wire::{TextOrList, Url};
-use crate::converse::{ContentBlock, Image, Object, SystemBlock, ToolResultBlock};
+use crate::converse::{ContentBlock, Document, Image, Object, SystemBlock, ToolResultBlock};
 use crate::error::Error;
 use crate::families::Traits;
 use crate::report::{Action, Report};
@@ -182,10 +182,7 @@ impl Reader<'_> {
                 for (j, part) in parts.into_iter().enumerate() {
                     let at = at.at(field, j);
                     self.look_at_part(at, &part.extra);
-                    match piece(at, part, allowed, self.builder.report())? {
-                        Piece::Text(text) => pieces.extend(self.builder.text(at, text).map(Piece::Text)),
-                        image @ Piece::Image(_) => pieces.push(image),
-                    }
+                    pieces.extend(self.piece(at, part, allowed)?);
                 }
                 Ok(pieces)
             }
@@ -200,6 +197,98 @@ impl Reader<'_> {
             }
         }
     }
+
+    fn piece(&mut self, at: At, part: Part, allowed: Allowed) -> Result<Option<Piece>, Error> {
+        match part.kind.as_str() {
+            "input_text" | "output_text" => {
+                let text = part.text.ok_or_else(|| missing(at, "text"))?;
+                Ok(self.builder.text(at, text).map(Piece::Text))
+            }
+            "refusal" => {
+                let text = part.refusal.ok_or_else(|| missing(at, "refusal"))?;
+                Ok(self.builder.text(at, text).map(Piece::Text))
+            }
+            "input_image" | "input_file" if allowed == Allowed::Text => {
+                Err(Error::invalid(at.dot("type"), "Pictures and files belong in messages of the user."))
+            }
+            "input_image" | "input_file" if part.file_id.is_some() => {
+                Err(Error::unsupported(at.dot("file_id"), "Uploads cannot be used here: send the content itself."))
+            }
+            "input_image" => {
+                self.look_at_detail(at, part.detail.as_deref());
+                let url = part.image_url.ok_or_else(|| missing(at, "image_url"))?;
+                let at = at.dot("image_url");
+                let found = self.payload(at, url)?;
+                Ok(Some(Piece::Image(conversation::image(found.payload, at)?)))
+            }
+            "input_file" => self.file(at, part).map(Some),
+            _ => {
+                let message =
+                    "`type` has to be one of `input_text`, `input_image`, `input_file`, `output_text`, `refusal`.";
+                Err(Error::invalid(at.dot("type"), message))
+            }
+        }
+    }
+
+    fn look_at_detail(&mut self, at: At, detail: Option<&str>) {
+        if detail.is_some_and(|detail| detail != "auto") {
+            self.builder.report().add(Action::Dropped, at.dot("detail"));
+        }
+    }
+
+    fn file(&mut self, at: At, part: Part) -> Result<Piece, Error> {
+        self.look_at_detail(at, part.detail.as_deref());
+        let (field, url) = match (part.file_data, part.file_url) {
+            (Some(data), _) => ("file_data", data),
+            (None, Some(url)) => ("file_url", url),
+            (None, None) => return Err(missing(at, "file_data")),
+        };
+        let found = match url {
+            // OpenAI's own examples show a data URL, its clients send the bare base64 as well.
+            Url::Other(payload) if field == "file_data" && !payload.contains("://") => {
+                Found { media_type: None, payload }
+            }
+            url => self.payload(at.dot(field), url)?,
+        };
+        if found.media_type.as_deref().is_some_and(|media_type| media_type.starts_with("image/")) {
+            return conversation::image(found.payload, at.dot(field)).map(Piece::Image);
+        }
+        let label = Label { media_type: found.media_type.as_deref(), file_name: part.filename.as_deref() };
+        let name = self.builder.document_name();
+        if part.filename.is_some() {
+            self.builder.report().add(Action::Renamed, at.dot("filename"));
+        }
+        conversation::document(found.payload, label, name, at.dot(field)).map(Piece::Document)
+    }
+
+    /// What is at `url`, which stands at `at`. Nothing is fetched here.
+    fn payload(&mut self, at: At, url: Url) -> Result<Found, Error> {
+        match url {
+            Url::Data { head, payload } => {
+                let (media_type, base64) = head.rsplit_once(';').unwrap_or(("", &head));
+                if !base64.trim().eq_ignore_ascii_case("base64") {
+                    return Err(Error::invalid(at, "A data URL has to be in base64: data:image/png;base64,..."));
+                }
+                let media_type = Some(media_type.to_owned()).filter(|media_type| !media_type.is_empty());
+                Ok(Found { media_type, payload })
+            }
+            Url::Fetched { media_type, payload } => {
+                self.builder.report().add(Action::Fetched, at);
+                Ok(Found { media_type, payload })
+            }
+            Url::Other(url) if url.contains("://") => {
+                Err(Error::unsupported(at, "Only data URLs (data:image/png;base64,...) and https URLs are taken."))
+            }
+            Url::Other(_) => Err(Error::invalid(at, "This is not a URL: use data:image/png;base64,...")),
+        }
+    }
+}
+
+/// What a URL led to.
+struct Found {
+    media_type: Option<String>,
+    /// In base64.
+    payload: String,
 }
 
 /// What the content of an item may hold.
@@ -213,13 +302,14 @@ enum Allowed {
 enum Piece {
     Text(String),
     Image(Image),
+    Document(Document),
 }
 
 impl Piece {
     fn into_instruction(self) -> Option<SystemBlock> {
         match self {
             Self::Text(text) => Some(SystemBlock::Text(text)),
-            Self::Image(_) => None,
+            Self::Image(_) | Self::Document(_) => None,
         }
     }
 
@@ -227,6 +317,7 @@ impl Piece {
         match self {
             Self::Text(text) => ContentBlock::Text(text),
             Self::Image(image) => ContentBlock::Image(image),
+            Self::Document(document) => ContentBlock::Document(document),
         }
     }
 
@@ -234,53 +325,11 @@ impl Piece {
         match self {
             Self::Text(text) => ToolResultBlock::Text(text),
             Self::Image(image) => ToolResultBlock::Image(image),
+            Self::Document(document) => ToolResultBlock::Document(document),
         }
     }
 }
 
 fn missing(at: At, field: &'static str) -> Error {
     Error::invalid(at.dot(field), format!("`{field}` is missing."))
-}
-
-fn piece(at: At, part: Part, allowed: Allowed, report: &mut Report) -> Result<Piece, Error> {
-    match part.kind.as_str() {
-        "input_text" | "output_text" => Ok(Piece::Text(part.text.ok_or_else(|| missing(at, "text"))?)),
-        "refusal" => Ok(Piece::Text(part.refusal.ok_or_else(|| missing(at, "refusal"))?)),
-        "input_image" | "input_file" if allowed == Allowed::Text => {
-            Err(Error::invalid(at.dot("type"), "Pictures and files belong in messages of the user."))
-        }
-        "input_image" | "input_file" if part.file_id.is_some() => {
-            Err(Error::unsupported(at.dot("file_id"), "Uploads cannot be used here: send the content itself."))
-        }
-        "input_image" => {
-            if part.detail.is_some_and(|detail| detail != "auto") {
-                report.add(Action::Dropped, at.dot("detail"));
-            }
-            let url = part.image_url.ok_or_else(|| missing(at, "image_url"))?;
-            Ok(Piece::Image(picture(url, at.dot("image_url"))?))
-        }
-        "input_file" => Err(Error::unsupported(at.dot("type"), "Only text and pictures can be sent.")),
-        _ => {
-            let message =
-                "`type` has to be one of `input_text`, `input_image`, `input_file`, `output_text`, `refusal`.";
-            Err(Error::invalid(at.dot("type"), message))
-        }
-    }
-}
-
-/// The picture at `url`, which stands at `at`. Nothing is fetched here.
-fn picture(url: Url, at: At) -> Result<Image, Error> {
-    let (head, payload) = match url {
-        Url::Data { head, payload } => (head, payload),
-        Url::Other(url) if url.contains("://") => {
-            let message =
-                "Pictures are taken as data URLs only (data:image/png;base64,...), not fetched from elsewhere.";
-            return Err(Error::unsupported(at, message));
-        }
-        Url::Other(_) => return Err(Error::invalid(at, "This is not a URL: use data:image/png;base64,...")),
-    };
-    if !head.rsplit(';').next().is_some_and(|last| last.trim().eq_ignore_ascii_case("base64")) {
-        return Err(Error::invalid(at, "A data URL of a picture has to be in base64: data:image/png;base64,..."));
-    }
-    conversation::image(payload, at)
 }

@@ -104,8 +104,9 @@ pub struct Part {
     #[schema(value_type = Option<String>)]
     pub file_data: Option<Url>,
     /// Of `input_file`: where it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub file_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "url")]
+    #[schema(value_type = Option<String>)]
+    pub file_url: Option<Url>,
     /// Of `input_file`: its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filename: Option<String>,
@@ -119,6 +120,10 @@ pub struct Part {
 fn url<S: Serializer>(url: &Option<Url>, serializer: S) -> Result<S::Ok, S::Error> {
     match url {
         Some(Url::Data { head, payload }) => serializer.collect_str(&format_args!("data:{head},{payload}")),
+        Some(Url::Fetched { media_type, payload }) => {
+            let media_type = media_type.as_deref().unwrap_or("application/octet-stream");
+            serializer.collect_str(&format_args!("data:{media_type};base64,{payload}"))
+        }
         Some(Url::Other(text)) => serializer.serialize_str(text),
         None => serializer.serialize_none(),
     }
