@@ -106,7 +106,7 @@ fn answers_become_responses() {
     for case in cases() {
         let Some(answer) = read(&case.join("answer.json")) else { continue };
         let answer = serde_json::from_str(&answer).unwrap();
-        differences.compare(&case.join("response.json"), &pretty(&translate::response(answer, &context(&case))));
+        differences.compare(&case.join("response.json"), &pretty(&translate::response(answer, context(&case))));
     }
     differences.report();
 }
@@ -174,7 +174,7 @@ fn a_whole_answer_and_a_stream_of_it_say_the_same() {
     for case in cases() {
         let (Some((_, streamed)), Some(answer)) = (stream(&case), read(&case.join("answer.json"))) else { continue };
         seen += 1;
-        let whole = translate::response(serde_json::from_str(&answer).unwrap(), &context(&case));
+        let whole = translate::response(serde_json::from_str(&answer).unwrap(), context(&case));
         let mut whole = serde_json::to_value(whole).unwrap();
         whole["completed_at"] = streamed["completed_at"].clone();
         assert_eq!(whole, streamed, "{}", case.display());

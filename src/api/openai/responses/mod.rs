@@ -101,7 +101,7 @@ pub(super) async fn create(
         Ok(annotate(sse::response(answer.body, writer), &answer.served, &report))
     } else {
         let answer = gateway.complete(&caller, origin, &model, &request).await?;
-        let mut response = translate::response(answer.body, &context);
+        let mut response = translate::response(answer.body, context);
         if response.status == Status::Completed {
             response.completed_at = Some(gateway.clock().now().seconds());
         }

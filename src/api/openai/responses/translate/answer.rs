@@ -9,10 +9,10 @@ use crate::api::openai::responses::wire::{
 use crate::converse::{self, ContentBlock, Message, ReasoningContent, StopReason, ToolUse};
 
 /// Puts an answer into the caller's dialect. It is not said yet when it was completed.
-pub fn response(mut answer: converse::Response, context: &Context) -> Response {
+pub fn response(mut answer: converse::Response, context: Context) -> Response {
     context.form.response(&mut answer);
-    let mut response = context.response.clone();
-    response.output = output(answer.output.message, context);
+    let output = output(answer.output.message, &context);
+    let mut response = Response { output, ..context.response };
     if let Some(tier) = answer.service_tier.as_ref().and_then(service_tier) {
         response.service_tier = tier;
     }

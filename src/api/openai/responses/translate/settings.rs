@@ -1,7 +1,5 @@
 //! Everything of a request but items and tools: length, sampling, form of the answer, and what the answer repeats.
 
-use std::sync::Arc;
-
 use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
@@ -185,7 +183,7 @@ pub(super) fn response(wire: &Request, id: String) -> Result<Response, Error> {
         temperature: wire.temperature,
         text,
         tool_choice: wire.tool_choice.clone().unwrap_or_else(|| json!("auto")),
-        tools: Arc::from(tools),
+        tools,
         top_logprobs: wire.top_logprobs.unwrap_or(0),
         top_p: wire.top_p,
         truncation: wire.truncation.clone().unwrap_or_else(|| "disabled".to_owned()),

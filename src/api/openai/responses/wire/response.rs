@@ -2,7 +2,6 @@
 //! written by hand, in `events`, around these same types.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -65,7 +64,7 @@ pub struct Response {
     pub tool_choice: Value,
     /// As the request gave them, in order.
     #[schema(value_type = Vec<Value>)]
-    pub tools: Arc<RawValue>,
+    pub tools: Box<RawValue>,
     /// As the request gave it; 0 if it gave none.
     pub top_logprobs: u32,
     /// As the request gave it.
