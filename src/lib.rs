@@ -18,6 +18,7 @@ pub mod ids;
 pub mod invocations;
 pub mod money;
 pub mod report;
+pub mod responses;
 pub mod simulator;
 pub mod splice;
 pub mod store;

@@ -9,6 +9,10 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         "/v1/embeddings" => ("openai", "embeddings"),
         "/v1/images/generations" => ("openai", "images"),
         "/v1/rerank" => ("rerank", "rerank"),
+        "/v1/responses" => ("openai", "responses"),
+        "/v1/responses/{response_id}"
+        | "/v1/responses/{response_id}/input_items"
+        | "/v1/responses/{response_id}/cancel" => ("openai", "stored_responses"),
         "/v1/models" | "/v1/models/{model}" => ("openai", "models"),
         "/v1/messages" => ("anthropic", "messages"),
         "/v1/messages/count_tokens" => ("anthropic", "count_tokens"),

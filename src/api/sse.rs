@@ -33,6 +33,11 @@ pub(super) trait Render: Send + Unpin + 'static {
     fn event(&mut self, item: Self::Item, out: &mut BytesMut) -> Result<(), Error>;
     /// Appends the end of a whole answer.
     fn finish(&mut self, out: &mut BytesMut);
+    /// As [`Render::finish`], for who has to wait for something first; called again until it is ready.
+    fn poll_finish(&mut self, _: &mut Context<'_>, out: &mut BytesMut) -> Poll<()> {
+        self.finish(out);
+        Poll::Ready(())
+    }
     /// Appends the surface's error event; nothing follows it.
     fn error(&mut self, error: &Error, out: &mut BytesMut);
 }
@@ -45,6 +50,7 @@ where
 {
     let body = SseBody {
         events: Some(events),
+        is_finishing: false,
         render,
         out: BytesMut::with_capacity(1024),
         quiet_since: Instant::now(),
@@ -62,6 +68,8 @@ where
 struct SseBody<S, R> {
     /// `None` once the answer has ended.
     events: Option<S>,
+    /// The answer has ended, and its end is not rendered yet.
+    is_finishing: bool,
     render: R,
     out: BytesMut,
     quiet_since: Instant,
@@ -81,11 +89,18 @@ impl<S: Stream<Item = Result<R::Item, Error>> + Unpin, R: Render> SseBody<S, R> 
                     }
                 }
                 Poll::Ready(None) => {
-                    self.render.finish(&mut self.out);
                     self.events = None;
+                    self.is_finishing = true;
                 }
             }
         }
+        if self.is_finishing {
+            self.is_finishing = self.render.poll_finish(cx, &mut self.out).is_pending();
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.events.is_none() && !self.is_finishing
     }
 
     /// Whether the stream was silent long enough for a sign of life. The timer is moved only when it fires, so that an
@@ -115,7 +130,7 @@ impl<S: Stream<Item = Result<R::Item, Error>> + Unpin, R: Render> http_body::Bod
             this.quiet_since = Instant::now();
             return Poll::Ready(Some(Ok(Frame::data(this.out.split().freeze()))));
         }
-        if this.events.is_none() {
+        if this.is_over() {
             return Poll::Ready(None);
         }
         if this.poll_quiet(cx).is_ready() {
@@ -125,7 +140,7 @@ impl<S: Stream<Item = Result<R::Item, Error>> + Unpin, R: Render> http_body::Bod
     }
 
     fn is_end_stream(&self) -> bool {
-        self.events.is_none() && self.out.is_empty()
+        self.is_over() && self.out.is_empty()
     }
 }
 
@@ -177,6 +192,7 @@ mod tests {
         let long_ago = Instant::now().checked_sub(KEEP_ALIVE).unwrap();
         let mut body = SseBody {
             events: Some(stream::pending()),
+            is_finishing: false,
             render: Numbers,
             out: BytesMut::new(),
             quiet_since: long_ago,

@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
 use crate::gateway::{Gateway, Parts};
 use crate::invocations::Invocations;
+use crate::responses::Responses;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::tenancy::Tenancy;
@@ -60,6 +61,8 @@ impl App {
 
         let store = Store::open(&config.store.url).await?;
         let invocations = Invocations::new(store.clone(), &config.batch);
+        let responses = Responses::new(store.clone(), clock.clone(), &config.responses, config.server.max_body_bytes());
+        responses.purge_in_background(&tracker, stop.clone());
         let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
         let fetcher = Fetcher::new(&config.fetch, config.server.max_body_bytes())?;
@@ -68,6 +71,7 @@ impl App {
             tenancy,
             invocations,
             upstream,
+            responses,
             fetcher,
             metrics,
             clock,

@@ -12,6 +12,7 @@ mod decode;
 mod fetch;
 mod layers;
 mod problem;
+mod responses;
 mod server;
 mod shape;
 mod shared;
@@ -29,6 +30,7 @@ pub use aws::{Aws, Endpoints, Quota, Secret};
 pub use batch::{Batch, BatchLimits, SmallBatches};
 pub use fetch::Fetch;
 pub use problem::{Problem, Problems};
+pub use responses::Responses;
 pub use server::Server;
 pub use shared::{OnFailure, Shared};
 pub use store::Store;
@@ -43,6 +45,8 @@ pub struct Config {
     pub server: Server,
     /// The database.
     pub store: Store,
+    /// Stored responses.
+    pub responses: Responses,
     /// What replicas share.
     pub shared: Shared,
     /// Regions and how to call them.
@@ -95,6 +99,7 @@ impl Config {
     fn validate(&self, problems: &mut Problems) {
         self.server.validate(problems);
         self.store.validate(problems);
+        self.responses.validate(problems);
         self.shared.validate(problems);
         self.aws.validate(problems);
         self.fetch.validate(problems);

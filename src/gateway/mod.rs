@@ -30,6 +30,7 @@ use crate::error::{Error, Kind};
 use crate::fetch::Fetcher;
 use crate::invocations::Invocations;
 use crate::money::MicroUsd;
+use crate::responses::Responses;
 use crate::telemetry::Metrics;
 use crate::tenancy::{Caller, Need, Scope, Tenancy};
 use crate::upstream::{Call, Operation, Region, Reply, Upstream};
@@ -56,6 +57,8 @@ pub struct Parts {
     pub invocations: Invocations,
     /// AWS, Region by Region.
     pub upstream: Upstream,
+    /// What is kept of answers.
+    pub responses: Responses,
     /// Files that requests point to.
     pub fetcher: Fetcher,
     /// What is counted.
@@ -156,6 +159,11 @@ impl Gateway {
     /// AWS, Region by Region.
     pub fn upstream(&self) -> &Upstream {
         &self.0.parts.upstream
+    }
+
+    /// What is kept of answers.
+    pub fn responses(&self) -> &Responses {
+        &self.0.parts.responses
     }
 
     /// Files that requests point to.

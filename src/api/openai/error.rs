@@ -63,6 +63,9 @@ fn classify(error: &Error) -> (u16, &'static str, Option<&'static str>) {
         Kind::Unsupported => (400, REQUEST, Some("unsupported_parameter")),
         Kind::Unauthenticated => (401, REQUEST, Some("invalid_api_key")),
         Kind::Forbidden => (403, "permission_error", Some("insufficient_permissions")),
+        Kind::NotFound if error.blamed() == Some("previous_response_id") => {
+            (400, REQUEST, Some("previous_response_not_found"))
+        }
         Kind::NotFound => (404, REQUEST, Some("not_found")),
         Kind::ModelNotFound => (404, REQUEST, Some("model_not_found")),
         Kind::MethodNotAllowed => (405, REQUEST, Some("method_not_allowed")),

@@ -12,6 +12,7 @@ mod images;
 pub mod models;
 mod native;
 mod pointed;
+pub mod responses;
 pub mod translate;
 pub mod wire;
 
@@ -31,6 +32,7 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(chat::create))
         .routes(routes!(embeddings::create))
         .routes(routes!(images::create))
+        .merge(responses::router())
 }
 
 /// A failed request in this surface's shape.

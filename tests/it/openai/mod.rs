@@ -6,5 +6,6 @@ mod errors;
 mod images;
 mod models;
 mod native;
+mod responses;
 mod stream;
 mod tools;

@@ -61,6 +61,11 @@ impl Tap {
         passed[0].clone()
     }
 
+    /// The calls that passed, in the order they came.
+    pub(crate) fn exchanges(&self) -> Vec<Exchange> {
+        self.passed.lock().unwrap().clone()
+    }
+
     pub(super) fn between(&self, bedrock: Router) -> Router {
         bedrock.layer(from_fn_with_state(self.clone(), pass))
     }

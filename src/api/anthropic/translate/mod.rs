@@ -14,7 +14,7 @@ mod tools;
 
 pub use events::Events;
 pub use response::response;
-pub use sources::{inline, remotes};
+pub(in crate::api) use sources::{inline, remotes};
 
 use super::wire;
 use crate::api::conversation::{CachePoints, Form, ToolNames};
