@@ -82,7 +82,7 @@ async fn a_field_that_is_wrong_is_named() {
         ("max_tokens", json!({"max_tokens": 1e30})),
         ("stop", json!({"stop": {"a": 1}})),
         ("stream", json!({"stream": "yes"})),
-        ("n", json!({"n": 3})),
+        ("n", json!({"n": 9})),
         ("tools", json!({"tools": {}})),
         ("tools[0]", json!({"tools": [{"type": "function"}]})),
         (
