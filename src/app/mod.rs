@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
 use crate::gateway::{Gateway, Parts};
+use crate::invocations::Invocations;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::tenancy::Tenancy;
@@ -58,12 +59,14 @@ impl App {
         let operators = listener::bind("server.ops_listen", config.server.ops_listen)?;
 
         let store = Store::open(&config.store.url).await?;
+        let invocations = Invocations::new(store.clone(), &config.batch);
         let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
         let fetcher = Fetcher::new(&config.fetch, config.server.max_body_bytes())?;
         let gateway = Gateway::new(Parts {
             catalog,
             tenancy,
+            invocations,
             upstream,
             fetcher,
             metrics,

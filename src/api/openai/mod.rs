@@ -4,9 +4,11 @@
 
 mod chat;
 mod choices;
+mod embeddings;
 pub mod error;
 #[cfg(test)]
 mod golden_tests;
+mod images;
 pub mod models;
 mod native;
 mod pointed;
@@ -25,7 +27,10 @@ use crate::ids::RequestId;
 
 /// The routes of this surface.
 pub(super) fn router() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::new().routes(routes!(chat::create))
+    OpenApiRouter::new()
+        .routes(routes!(chat::create))
+        .routes(routes!(embeddings::create))
+        .routes(routes!(images::create))
 }
 
 /// A failed request in this surface's shape.

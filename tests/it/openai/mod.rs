@@ -3,7 +3,9 @@
 mod chat;
 mod choices;
 mod content;
+mod embeddings;
 mod errors;
+mod images;
 mod models;
 mod native;
 mod reasoning;

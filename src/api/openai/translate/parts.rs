@@ -16,6 +16,9 @@ pub(super) enum Allowed {
     Everything,
 }
 
+/// A block, and the cache mark behind it with its place.
+type Marked = (ContentBlock, Option<(At, CacheControl)>);
+
 /// Reads the content of one message.
 pub(super) struct Parts<'a, 'b> {
     pub(super) builder: &'a mut Builder<'b>,
@@ -27,9 +30,6 @@ pub(super) struct Parts<'a, 'b> {
 /// What was read: the blocks worth sending, each with the mark that it is worth caching and the place of the mark.
 #[derive(Default)]
 pub(super) struct Content(Vec<Marked>);
-
-/// A block, and the mark that it is worth caching.
-type Marked = (ContentBlock, Option<(At, CacheControl)>);
 
 impl Content {
     pub(super) fn add_text(&mut self, text: Option<String>) {
