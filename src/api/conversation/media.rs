@@ -21,6 +21,11 @@ pub struct Label<'a> {
     pub file_name: Option<&'a str>,
 }
 
+/// Whether `payload` begins as a picture in base64 does, whatever else it is said to be.
+pub fn is_picture(payload: &str) -> bool {
+    payload.as_bytes().get(..16).and_then(first_bytes).is_some_and(|first| picture(&first).is_some())
+}
+
 /// The picture that `payload` encodes in base64, found at `at`.
 pub fn image(payload: String, at: At) -> Result<Image, Error> {
     let (payload, first) = checked(payload, at)?;

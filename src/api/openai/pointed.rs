@@ -63,7 +63,39 @@ fn is_http(url: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::openai::wire;
+    use crate::api::openai::{translate, wire};
+    use crate::families::Traits;
+    use crate::fetch::testing::{Site, file, status};
+
+    #[tokio::test]
+    async fn what_is_fetched_goes_to_the_model_and_is_reported() {
+        let site = Site::start(|path, _| async move {
+            match path.as_str() {
+                "/a.gif" => file(b"GIF89a and more"),
+                "/a.pdf" => file(b"%PDF-1.7, whatever the server says"),
+                _ => status(404, "x: y"),
+            }
+        })
+        .await;
+        let request = |picture: &str| {
+            let parts = serde_json::json!([
+                {"type": "text", "text": "Look."},
+                {"type": "image_url", "image_url": {"url": site.url(picture)}},
+                {"type": "file", "file": {"file_url": site.url("/a.pdf")}},
+            ]);
+            let body = serde_json::json!({"model": "m", "messages": [{"role": "user", "content": parts}]});
+            wire::parse(body.to_string().as_bytes()).unwrap()
+        };
+        let mut found = request("/a.gif");
+        fetch(&site.fetcher(), &mut found).await.unwrap();
+        let translated = translate::request(found, &Traits::default()).unwrap();
+        let content = serde_json::to_value(&translated.request.messages[0].content).unwrap();
+        assert_eq!((&content[1]["image"]["format"], &content[2]["document"]["format"]), (&"gif".into(), &"pdf".into()));
+        let report = "fetched:messages[0].content[1].image_url.url,fetched:messages[0].content[2].file.file_url";
+        assert_eq!(translated.report.to_string(), report);
+        let error = fetch(&site.fetcher(), &mut request("/gone")).await.unwrap_err();
+        assert_eq!(error.blamed(), Some("messages[0].content[1].image_url.url"));
+    }
 
     #[test]
     fn only_what_is_elsewhere_is_to_be_fetched() {

@@ -1,11 +1,14 @@
 //! The OpenAI surface.
 
 mod chat;
+mod choices;
+mod content;
 mod embeddings;
 mod errors;
 mod images;
 mod models;
 mod native;
+mod reasoning;
 mod responses;
 mod stream;
 mod tools;

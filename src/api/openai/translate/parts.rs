@@ -29,7 +29,7 @@ pub(super) struct Parts<'a, 'b> {
 
 /// What was read: the blocks worth sending, each with the mark that it is worth caching and the place of the mark.
 #[derive(Default)]
-pub(super) struct Content(Vec<(ContentBlock, Option<(At, CacheControl)>)>);
+pub(super) struct Content(Vec<Marked>);
 
 impl Content {
     pub(super) fn add_text(&mut self, text: Option<String>) {
@@ -171,10 +171,10 @@ impl Parts<'_, '_> {
             Url::Other(payload) if !payload.contains("://") => Found { media_type: None, payload },
             url => self.payload(at, url)?,
         };
-        let media_type = found.media_type.or(file.format);
-        if media_type.as_deref().is_some_and(|media_type| media_type.starts_with("image/")) {
+        if conversation::is_picture(&found.payload) {
             return conversation::image(found.payload, at).map(ContentBlock::Image);
         }
+        let media_type = found.media_type.or(file.format);
         let label = Label { media_type: media_type.as_deref(), file_name: file.filename.as_deref() };
         let name = self.builder.document_name();
         if file.filename.is_some() {
