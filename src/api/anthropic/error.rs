@@ -28,6 +28,17 @@ pub struct ErrorObject {
     pub kind: &'static str,
     /// What happened and what to do about it; begins with the path of the field to blame, if one is.
     pub message: String,
+    /// The exact reason, for programs, where Anthropic's clients act on it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<Details>,
+}
+
+/// The exact reason.
+#[derive(Clone, Copy, Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = AnthropicErrorDetails)]
+pub struct Details {
+    /// Such as `thread_unsupported_request`, after which a client sends the whole conversation again.
+    pub error_code: &'static str,
 }
 
 /// The HTTP status of `error`.
@@ -42,7 +53,12 @@ pub fn status_and_body(error: &Error, request_id: &str) -> (u16, ErrorBody) {
         Some(field) if !error.message().contains(field) => format!("{field}: {}", error.message()),
         _ => error.message().to_owned(),
     };
-    (status, ErrorBody { kind: "error", error: ErrorObject { kind, message }, request_id: request_id.to_owned() })
+    let threaded = error.kind() == Kind::Unsupported && error.blamed() == Some("thread");
+    let details = threaded.then_some(Details { error_code: "thread_unsupported_request" });
+    (
+        status,
+        ErrorBody { kind: "error", error: ErrorObject { kind, message, details }, request_id: request_id.to_owned() },
+    )
 }
 
 /// Appends the event that ends a stream which broke after its first byte.
@@ -89,6 +105,13 @@ mod tests {
         assert_eq!(serde_json::to_string(&body).unwrap(), text);
         let named = status_and_body(&Error::invalid("model", "`model` is missing."), "").1;
         assert_eq!(named.error.message, "`model` is missing.");
+    }
+
+    #[test]
+    fn a_client_that_wants_a_thread_is_told_in_words_that_it_acts_on() {
+        let (_, body) = status_and_body(&Error::unsupported("thread", "No threads."), "");
+        assert_eq!(body.error.details.unwrap().error_code, "thread_unsupported_request");
+        assert!(status_and_body(&Error::unsupported("container", "No."), "").1.error.details.is_none());
     }
 
     #[test]

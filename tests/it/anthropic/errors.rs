@@ -82,7 +82,7 @@ async fn a_body_that_is_too_large_is_a_413() {
 #[tokio::test]
 async fn a_server_tool_is_refused_by_its_place() {
     let t = TestGateway::start().await;
-    for model in [MODEL] {
+    for model in [MODEL, "nova-lite"] {
         let tools = json!([{"type": "web_search_20250305", "name": "web_search"}]);
         let body: Value = with(message("hi"), json!({"model": model, "tools": tools}));
         let reply = t.anthropic().send(&body).await;
@@ -90,6 +90,19 @@ async fn a_server_tool_is_refused_by_its_place() {
         assert!(reply.anthropic_error()["message"].as_str().unwrap().starts_with("tools[0].type: "), "{model}");
     }
     assert!(t.sim.calls().is_empty());
+    t.finish().await;
+}
+
+/// The official client's tool runner asks for one, and does without when it is told so by this code.
+#[tokio::test]
+async fn a_conversation_kept_by_the_server_is_refused_with_the_code_that_clients_act_on() {
+    let t = TestGateway::start().await;
+    for model in [MODEL, "nova-lite"] {
+        let body = with(message("hi"), json!({"model": model, "thread": {"type": "create"}}));
+        let reply = t.anthropic().send(&body).await;
+        assert_eq!(reply.status(), 400, "{model}");
+        assert_eq!(reply.json()["error"]["details"], json!({"error_code": "thread_unsupported_request"}), "{model}");
+    }
     t.finish().await;
 }
 

@@ -39,9 +39,10 @@ const RUN_BY_ANTHROPIC: [&str; 5] = ["web_search_", "web_fetch_", "code_executio
 
 /// Members that ask for something that only Anthropic's own service does, and without which the answer would be
 /// another one.
-const REFUSED: [(&str, &str); 2] = [
+const REFUSED: [(&str, &str); 3] = [
     ("container", "Bedrock has no containers: leave `container` out."),
     ("mcp_servers", "Bedrock connects to no MCP servers: offer their tools in `tools` instead."),
+    ("thread", "Bedrock keeps no conversations: send the whole of it without `thread`."),
 ];
 
 /// Members of Anthropic's own bookkeeping, and of its own service's speed: Bedrock refuses a body that has them, and the
