@@ -52,7 +52,7 @@ fn every_file_and_item_that_a_document_names_exists() {
             };
             let Some(item) = item else { continue };
             let name = item.rsplit("::").next().unwrap();
-            let is_defined = ["fn ", "struct ", "enum ", "const ", "trait ", "mod "].iter().any(|keyword| {
+            let is_defined = ["fn ", "struct ", "enum ", "const ", "trait ", "mod ", "def "].iter().any(|keyword| {
                 source.match_indices(&format!("{keyword}{name}")).any(|(at, found)| ends(&source[at + found.len()..]))
             });
             if !is_defined {
@@ -112,10 +112,27 @@ fn every_route_is_in_the_api_document_and_the_other_way_round() {
     }
     let text = document("docs/API.md");
     let told: BTreeSet<String> = code_spans(&text)
-        .filter(|span| ["GET /v1/", "POST /"].iter().any(|start| span.starts_with(start)))
+        .filter(|span| ["GET /", "POST /", "DELETE /", "PUT /"].iter().any(|start| span.starts_with(start)))
         .map(str::to_owned)
         .collect();
     assert_eq!(told, routes);
+}
+
+/// A feature that no test shows is only documented.
+#[test]
+fn every_feature_that_is_told_names_its_test() {
+    let text = document("docs/API.md");
+    let tables = text.split("\n| feature ").skip(1);
+    let mut rows = 0;
+    for table in tables {
+        for row in table.lines().skip(2).take_while(|line| line.starts_with('|')) {
+            rows += 1;
+            let tests: Vec<_> = code_spans(row).filter(|span| span.contains("::")).collect();
+            let is_test = |span: &&str| span.starts_with("tests/") || span.contains("tests::") || span.contains("src/");
+            assert!(tests.iter().any(is_test), "this row names no test: {row}");
+        }
+    }
+    assert!(rows > 50, "the tables of features were not found");
 }
 
 #[test]
