@@ -17,7 +17,7 @@ use bedrock_gateway::upstream::frames::{self, Splitter};
 use bedrock_gateway::upstream::sign::{Keys, Signer};
 use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use http::HeaderMap;
+use http::{HeaderMap, Method, Uri};
 
 /// An OpenAI request whose body has about `size` bytes.
 fn request(size: usize) -> Vec<u8> {
@@ -84,12 +84,13 @@ fn sign(c: &mut Criterion) {
         let body = Bytes::from(vec![b'x'; size]);
         group.bench_with_input(BenchmarkId::from_parameter(size), &body, |b, body| {
             let signer = Signer::new("us-east-1");
+            let uri = Uri::from_static("/model/us.anthropic.claude-haiku-4-5-20251001-v1%3A0/converse");
             b.iter(|| {
                 let mut headers = HeaderMap::new();
                 headers.insert("host", "bedrock-runtime.us-east-1.amazonaws.com".parse().unwrap());
                 headers.insert("content-type", "application/json".parse().unwrap());
-                let path = "/model/us.anthropic.claude-haiku-4-5-20251001-v1%3A0/converse";
-                signer.sign(&keys, Timestamp::from_millis(1_795_391_937_000), path, &mut headers, body).unwrap();
+                let at = Timestamp::from_millis(1_795_391_937_000);
+                signer.sign(&keys, at, (&Method::POST, &uri), &mut headers, body).unwrap();
                 headers
             });
         });

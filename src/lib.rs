@@ -15,6 +15,7 @@ pub mod families;
 pub mod fetch;
 pub mod gateway;
 pub mod ids;
+pub mod invocations;
 pub mod money;
 pub mod report;
 pub mod responses;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first; see `docs/ARCHITECTURE.md`. A module imports only from lower layers.
-const LAYERS: [(&str, u8); 21] = [
+const LAYERS: [(&str, u8); 22] = [
     ("clock", 0),
     ("config", 0),
     ("converse", 0),
@@ -24,6 +24,7 @@ const LAYERS: [(&str, u8); 21] = [
     ("families", 1),
     ("store", 1),
     ("fetch", 2),
+    ("invocations", 2),
     ("responses", 2),
     ("tenancy", 2),
     ("upstream", 2),
@@ -54,7 +55,7 @@ const CRATES: [(&str, &[&str]); 5] = [
     ("axum", &["api", "app", "simulator"]),
     ("aws_", &["upstream"]),
     ("reqwest", &["fetch"]),
-    ("sqlx", &["store", "tenancy", "responses"]),
+    ("sqlx", &["store", "tenancy", "invocations", "responses"]),
     ("prometheus", &["telemetry"]),
 ];
 

@@ -3,12 +3,13 @@
 use std::convert::Infallible;
 
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
+use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Kind};
 use crate::gateway::{Gateway, Trail};
@@ -81,6 +82,33 @@ impl<S: Send + Sync> FromRequestParts<S> for Segment {
             .await
             .map_err(|_| Error::invalid("modelId", "The path is not percent-encoded UTF-8."))?;
         Ok(Self(text))
+    }
+}
+
+/// Both segments of a path that has two, percent-decoded.
+pub(super) struct Segments(pub(super) String, pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Segments {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let Path((first, second)) = <Path<(String, String)> as FromRequestParts<S>>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Error::invalid("path", "The path is not percent-encoded UTF-8."))?;
+        Ok(Self(first, second))
+    }
+}
+
+/// The parameters of the query.
+pub(super) struct Parameters<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Parameters<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        let Query(parameters) = Query::<T>::try_from_uri(&parts.uri)
+            .map_err(|cause| Error::invalid("query", "The query of the URL cannot be read.").source(cause))?;
+        Ok(Self(parameters))
     }
 }
 

@@ -10,11 +10,14 @@ mod bedrock;
 mod body;
 mod caller;
 pub mod conversation;
+mod fan_out;
 mod models;
 pub mod openai;
 pub mod ops;
 mod problem;
-pub mod remote;
+mod purpose;
+mod remote;
+mod rerank;
 mod route;
 mod sse;
 mod surface;
@@ -52,6 +55,7 @@ use crate::tenancy::Caller;
     tags(
         (name = "OpenAI", description = "For the `openai` clients; base URL `/v1`."),
         (name = "Anthropic", description = "For the `anthropic` clients; base URL `/`."),
+        (name = "Rerank", description = "For clients of Cohere's or Jina's rerank; base URL `/v1`."),
         (name = "Bedrock runtime", description = "For the AWS SDKs' `bedrock-runtime` clients; endpoint `/`.")
     )
 )]
@@ -94,6 +98,7 @@ fn documented() -> OpenApiRouter<Gateway> {
         .merge(openai::router())
         .merge(anthropic::router())
         .merge(models::router())
+        .merge(rerank::router())
         .merge(bedrock::router())
 }
 

@@ -18,20 +18,20 @@ const AT_ONCE: usize = 4;
 
 /// A file that a request points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remote {
+pub(super) struct Remote {
     /// The field that holds the URL, such as `messages[0].content[1].image_url.url`.
-    pub path: String,
+    pub(super) path: String,
     /// Where it is.
-    pub url: String,
+    pub(super) url: String,
 }
 
 /// A file as it goes into a request to a model.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Payload {
+pub(super) struct Payload {
     /// All of it, in standard base64 with padding.
-    pub base64: String,
+    pub(super) base64: String,
     /// What the server says it is, such as `image/png`; the bytes know better.
-    pub media_type: Option<String>,
+    pub(super) media_type: Option<String>,
 }
 
 /// Fetches all files of one request: one payload for each of `wanted`, in their order. A URL that is wanted twice is
@@ -40,7 +40,7 @@ pub struct Payload {
 ///
 /// # Errors
 /// A 400 that blames the field; see [`Fetcher::fetch`].
-pub async fn fetch_all(fetcher: &Fetcher, wanted: Vec<Remote>) -> Result<Vec<Payload>> {
+pub(super) async fn fetch_all(fetcher: &Fetcher, wanted: Vec<Remote>) -> Result<Vec<Payload>> {
     if let Some(excess) = wanted.get(MAX_FILES) {
         let message = format!("A request may point to at most {MAX_FILES} URLs.");
         return Err(Error::invalid(excess.path.clone(), message));

@@ -10,6 +10,9 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         "/v1/responses/{response_id}"
         | "/v1/responses/{response_id}/input_items"
         | "/v1/responses/{response_id}/cancel" => ("openai", "stored_responses"),
+        "/v1/embeddings" => ("openai", "embeddings"),
+        "/v1/images/generations" => ("openai", "images"),
+        "/v1/rerank" => ("rerank", "rerank"),
         "/v1/models" | "/v1/models/{model}" => ("openai", "models"),
         "/v1/messages" => ("anthropic", "messages"),
         "/v1/messages/count_tokens" => ("anthropic", "count_tokens"),
@@ -17,6 +20,11 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         "/model/{model_id}/converse-stream" => ("bedrock", "converse_stream"),
         "/model/{model_id}/invoke" => ("bedrock", "invoke_model"),
         "/model/{model_id}/invoke-with-response-stream" => ("bedrock", "invoke_model_with_response_stream"),
+        "/model/{model_id}/count-tokens" => ("bedrock", "count_tokens"),
+        "/guardrail/{guardrail}/version/{version}/apply" => ("bedrock", "apply_guardrail"),
+        "/async-invoke" | "/async-invoke/{invocation}" => ("bedrock", "async_invoke"),
+        "/foundation-models" | "/foundation-models/{model}" => ("bedrock", "foundation_models"),
+        "/inference-profiles" | "/inference-profiles/{profile}" => ("bedrock", "inference_profiles"),
         _ => ("none", "none"),
     }
 }

@@ -22,6 +22,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
 use crate::gateway::{Gateway, Parts};
+use crate::invocations::Invocations;
 use crate::responses::Responses;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -59,6 +60,7 @@ impl App {
         let operators = listener::bind("server.ops_listen", config.server.ops_listen)?;
 
         let store = Store::open(&config.store.url).await?;
+        let invocations = Invocations::new(store.clone(), &config.batch);
         let responses = Responses::new(store.clone(), clock.clone(), &config.responses, config.server.max_body_bytes());
         responses.purge_in_background(&tracker, stop.clone());
         let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
@@ -67,6 +69,7 @@ impl App {
         let gateway = Gateway::new(Parts {
             catalog,
             tenancy,
+            invocations,
             upstream,
             responses,
             fetcher,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::data::{Data, ModelRow, ProfileRow};
 use super::place::{self, Geography, Places, Profile};
 use super::price::PriceList;
-use super::{Catalog, Entry, Facts, Model, Region, Resolved, Target, names};
+use super::{Catalog, Entry, Facts, InferenceProfile, Model, Region, Resolved, Target, names};
 use crate::config::Alias;
 use crate::error::{Error, Result};
 
@@ -81,6 +81,11 @@ impl Facts {
                 }
             }
         }
+        for Draft { entry, profiles } in drafts.iter().filter(|draft| draft.entry.model.is_callable()) {
+            self.profiles
+                .extend(profiles.iter().filter_map(|(profile, _)| InferenceProfile::of(profile, &entry.model)));
+        }
+        self.profiles.sort_by(|left, right| left.id.cmp(&right.id));
         self.models = drafts.into_iter().map(|draft| draft.entry).collect();
         self.models.sort_by(|left, right| left.model.id.cmp(&right.model.id));
     }

@@ -101,9 +101,9 @@ pub(super) struct ProfileRow<'a> {
     pub(super) id: &'a str,
     pub(super) geo: &'a str,
     pub(super) model: &'a str,
-    /// Source Region to destinations, of which only the number counts here; empty when the routing is not known.
+    /// Source Region to destinations, `*` for any of the partition; empty when the routing is not known.
     #[serde(borrow)]
-    pub(super) sources: BTreeMap<&'a str, Vec<IgnoredAny>>,
+    pub(super) sources: BTreeMap<&'a str, Vec<&'a str>>,
 }
 
 #[derive(Deserialize)]

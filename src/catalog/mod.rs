@@ -13,6 +13,7 @@ mod model;
 mod names;
 mod place;
 mod price;
+mod profile;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use crate::error::{Error, Kind as ErrorKind, Result};
 pub use model::{Abilities, Apis, Kind, Lifecycle, Model, PromptCaching, Stage};
 pub use place::{Place, Scope};
 pub use price::{Price, Rates, Tier};
+pub use profile::{Destinations, InferenceProfile};
 
 /// The catalog. A clone is cheap and shows the same facts.
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ struct Facts {
     ids: HashMap<Arc<str>, Resolved>,
     /// The names of `names` that are aliases, in the order of the configuration.
     aliases: Vec<Box<str>>,
+    /// Those of models that can be called and whose routing is known, by id.
+    profiles: Vec<InferenceProfile>,
     prices: HashMap<Arc<str>, PriceList>,
     regions: Vec<Region>,
 }
@@ -134,6 +138,11 @@ impl Catalog {
     pub fn models<'a>(&'a self, regions: &'a [Arc<str>]) -> impl Iterator<Item = &'a Arc<Model>> {
         let is_near = |entry: &&Entry| regions.iter().any(|region| entry.places.contains_key(region));
         self.0.models.iter().filter(|entry| entry.model.is_callable()).filter(is_near).map(|entry| &entry.model)
+    }
+
+    /// The inference profiles of models that can be called, by id, as far as it is known where they lead.
+    pub fn profiles(&self) -> &[InferenceProfile] {
+        &self.0.profiles
     }
 
     /// The aliases and what they stand for, in the order of the configuration.

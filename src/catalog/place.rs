@@ -2,7 +2,7 @@
 //!
 //! Everything is worked out once, when the catalog is made: a call only looks its Regions up.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::data::{GeoDefault, ProfileRow, RegionRow};
@@ -37,10 +37,43 @@ pub(super) type Places = HashMap<Arc<str>, Arc<Place>>;
 pub(super) struct Profile {
     pub(super) id: Arc<str>,
     pub(super) geo: Arc<str>,
-    /// Whether the source Regions were seen, and not concluded from other profiles of the geography.
-    is_seen: bool,
-    /// Source Region to the number of destinations.
-    sources: BTreeMap<Arc<str>, usize>,
+    sources: Sources,
+}
+
+/// From where a profile can be called.
+enum Sources {
+    /// Seen, with the destinations of each: `*` is any Region of the partition.
+    Seen(Routes),
+    /// Concluded from other profiles of the geography; the destinations are not known.
+    Guessed(BTreeSet<Arc<str>>),
+}
+
+/// Source Region to destinations.
+pub(super) type Routes = BTreeMap<Arc<str>, Vec<Arc<str>>>;
+
+impl Profile {
+    /// The source Regions.
+    fn regions(&self) -> impl Iterator<Item = &Arc<str>> {
+        let (seen, guessed) = match &self.sources {
+            Sources::Seen(routes) => (Some(routes.keys()), None),
+            Sources::Guessed(regions) => (None, Some(regions.iter())),
+        };
+        seen.into_iter().flatten().chain(guessed.into_iter().flatten())
+    }
+
+    /// Where it sends what comes from its source Regions, if that was seen.
+    pub(super) fn routes(&self) -> Option<&Routes> {
+        match &self.sources {
+            Sources::Seen(routes) => Some(routes),
+            Sources::Guessed(_) => None,
+        }
+    }
+
+    /// The less, the better: seen before guessed, a geography before the world, few destinations before many.
+    fn rank(&self, region: &str) -> (bool, bool, usize) {
+        let destinations = self.routes().and_then(|routes| routes.get(region));
+        (self.routes().is_none(), &*self.geo == "global", destinations.map_or(usize::MAX, Vec::len))
+    }
 }
 
 /// The Regions by code, and who may be a source of a profile whose routing is not known.
@@ -63,46 +96,45 @@ impl<'a> Geography<'a> {
     }
 
     pub(super) fn profile(&self, row: &ProfileRow<'_>) -> Profile {
-        let is_seen = !row.sources.is_empty();
-        let sources = if is_seen {
-            row.sources.iter().map(|(region, destinations)| (self.code(region), destinations.len())).collect()
+        let codes = |regions: &Vec<&str>| regions.iter().map(|region| self.code(region)).collect();
+        let sources = if row.sources.is_empty() {
+            Sources::Guessed(self.likely_sources(row.geo))
         } else {
-            self.likely_sources(row.geo)
+            Sources::Seen(row.sources.iter().map(|(region, to)| (self.code(region), codes(to))).collect())
         };
-        Profile { id: row.id.into(), geo: row.geo.into(), is_seen, sources }
+        Profile { id: row.id.into(), geo: row.geo.into(), sources }
     }
 
     /// Where a profile of the geography can usually be called from. Trying in vain costs one attempt.
-    fn likely_sources(&self, geo: &str) -> BTreeMap<Arc<str>, usize> {
+    fn likely_sources(&self, geo: &str) -> BTreeSet<Arc<str>> {
         if let Some(GeoDefault::Routing(routing)) = self.defaults.get(geo) {
-            return routing.keys().map(|region| (self.code(region), usize::MAX)).collect();
+            return routing.keys().map(|region| self.code(region)).collect();
         }
         let belongs = |code: &str| match geo {
             "global" => self.partitions.get(code) == Some(&"aws"),
             "apac" => code.starts_with("ap-"),
             _ => code.split('-').next() == Some(geo),
         };
-        self.codes.iter().filter(|(code, _)| belongs(code)).map(|(_, code)| (Arc::clone(code), usize::MAX)).collect()
+        self.codes.iter().filter(|(code, _)| belongs(code)).map(|(_, code)| Arc::clone(code)).collect()
     }
 }
 
 /// The places of a named profile: its source Regions.
 pub(super) fn of_profile(profile: &Profile, prices: &PriceList) -> Places {
     let scope = Scope::Profile(Arc::clone(&profile.geo));
-    profile.sources.keys().map(|region| at(region, &profile.id, scope.clone(), prices)).collect()
+    profile.regions().map(|region| at(region, &profile.id, scope.clone(), prices)).collect()
 }
 
 /// The places of a model named by its own id. In a Region that offers it on demand it is called by that id. Elsewhere
 /// by a profile: one whose source Regions were seen before one where they are a guess, a geography's before the global
 /// one, the one with the fewest destinations first.
 pub(super) fn of_model(id: &Arc<str>, on_demand: &[Arc<str>], profiles: &[Profile], prices: &PriceList) -> Places {
-    let rank = |profile: &Profile, count: usize| (!profile.is_seen, &*profile.geo == "global", count);
     let mut best: HashMap<&Arc<str>, &Profile> = HashMap::new();
     for profile in profiles {
-        for (region, count) in &profile.sources {
+        for region in profile.regions() {
             best.entry(region)
                 .and_modify(|chosen| {
-                    if rank(profile, *count) < rank(chosen, chosen.sources.get(region).copied().unwrap_or(usize::MAX)) {
+                    if profile.rank(region) < chosen.rank(region) {
                         *chosen = profile;
                     }
                 })

@@ -385,3 +385,27 @@ fn nearly_every_place_of_a_chat_model_has_a_price() {
     let unpriced = places.iter().filter(|place| place.price.is_none()).count();
     assert!(unpriced * 16 < places.len(), "{unpriced} of {}", places.len());
 }
+
+#[test]
+fn a_profile_tells_where_it_leads_from_each_of_its_source_regions() {
+    let catalog = catalog();
+    let profile = |id: &str| catalog.profiles().iter().find(|profile| &*profile.id == id).unwrap();
+    let us = profile("us.anthropic.claude-haiku-4-5-20251001-v1:0");
+    assert_eq!((&*us.geo, &*us.model.id), ("us", HAIKU));
+    let to = regions(&["us-east-1", "us-east-2", "us-west-2"]);
+    assert_eq!(us.destinations("us-east-1"), Some(Destinations::Among(&to)));
+    assert_eq!(us.destinations("eu-west-1"), None);
+    let world = profile("global.anthropic.claude-haiku-4-5-20251001-v1:0");
+    assert_eq!(world.destinations("eu-west-1"), Some(Destinations::Anywhere));
+}
+
+#[test]
+fn profiles_are_those_of_living_models_whose_routing_was_seen() {
+    let catalog = catalog();
+    assert!(catalog.profiles().len() > 100);
+    assert!(catalog.profiles().is_sorted_by(|left, right| left.id < right.id));
+    assert!(catalog.profiles().iter().all(|profile| profile.model.is_callable()));
+    // Known by its id alone.
+    assert!(catalog.profiles().iter().all(|profile| &*profile.id != "apac.amazon.nova-2-lite-v1:0"));
+    assert!(catalog.resolve("apac.amazon.nova-2-lite-v1:0").is_ok());
+}

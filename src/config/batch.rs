@@ -1,4 +1,4 @@
-//! `[batch]`: where batch jobs keep their files and how they run.
+//! `[batch]`: where batch jobs and asynchronous invocations keep their files, and how the jobs run.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use super::{Problems, shape};
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Batch {
-    /// The bucket to use in each Region; empty: no batches.
+    /// The bucket to use in each Region; empty: no asynchronous invocations, no batches.
     pub bucket: BTreeMap<String, String>,
     /// The first part of every object key.
     pub prefix: String,
@@ -74,8 +74,9 @@ impl Batch {
         for region in self.bucket.keys().filter(|region| !shape::is_region(region)) {
             problems.add(format!("batch.bucket.{}", key_text(region)), shape::not_a_region(region));
         }
-        if !self.bucket.is_empty() {
-            problems.add_unsupported("batch.bucket");
+        for (region, bucket) in self.bucket.iter().filter(|(_, bucket)| !shape::is_bucket(bucket)) {
+            let problem = format!("\"{bucket}\" is not the name of a bucket");
+            problems.add(format!("batch.bucket.{}", key_text(region)), problem);
         }
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
         if self.prefix.is_empty() || self.prefix.starts_with('/') || !self.prefix.chars().all(is_plain) {

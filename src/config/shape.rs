@@ -61,9 +61,30 @@ pub(super) fn masked(url: &str) -> String {
     format!("{}{query}", masked.as_deref().unwrap_or(base))
 }
 
+/// Whether it can be the name of a bucket: <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>.
+pub(super) fn is_bucket(name: &str) -> bool {
+    let is_end = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    let bytes = name.as_bytes();
+    (3..=63).contains(&bytes.len())
+        && is_end(bytes.first())
+        && is_end(bytes.last())
+        && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(b))
+        && !name.contains("..")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn buckets_are_told_by_their_build() {
+        for name in ["abc", "my-bucket.2", &"x".repeat(63)] {
+            assert!(is_bucket(name), "{name}");
+        }
+        for name in ["", "ab", "My-bucket", "-abc", "abc-", "a..b", "a/b", "s3://abc", &"x".repeat(64)] {
+            assert!(!is_bucket(name), "{name}");
+        }
+    }
 
     #[test]
     fn region_names_are_told_by_their_build() {

@@ -64,7 +64,7 @@ fn the_example_uncommented_has_every_key_and_only_what_is_not_supported_is_wrong
     }
     let unsupported: Vec<_> = problems(&uncommented(), &[]);
     assert!(unsupported.iter().all(|problem| problem.ends_with("not supported by this version yet; leave it out")));
-    assert_eq!(unsupported.len(), 3, "{unsupported:?}");
+    assert_eq!(unsupported.len(), 2, "{unsupported:?}");
 }
 
 #[test]
@@ -185,7 +185,6 @@ fn what_this_version_cannot_do_is_refused() {
         ("server.trusted_proxies = [\"10.0.0.0/8\"]", "server.trusted_proxies"),
         ("shared.url = \"redis://cache\"", "shared.url"),
         ("aws.quotas.us-east-1.\"a.b\" = { requests_per_minute = 1 }", "aws.quotas"),
-        ("batch.bucket = { us-east-1 = \"b\" }", "batch.bucket"),
         ("auth.jwt = [{ issuer = \"https://a.example\" }]", "auth.jwt"),
         ("telemetry.otlp_endpoint = \"http://a.example\"", "telemetry.otlp_endpoint"),
     ] {

@@ -3,10 +3,13 @@
 
 mod claude;
 mod deepseek;
+pub mod embedding;
 mod facts;
 mod gpt;
+pub mod image;
 mod nova;
 pub mod reasoning;
+pub mod rerank;
 
 pub use facts::traits;
 pub use reasoning::Reasoning;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::settle::Settlement;
 use super::{Gateway, Trail};
-use crate::catalog::{Place, Resolved};
+use crate::catalog::Place;
 use crate::error::{Error, Kind};
 use crate::upstream::health::Condition;
 use crate::upstream::retry::{Next, Retry};
@@ -24,14 +24,14 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    fn begin(gateway: &Gateway, trail: &Trail, region: &Region, id: &Arc<str>, model: &Resolved) -> Self {
+    fn begin(gateway: &Gateway, trail: &Trail, region: &Region, id: &Arc<str>, model: &Arc<str>) -> Self {
         region.health().begin(id, gateway.clock().now());
         Self {
             gateway: gateway.clone(),
             trail: trail.clone(),
             region: region.clone(),
             id: id.clone(),
-            model: model.name.clone(),
+            model: Arc::clone(model),
         }
     }
 
@@ -55,10 +55,10 @@ impl Attempt {
     }
 }
 
-/// Makes attempts with `one` until one succeeds.
+/// Makes attempts with `one`, `max_attempts` at most, until one succeeds. `model` is what the metrics call it.
 pub(super) async fn first_success<T, F: Future<Output = Result<T, Failure>>>(
     gateway: &Gateway,
-    model: &Resolved,
+    (model, max_attempts): (&Arc<str>, u32),
     mut candidates: Vec<Arc<Place>>,
     settlement: &mut Settlement,
     one: impl Fn(Region, Arc<str>) -> F,
@@ -72,7 +72,7 @@ pub(super) async fn first_success<T, F: Future<Output = Result<T, Failure>>>(
         });
     }
 
-    let mut retry = Retry::new(gateway.max_attempts(), fastrand::u64(..));
+    let mut retry = Retry::new(max_attempts, fastrand::u64(..));
     let mut told: Option<Error> = None;
     let mut left = candidates.iter();
     let mut current = left.next();

@@ -6,6 +6,7 @@
 
 mod attempt;
 mod meter;
+mod plain;
 mod settle;
 mod stream;
 mod trail;
@@ -17,15 +18,17 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 
-pub use settle::{Booked, Receipt};
+pub use plain::Target;
+pub use settle::{Booked, Charge, Receipt};
 pub use stream::{EventStream, FrameStream};
 pub use trail::Trail;
 
-use crate::catalog::{Catalog, Place, Resolved};
+use crate::catalog::{self, Catalog, Place, Resolved};
 use crate::clock::Clock;
 use crate::converse::{self, Usage};
 use crate::error::{Error, Kind};
 use crate::fetch::Fetcher;
+use crate::invocations::Invocations;
 use crate::money::MicroUsd;
 use crate::responses::Responses;
 use crate::telemetry::Metrics;
@@ -50,6 +53,8 @@ pub struct Parts {
     pub catalog: Catalog,
     /// Teams, keys, and the ledger.
     pub tenancy: Tenancy,
+    /// Whose the asynchronous invocations are.
+    pub invocations: Invocations,
     /// AWS, Region by Region.
     pub upstream: Upstream,
     /// What is kept of answers.
@@ -146,6 +151,11 @@ impl Gateway {
         &self.0.parts.tenancy
     }
 
+    /// Whose the asynchronous invocations are.
+    pub fn invocations(&self) -> &Invocations {
+        &self.0.parts.invocations
+    }
+
     /// AWS, Region by Region.
     pub fn upstream(&self) -> &Upstream {
         &self.0.parts.upstream
@@ -195,7 +205,7 @@ impl Gateway {
         let (reply, mut settlement) = self.ask(caller, origin, model, &call).await?;
         match serde_json::from_slice::<converse::Response>(&reply.body) {
             Ok(body) => {
-                let served = settle_whole(settlement, Some(body.usage.clone()), &reply);
+                let served = settle_whole(settlement, Some(body.usage.clone()), &reply.body);
                 Ok(Answer { body, served })
             }
             Err(error) => {
@@ -233,7 +243,9 @@ impl Gateway {
         let operation = call.operation;
         let (reply, settlement) = self.ask(caller, origin, model, &call).await?;
         let usage = meter::usage(operation, &reply.headers, &reply.body);
-        let served = settle_whole(settlement, usage, &reply);
+        // Numbers and pictures are no tokens, however long they are.
+        let is_text = model.resolved.model.as_ref().is_none_or(|model| model.kind == catalog::Kind::Chat);
+        let served = settle_whole(settlement, usage, if is_text { &reply.body } else { &[] });
         Ok(Answer { body: reply, served })
     }
 
@@ -252,7 +264,8 @@ impl Gateway {
         let one = |region: Region, id: Arc<str>| async move {
             region.send(counted.map_or(&id, |model| &model.id), call).await
         };
-        match attempt::first_success(self, &model.resolved, candidates, &mut settlement, one).await {
+        let label = (&model.resolved.name, self.max_attempts());
+        match attempt::first_success(self, label, candidates, &mut settlement, one).await {
             Ok((reply, attempt)) => {
                 attempt.succeeded();
                 Ok((reply, settlement))
@@ -276,7 +289,8 @@ impl Gateway {
         let candidates = self.candidates(caller, model)?;
         let body = &call;
         let one = |region: Region, id: Arc<str>| async move { region.open(&id, body).await };
-        let opened = attempt::first_success(self, &model.resolved, candidates, &mut settlement, one).await;
+        let label = (&model.resolved.name, self.max_attempts());
+        let opened = attempt::first_success(self, label, candidates, &mut settlement, one).await;
         let ((headers, frames), attempt) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -293,11 +307,16 @@ impl Gateway {
 
     /// Whether this caller may make this call now; what it may cost is held until the settlement.
     fn admit(&self, caller: &Caller, origin: Origin, model: &Asked, call: &Call) -> Result<Settlement, Error> {
-        let input_estimate = settle::input_estimate(call.body.len());
+        let input_estimate = match call.operation {
+            // Free, even when nobody waited for the answer.
+            Operation::CountTokens => 0,
+            _ => settle::input_estimate(call.body.len()),
+        };
         let names = model.resolved.names(&model.name);
-        let need = Need { scope: Scope::Inference, model: &model.name, names: &names };
+        let need = Need { scope: Scope::Inference, model: Some(&model.name), names: &names };
         let hold = self.tenancy().admit(caller, &need)?;
-        Ok(Settlement::begin(self, caller, origin, &model.resolved, (hold, input_estimate)))
+        let charged = (&model.resolved.name, Charge::Tokens);
+        Ok(Settlement::begin(self, caller, origin, charged, (hold, input_estimate)))
     }
 
     /// Where this caller may have this model called, best first.
@@ -336,13 +355,13 @@ fn served(settlement: &Settlement) -> Served {
     }
 }
 
-/// Books a whole answer: `usage` if it was told, else by its size.
-fn settle_whole(settlement: Settlement, usage: Option<Usage>, reply: &Reply) -> Served {
+/// Books a whole answer: `usage` if it was told, else by the size of what the model wrote.
+fn settle_whole(settlement: Settlement, usage: Option<Usage>, written: &[u8]) -> Served {
     let mut served = served(&settlement);
     let cost = if let Some(usage) = usage {
         settlement.finish(usage)
     } else {
-        let usage = untold(settlement.input_estimate(), &reply.body);
+        let usage = untold(settlement.input_estimate(), written);
         settlement.finish_untold(usage)
     };
     served.cost = cost.map_or(Cost::Unknown, Cost::Known);

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::{Gateway, Origin, Trail, meter};
-use crate::catalog::{Place, Price, Resolved};
+use crate::catalog::{Place, Price};
 use crate::converse::Usage;
 use crate::error::Error;
 use crate::money::MicroUsd;
@@ -86,6 +86,16 @@ enum End<'a> {
     Cancelled,
 }
 
+/// What AWS charges a call by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Charge {
+    /// Its tokens.
+    Tokens,
+    /// Something that the gateway does not count, such as the text units of a guardrail: what an answered call cost is
+    /// not known.
+    Otherwise,
+}
+
 /// A call that is not booked yet. Dropping it books it as cancelled.
 #[derive(Debug)]
 pub(super) struct Settlement {
@@ -93,6 +103,7 @@ pub(super) struct Settlement {
     origin: Origin,
     receipt: Arc<Receipt>,
     region: Arc<str>,
+    charge: Charge,
     price: Option<Arc<Price>>,
     attempts: u32,
     input_estimate: u64,
@@ -109,10 +120,10 @@ impl Settlement {
         gateway: &Gateway,
         caller: &Caller,
         origin: Origin,
-        model: &Resolved,
+        (model, charge): (&Arc<str>, Charge),
         (hold, input_estimate): (Hold, u64),
     ) -> Self {
-        let receipt = Receipt { caller: caller.clone(), model: model.name.clone(), booked: OnceLock::new() };
+        let receipt = Receipt { caller: caller.clone(), model: Arc::clone(model), booked: OnceLock::new() };
         let receipt = Arc::new(receipt);
         origin.trail.admitted(&receipt);
         Self {
@@ -120,6 +131,7 @@ impl Settlement {
             origin,
             receipt,
             region: Arc::from(""),
+            charge,
             price: None,
             attempts: 0,
             input_estimate,
@@ -195,10 +207,10 @@ impl Settlement {
             // Nothing was asked of AWS, so there is nothing to book.
             return None;
         }
-        let cost = if usage == Usage::default() {
-            Some(MicroUsd::default())
-        } else {
-            self.price.as_ref().and_then(|price| price.cost(&usage))
+        let cost = match (end, self.charge) {
+            (End::Ok | End::Cancelled, Charge::Otherwise) => None,
+            _ if usage == Usage::default() => Some(MicroUsd::default()),
+            _ => self.price.as_ref().and_then(|price| price.cost(&usage)),
         };
         let (outcome, status) = match end {
             End::Ok => (Outcome::OK, 200),

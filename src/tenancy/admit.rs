@@ -11,8 +11,8 @@ use crate::error::{Error, Exception, Kind, Result};
 pub struct Need<'a> {
     /// The scope the route asks for.
     pub scope: Scope,
-    /// The model as the caller named it: what an error repeats.
-    pub model: &'a str,
+    /// The model as the caller named it: what an error repeats. `None`: the call is on no model.
+    pub model: Option<&'a str>,
     /// Every other name the model goes by: Bedrock's id, the short id, an alias. Being allowed under one is enough.
     pub names: &'a [&'a str],
 }
@@ -50,8 +50,10 @@ impl Caller {
 
 pub(super) fn admit(caller: &Caller, need: &Need<'_>) -> Result<Hold> {
     caller.require(need.scope)?;
-    if !caller.allows_model(std::iter::once(need.model).chain(need.names.iter().copied())) {
-        return Err(Error::model_not_found(need.model));
+    if let Some(model) = need.model
+        && !caller.allows_model(std::iter::once(model).chain(need.names.iter().copied()))
+    {
+        return Err(Error::model_not_found(model));
     }
     caller.activity.in_flight.fetch_add(1, Ordering::Relaxed);
     Ok(Hold { caller: caller.clone() })

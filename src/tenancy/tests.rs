@@ -250,7 +250,7 @@ async fn admission_asks_for_scope_and_model_and_counts_what_is_in_flight() {
         ..NewKey::new("bounded", "k")
     };
     let caller = served.caller(new).await;
-    let need = Need { scope: Scope::Inference, model: "fast", names: &["anthropic.claude-haiku"] };
+    let need = Need { scope: Scope::Inference, model: Some("fast"), names: &["anthropic.claude-haiku"] };
 
     let hold = served.tenancy.admit(&caller, &need).unwrap();
     let second = served.tenancy.admit(&caller, &need).unwrap();
@@ -260,7 +260,7 @@ async fn admission_asks_for_scope_and_model_and_counts_what_is_in_flight() {
     drop((hold, second));
     assert_eq!(served.tenancy.0.directory.caller(caller.key.id.as_str()).unwrap().in_flight(), 0);
 
-    let other = Need { model: "slow", ..need };
+    let other = Need { model: Some("slow"), ..need };
     assert_eq!(served.tenancy.admit(&caller, &other).unwrap_err().kind(), Kind::ModelNotFound);
     let beyond_the_team = Need { names: &["amazon.nova-lite-v1:0"], ..need };
     assert_eq!(served.tenancy.admit(&caller, &beyond_the_team).unwrap_err().kind(), Kind::ModelNotFound);

@@ -12,7 +12,7 @@ const IDENTITY: &str = "[the gateway]";
 
 /// `text` with each ARN replaced by the name it ends with (an IAM or STS one by `[the gateway]`), and each number of
 /// twelve digits by zeros. Borrowed when there is nothing to hide.
-pub(super) fn mask(text: &str) -> Cow<'_, str> {
+pub fn mask(text: &str) -> Cow<'_, str> {
     if !text.contains(ARN) && !text.as_bytes().windows(ACCOUNT_DIGITS).any(|w| w.iter().all(u8::is_ascii_digit)) {
         return Cow::Borrowed(text);
     }

@@ -10,6 +10,7 @@ mod endpoint;
 pub mod frames;
 pub mod health;
 mod mask;
+mod plain;
 mod region;
 pub mod retry;
 pub mod route;
@@ -29,6 +30,8 @@ use crate::error::{Error, Result};
 
 pub use classify::{Failure, Reason};
 pub use frames::{Frame, FrameKind, Frames};
+pub use mask::mask;
+pub use plain::PlainCall;
 pub use region::{Call, Operation, Region, Reply};
 
 use region::Shared;

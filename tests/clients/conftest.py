@@ -22,6 +22,7 @@ def start(folder, *arguments):
     env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     env["BEDROCK_GATEWAY__SERVER__LISTEN"] = "127.0.0.1:0"
     env["BEDROCK_GATEWAY__SERVER__OPS_LISTEN"] = "127.0.0.1:0"
+    env["BEDROCK_GATEWAY__BATCH__BUCKET__US_EAST_1"] = "files-east"
     process = subprocess.Popen(
         [os.environ["BEDROCK_GATEWAY_BIN"], "serve", "--local", *arguments],
         cwd=folder, env=env, stdout=subprocess.PIPE, stderr=(folder / "log").open("w"), text=True,

@@ -11,16 +11,21 @@ HAIKU = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 NOVA = "amazon.nova-lite-v1:0"
 
 
-def client_for(tls_gateway, key, monkeypatch):
+def client_for(tls_gateway, key, monkeypatch, service="bedrock-runtime"):
     monkeypatch.setenv("AWS_BEARER_TOKEN_BEDROCK", key)
     return boto3.client(
-        "bedrock-runtime", endpoint_url=tls_gateway.url, region_name="us-east-1", verify=tls_gateway.authority,
+        service, endpoint_url=tls_gateway.url, region_name="us-east-1", verify=tls_gateway.authority,
         config=Config(retries={"total_max_attempts": 1}))
 
 
 @pytest.fixture
 def client(tls_gateway, monkeypatch):
     return client_for(tls_gateway, tls_gateway.key, monkeypatch)
+
+
+@pytest.fixture
+def control(tls_gateway, monkeypatch):
+    return client_for(tls_gateway, tls_gateway.key, monkeypatch, "bedrock")
 
 
 def say(text):
@@ -110,3 +115,92 @@ def test_a_strange_model_id_is_a_clean_refusal(client, model):
     with pytest.raises(ClientError) as caught:
         client.converse(modelId=model, messages=say("hi"))
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] in (400, 404)
+
+
+def test_count_tokens_is_what_converse_will_be_billed(client):
+    counted = client.count_tokens(modelId=HAIKU, input={"converse": {"messages": say("Say hello")}})["inputTokens"]
+    assert counted == client.converse(modelId=HAIKU, messages=say("Say hello"))["usage"]["inputTokens"]
+    assert client.count_tokens(modelId=HAIKU, input={"invokeModel": {"body": anthropic("Say hello")}})["inputTokens"] > 0
+
+
+@pytest.mark.parametrize("guardrail", ["gr1", "arn:aws:bedrock:us-west-2:000000000000:guardrail/gr1"])
+def test_apply_guardrail(client, guardrail):
+    def apply(text):
+        return client.apply_guardrail(guardrailIdentifier=guardrail, guardrailVersion="1", source="INPUT",
+                                      content=[{"text": {"text": text}}])
+    reply = apply("hello")
+    assert reply["action"] == "NONE" and reply["usage"]["topicPolicyUnits"] == 1
+    assert reply["ResponseMetadata"]["HTTPHeaders"]["x-gateway-region"] == (
+        "us-west-2" if guardrail.startswith("arn:") else "us-east-1")
+    blocked = apply("[[blocked]]")
+    assert blocked["action"] == "GUARDRAIL_INTERVENED" and blocked["outputs"][0]["text"]
+
+
+def test_apply_guardrail_of_no_region_here_is_a_resource_not_found(client):
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        client.apply_guardrail(guardrailIdentifier="arn:aws:bedrock:eu-west-3:000000000000:guardrail/gr1",
+                               guardrailVersion="1", source="INPUT", content=[{"text": {"text": "hi"}}])
+
+
+def test_list_foundation_models(control):
+    models = {model["modelId"]: model for model in control.list_foundation_models()["modelSummaries"]}
+    haiku = models["anthropic.claude-haiku-4-5-20251001-v1:0"]
+    assert haiku["modelArn"] == "arn:aws:bedrock:us-east-1::foundation-model/" + haiku["modelId"]
+    assert haiku["inferenceTypesSupported"] == ["INFERENCE_PROFILE"] and haiku["responseStreamingSupported"] is True
+    assert haiku["modelLifecycle"]["status"] == "ACTIVE"
+    assert haiku["modelLifecycle"]["startOfLifeTime"].year == 2025
+    by = control.list_foundation_models(byProvider="Amazon", byOutputModality="TEXT", byInferenceType="ON_DEMAND")
+    assert 0 < len(by["modelSummaries"]) < len(models)
+    with pytest.raises(control.exceptions.ValidationException):
+        control.list_foundation_models(byOutputModality="SMELL")
+
+
+def test_get_foundation_model(control):
+    details = control.get_foundation_model(modelIdentifier=NOVA)["modelDetails"]
+    assert (details["modelId"], details["providerName"]) == (NOVA, "Amazon")
+    assert control.get_foundation_model(modelIdentifier=details["modelArn"])["modelDetails"] == details
+    with pytest.raises(control.exceptions.ResourceNotFoundException):
+        control.get_foundation_model(modelIdentifier="amazon.nova-nothing-v1:0")
+
+
+def test_list_inference_profiles_page_by_page(control):
+    pages = control.get_paginator("list_inference_profiles").paginate(
+        typeEquals="SYSTEM_DEFINED", PaginationConfig={"PageSize": 5})
+    profiles = [profile for page in pages for profile in page["inferenceProfileSummaries"]]
+    ids = [profile["inferenceProfileId"] for profile in profiles]
+    assert HAIKU in ids and len(ids) == len(set(ids)) > 5
+    assert control.list_inference_profiles(typeEquals="APPLICATION")["inferenceProfileSummaries"] == []
+
+
+def test_get_inference_profile(client, control):
+    profile = control.get_inference_profile(inferenceProfileIdentifier=HAIKU)
+    assert (profile["status"], profile["type"]) == ("ACTIVE", "SYSTEM_DEFINED")
+    regions = [model["modelArn"].split(":")[3] for model in profile["models"]]
+    assert regions == ["us-east-1", "us-east-2", "us-west-2"]
+    by_arn = control.get_inference_profile(inferenceProfileIdentifier=profile["inferenceProfileArn"])
+    assert by_arn["inferenceProfileId"] == HAIKU
+    assert client.converse(modelId=profile["inferenceProfileArn"], messages=say("hi"))["stopReason"] == "end_turn"
+    with pytest.raises(control.exceptions.ResourceNotFoundException):
+        control.get_inference_profile(inferenceProfileIdentifier="eu.amazon.nova-lite-v1:0")
+
+
+def test_async_invoke(client):
+    output = {"s3OutputDataConfig": {"s3Uri": "s3://bedrock-gateway/embeddings"}}
+    model, text = "twelvelabs.marengo-embed-3-0-v1:0", {"inputType": "text", "text": {"inputText": "hello"}}
+    arn = client.start_async_invoke(modelId=model, modelInput=text, outputDataConfig=output)["invocationArn"]
+    assert arn.startswith("arn:aws:bedrock:us-east-1:000000000000:async-invoke/")
+    first, second = (client.get_async_invoke(invocationArn=arn) for _ in range(2))
+    assert (first["status"], second["status"]) == ("InProgress", "Completed")
+    assert second["outputDataConfig"] == output and second["endTime"] >= second["submitTime"] == first["submitTime"]
+    assert second["clientRequestToken"] == first["clientRequestToken"]  # boto3 makes one
+    pages = client.get_paginator("list_async_invokes").paginate(
+        statusEquals="Completed", sortBy="SubmissionTime", sortOrder="Ascending", PaginationConfig={"PageSize": 1})
+    listed = [summary["invocationArn"] for page in pages for summary in page["asyncInvokeSummaries"]]
+    assert listed.count(arn) == 1
+    later = client.list_async_invokes(submitTimeAfter=second["submitTime"].replace(year=2100))
+    assert later["asyncInvokeSummaries"] == []
+    with pytest.raises(client.exceptions.ValidationException, match="outputDataConfig"):
+        client.start_async_invoke(modelId=model, modelInput=text,
+                                  outputDataConfig={"s3OutputDataConfig": {"s3Uri": "s3://files-east/elsewhere"}})
+    with pytest.raises(client.exceptions.ValidationException, match="invocation ARN"):
+        client.get_async_invoke(invocationArn=arn[:-12] + "a" * 12)

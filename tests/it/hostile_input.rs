@@ -82,7 +82,8 @@ async fn a_field_that_is_wrong_is_named() {
         ("max_tokens", json!({"max_tokens": 1e30})),
         ("stop", json!({"stop": {"a": 1}})),
         ("stream", json!({"stream": "yes"})),
-        ("n", json!({"n": 3})),
+        ("n", json!({"n": 0})),
+        ("n", json!({"n": 1000})),
         ("tools", json!({"tools": {}})),
         ("tools[0]", json!({"tools": [{"type": "function"}]})),
         (
@@ -276,7 +277,7 @@ async fn an_unknown_route_and_a_wrong_method_are_told_in_the_dialect_of_the_path
         let request = t.request(method.parse().unwrap(), path).bearer_auth(t.key());
         Reply::to(request)
     };
-    for path in ["/v1/embeddings", "/v2/models", "/favicon.ico", "/v1/chat/completions/x", "/%00"] {
+    for path in ["/v1/audio/speech", "/v2/models", "/favicon.ico", "/v1/chat/completions/x", "/%00"] {
         let reply = request("GET", path).await;
         assert_eq!((reply.status(), &reply.openai_error()["code"]), (404, &json!("not_found")), "{path}");
     }

@@ -18,6 +18,7 @@ mod hostile_input;
 mod keys;
 mod openai;
 mod ops;
+mod rerank;
 mod settlement;
 mod support;
 mod unauthorized;

@@ -12,6 +12,9 @@ async fn every_operation_of_the_document_refuses_a_call_without_a_key_or_with_a_
     let mut walked = 0;
     for (path, operations) in document["paths"].as_object().unwrap() {
         let concrete = path.replace("{model_id}", "nova-lite").replace("{model}", "nova-lite");
+        let concrete = concrete.replace("{guardrail}", "gr1").replace("{version}", "1");
+        let concrete = concrete.replace("{invocation}", "arn");
+        let concrete = concrete.replace("{profile}", "us.amazon.nova-lite-v1:0");
         let concrete = concrete.replace("{response_id}", "resp_0");
         assert!(!concrete.contains('{'), "a parameter that this test does not know: {path}");
         for method in operations.as_object().unwrap().keys() {
@@ -21,10 +24,10 @@ async fn every_operation_of_the_document_refuses_a_call_without_a_key_or_with_a_
             for request in [without, wrong] {
                 let reply = Reply::to(request.header("content-type", "application/json").body("{}")).await;
                 assert!([401, 403].contains(&reply.status()), "{method} {path}: {reply:?}");
-                if path.starts_with("/model/") {
-                    reply.exception();
-                } else {
+                if path.starts_with("/v1/") {
                     reply.openai_error();
+                } else {
+                    reply.exception();
                 }
             }
             walked += 1;

@@ -87,6 +87,22 @@ pub(super) async fn invoke_with_response_stream(native: Native) -> Result<Respon
     native.streamed("invoke_model_with_response_stream", Operation::InvokeModelWithResponseStream).await
 }
 
+/// CountTokens
+///
+/// AWS's own operation, free of charge: what a body of InvokeModel or Converse would be counted as.
+#[utoipa::path(
+    post,
+    path = "/model/{model_id}/count-tokens",
+    tag = "Bedrock runtime",
+    params(("model_id" = String, Path, description = "Model, alias, inference profile or ARN, percent-encoded as one segment.")),
+    request_body(content = serde_json::Value, content_type = "application/json"),
+    responses((status = 200, description = "As AWS answers.", body = serde_json::Value), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
+    security(("key" = []))
+)]
+pub(super) async fn count_tokens(native: Native) -> Result<Response> {
+    native.unary("count_tokens", Operation::CountTokens).await
+}
+
 /// The wire call with the caller's own bytes and the `x-amzn-bedrock-*` headers that belong to them.
 fn call(operation: Operation, headers: &HeaderMap, body: Bytes) -> Result<Call> {
     check(&body)?;
@@ -98,7 +114,7 @@ fn call(operation: Operation, headers: &HeaderMap, body: Bytes) -> Result<Call> 
 }
 
 /// Only whether it is one JSON object is looked at: what is in it is between the caller and the model.
-fn check(body: &[u8]) -> Result<()> {
+pub(super) fn check(body: &[u8]) -> Result<()> {
     #[derive(Deserialize)]
     struct Object {}
     let begins = body.iter().find(|byte| !byte.is_ascii_whitespace());
@@ -161,12 +177,12 @@ impl Native {
     }
 }
 
-fn origin(operation: &'static str, trail: Trail) -> Origin {
+pub(super) fn origin(operation: &'static str, trail: Trail) -> Origin {
     Origin { surface: "bedrock", operation, trail, end_user: None, status: error::status }
 }
 
 /// AWS's answer with the headers that mean something to its client.
-fn respond(headers: &HeaderMap, body: HttpBody) -> Response {
+pub(super) fn respond(headers: &HeaderMap, body: HttpBody) -> Response {
     let mut response = Response::new(body);
     for (name, value) in headers {
         if is_bedrocks(name) || *name == http::header::CONTENT_TYPE || name.as_str() == "x-amzn-requestid" {

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use super::choices::Calls;
 use super::error::{self, ErrorBody};
 use super::translate::{self, Chunks, Context, Translated};
-use super::{native, wire};
+use super::{native, pointed, wire};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
 use crate::api::conversation::Form;
@@ -64,6 +64,7 @@ pub(super) async fn create(
         end_user: request.user.clone(),
         status: error::status,
     };
+    pointed::fetch(gateway.fetcher(), &mut request).await?;
     let traits = families::traits(model.resolved.model.as_deref());
     let Translated { request, report, tool_names, form, choices, stream, include_usage } =
         translate::request(request, &traits)?;

@@ -27,8 +27,12 @@ pub struct ErrorObject {
     pub code: Option<&'static str>,
 }
 
+/// What stands, as the exception of [`Kind::UpstreamRejected`], for a content filter of the model's own. AWS has none for
+/// it: such an answer comes with status 200.
+pub(super) const FILTERED: &str = "ContentFilteredException";
+
 /// The HTTP status of `error`.
-pub(super) fn status(error: &Error) -> u16 {
+pub(in crate::api) fn status(error: &Error) -> u16 {
     classify(error).0
 }
 
@@ -69,6 +73,9 @@ fn classify(error: &Error) -> (u16, &'static str, Option<&'static str>) {
         Kind::TooLarge => (413, REQUEST, Some("request_too_large")),
         Kind::RateLimited | Kind::UpstreamThrottled => (429, "rate_limit_error", Some("rate_limit_exceeded")),
         Kind::BudgetExhausted => (429, "insufficient_quota", Some("insufficient_quota")),
+        Kind::UpstreamRejected if error.aws().is_some_and(|exception| exception.name == FILTERED) => {
+            (400, REQUEST, Some("content_policy_violation"))
+        }
         Kind::UpstreamRejected => match error.aws().map(|exception| exception.status) {
             Some(403) => (403, "permission_error", Some("upstream_access_denied")),
             Some(404) => (404, REQUEST, Some("model_not_found")),
@@ -100,6 +107,13 @@ mod tests {
         assert_eq!((status, body.error.kind), (500, "server_error"));
         assert!(body.error.message.ends_with("Request id: req_1"));
         assert!(!body.error.message.contains("fire"));
+    }
+
+    #[test]
+    fn what_a_models_own_filter_stopped_has_a_code_of_its_own() {
+        let exception = crate::error::Exception { name: FILTERED, status: 400 };
+        let (status, body) = status_and_body(&Error::new(Kind::UpstreamRejected, "No.").exception(exception), "");
+        assert_eq!((status, body.error.code), (400, Some("content_policy_violation")));
     }
 
     #[test]

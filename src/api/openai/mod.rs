@@ -4,11 +4,14 @@
 
 mod chat;
 mod choices;
+mod embeddings;
 pub mod error;
 #[cfg(test)]
 mod golden_tests;
+mod images;
 pub mod models;
 mod native;
+mod pointed;
 pub mod responses;
 pub mod translate;
 pub mod wire;
@@ -25,7 +28,11 @@ use crate::ids::RequestId;
 
 /// The routes of this surface.
 pub(super) fn router() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::new().routes(routes!(chat::create)).merge(responses::router())
+    OpenApiRouter::new()
+        .routes(routes!(chat::create))
+        .routes(routes!(embeddings::create))
+        .routes(routes!(images::create))
+        .merge(responses::router())
 }
 
 /// A failed request in this surface's shape.

@@ -23,6 +23,7 @@ use super::credentials::Credentials;
 use super::endpoint::Endpoint;
 use super::frames::Frames;
 use super::health::Health;
+use super::plain::PlainCall;
 use super::sign::{Keys, Signer};
 use super::wire::Wire;
 use crate::clock::{Clock, Timestamp};
@@ -101,6 +102,15 @@ pub struct Call {
     /// The JSON, as it goes to AWS; without `model` where the operation names the model in the body: each candidate adds
     /// its own.
     pub body: Bytes,
+}
+
+/// What an attempt sends.
+#[derive(Clone, Copy)]
+enum Outgoing<'a> {
+    /// The call on this model.
+    OnModel(&'a str, &'a Call),
+    /// A call on no model.
+    Plain(&'a PlainCall),
 }
 
 /// The whole answer of a unary operation.
@@ -239,7 +249,16 @@ impl Region {
     /// Calls a unary operation and waits for the whole answer. One attempt, apart from one repeat when AWS names our
     /// credentials expired or our clock wrong. An answer that breaks off is a failure.
     pub async fn send(&self, model_id: &str, call: &Call) -> Result<Reply, Failure> {
-        let (parts, body) = self.exchange(model_id, call).await?.into_parts();
+        self.whole(Outgoing::OnModel(model_id, call)).await
+    }
+
+    /// Makes a call that is on no model; otherwise as [`Region::send`].
+    pub async fn send_plain(&self, call: &PlainCall) -> Result<Reply, Failure> {
+        self.whole(Outgoing::Plain(call)).await
+    }
+
+    async fn whole(&self, outgoing: Outgoing<'_>) -> Result<Reply, Failure> {
+        let (parts, body) = self.exchange(outgoing).await?.into_parts();
         let body = self.0.shared.wire.pieces(body).collect(MAX_REPLY).await?;
         Ok(Reply { status: parts.status, headers: parts.headers, body })
     }
@@ -248,7 +267,7 @@ impl Region {
     /// failure and another candidate may still answer. The frame is the first that the stream yields. Otherwise as
     /// [`Region::send`].
     pub async fn open(&self, model_id: &str, call: &Call) -> Result<(HeaderMap, Frames), Failure> {
-        let (parts, body) = self.exchange(model_id, call).await?.into_parts();
+        let (parts, body) = self.exchange(Outgoing::OnModel(model_id, call)).await?.into_parts();
         let pieces = self.0.shared.wire.pieces(body);
         let mut frames = if call.operation.streams_sse() { Frames::sse(pieces) } else { Frames::binary(pieces) };
         let first = frames.next().await.unwrap_or_else(|| Err(Failure::cut("the stream has no frame")))?;
@@ -260,10 +279,10 @@ impl Region {
     }
 
     /// The answer once it is a success.
-    async fn exchange(&self, model_id: &str, call: &Call) -> Result<Response<Incoming>, Failure> {
+    async fn exchange(&self, outgoing: Outgoing<'_>) -> Result<Response<Incoming>, Failure> {
         let mut corrected = false;
         loop {
-            let (request, keys) = self.prepare(model_id, call).await?;
+            let (request, keys) = self.prepare(outgoing).await?;
             let response = self.0.shared.wire.exchange(request).await?;
             if response.status().is_success() {
                 return Ok(response);
@@ -281,19 +300,25 @@ impl Region {
     }
 
     /// The request to send, and the keys it was signed with.
-    async fn prepare(&self, model_id: &str, call: &Call) -> Result<(Request<Full<Bytes>>, Option<Arc<Keys>>), Failure> {
+    async fn prepare(&self, outgoing: Outgoing<'_>) -> Result<(Request<Full<Bytes>>, Option<Arc<Keys>>), Failure> {
         let Inner { endpoint, signer, shared, .. } = &*self.0;
-        let (uri, body) = match call.operation.place() {
-            Place::OfModel(suffix) => (endpoint.model_uri(model_id, suffix), call.body.clone()),
-            Place::Fixed(path) => (endpoint.uri(path), splice::with_model(&call.body, model_id)),
+        let (method, uri, own, body) = match outgoing {
+            Outgoing::OnModel(model_id, call) => {
+                let (uri, body) = match call.operation.place() {
+                    Place::OfModel(suffix) => (endpoint.model_uri(model_id, suffix), call.body.clone()),
+                    Place::Fixed(path) => (endpoint.uri(path), splice::with_model(&call.body, model_id)),
+                };
+                (&Method::POST, uri, &call.headers, body)
+            }
+            Outgoing::Plain(call) => (&call.method, endpoint.uri(&call.target), &call.headers, call.body.clone()),
         };
         let uri = uri.map_err(Failure::internal)?;
-        let mut headers = HeaderMap::with_capacity(call.headers.len() + 6);
+        let mut headers = HeaderMap::with_capacity(own.len() + 6);
         headers.insert(HOST, endpoint.host());
-        if !call.headers.contains_key(CONTENT_TYPE) {
+        if !body.is_empty() && !own.contains_key(CONTENT_TYPE) {
             headers.insert(CONTENT_TYPE, JSON);
         }
-        headers.extend(call.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        headers.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
         let keys = match &shared.access {
             Access::Bearer(header) => {
                 headers.insert(AUTHORIZATION, header.clone());
@@ -302,13 +327,13 @@ impl Region {
             Access::Signature(credentials) => {
                 let now = shared.now();
                 let keys = credentials.keys(now).await.map_err(Failure::credentials)?;
-                signer.sign(&keys, now, uri.path(), &mut headers, &body).map_err(Failure::internal)?;
+                signer.sign(&keys, now, (method, &uri), &mut headers, &body).map_err(Failure::internal)?;
                 Some(keys)
             }
         };
         headers.insert(USER_AGENT, AGENT);
         let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
         Ok((request, keys))

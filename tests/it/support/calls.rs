@@ -80,7 +80,17 @@ impl<'t> OpenAi<'t> {
 
     /// The request, for what has no method of its own here.
     pub(crate) fn request(&self) -> RequestBuilder {
-        self.t.request(Method::POST, "/v1/chat/completions").bearer_auth(&self.key)
+        self.request_to("/v1/chat/completions")
+    }
+
+    /// A request to another route under `/v1`.
+    pub(crate) fn request_to(&self, path: &str) -> RequestBuilder {
+        self.t.request(Method::POST, path).bearer_auth(&self.key)
+    }
+
+    /// The answer of another route under `/v1` to this body.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Reply {
+        Reply::to(self.request_to(path).json(body)).await
     }
 }
 

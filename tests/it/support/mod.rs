@@ -3,6 +3,7 @@
 
 mod books;
 pub(crate) mod calls;
+pub(crate) mod canned;
 pub(crate) mod frames;
 pub(crate) mod log;
 mod raw;

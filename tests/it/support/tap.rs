@@ -49,6 +49,11 @@ impl Tap {
         released
     }
 
+    /// How many calls have arrived.
+    pub(crate) fn count(&self) -> usize {
+        self.passed.lock().unwrap().len()
+    }
+
     /// The one call that passed.
     pub(crate) fn only_exchange(&self) -> Exchange {
         let passed = self.passed.lock().unwrap();

@@ -16,6 +16,9 @@ pub(super) enum Allowed {
     Everything,
 }
 
+/// A block, and the cache mark behind it with its place.
+type Marked = (ContentBlock, Option<(At, CacheControl)>);
+
 /// Reads the content of one message.
 pub(super) struct Parts<'a, 'b> {
     pub(super) builder: &'a mut Builder<'b>,
@@ -108,7 +111,7 @@ impl Parts<'_, '_> {
         Ok(self.points.point(at, ttl, self.builder.report()))
     }
 
-    fn part(&mut self, at: At, part: Part) -> Result<Option<(ContentBlock, Option<(At, CacheControl)>)>, Error> {
+    fn part(&mut self, at: At, part: Part) -> Result<Option<Marked>, Error> {
         for (key, _) in part.extra.iter().filter(|(_, value)| !value.is_null()) {
             self.builder.report().add(Action::Dropped, format!("{at}.{key}"));
         }

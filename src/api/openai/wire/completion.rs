@@ -56,7 +56,7 @@ pub struct Answer {
     pub tool_calls: Vec<AnswerToolCall>,
 }
 
-/// A piece of signed reasoning, as LiteLLM has it.
+/// A piece of signed reasoning, as `LiteLLM` has it.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum AnswerThinking {

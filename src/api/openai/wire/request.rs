@@ -172,7 +172,7 @@ pub struct Message {
     pub extra: Object,
 }
 
-/// A piece of signed reasoning, as LiteLLM has it.
+/// A piece of signed reasoning, as `LiteLLM` has it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
 pub struct ThinkingBlock {

@@ -1,0 +1,113 @@
+//! Several InvokeModel calls behind one answer: some at a time, each booked on its own; the first that fails ends all.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use http::HeaderMap;
+
+use crate::error::{Error, Kind, Result};
+use crate::gateway::{Asked, Cost, Gateway, Origin, Served};
+use crate::tenancy::Caller;
+use crate::upstream::{Call, Operation};
+
+/// Calls of one request at a time: enough to hide the way to AWS, too few to take a Region's quota from everybody else.
+const AT_ONCE: usize = 8;
+
+/// One of the calls.
+pub(super) struct Part {
+    /// The model's own body.
+    pub(super) body: Vec<u8>,
+    /// The field that is to blame when AWS refuses this call, if there is just one.
+    pub(super) blame: Option<String>,
+}
+
+/// The answer to one of the calls.
+pub(super) struct Answered {
+    /// The model's own body.
+    pub(super) body: Bytes,
+    /// Tokens read, as they were booked.
+    pub(super) input_tokens: u64,
+}
+
+/// The answers to `parts`, which are not empty, in their order. When a call fails, those under way are cancelled and
+/// booked as such, and the others are not made.
+pub(super) async fn invoke(
+    gateway: &Gateway,
+    caller: &Caller,
+    origin: &Origin,
+    model: &Asked,
+    parts: Vec<Part>,
+) -> Result<(Vec<Answered>, Served)> {
+    let mut answers: Vec<Option<Answered>> = parts.iter().map(|_| None).collect();
+    let mut left = parts.into_iter().enumerate();
+    let mut under_way = FuturesUnordered::new();
+    let mut total: Option<Served> = None;
+    loop {
+        let room = AT_ONCE.saturating_sub(under_way.len());
+        for (index, part) in left.by_ref().take(room) {
+            under_way.push(Box::pin(one(gateway, caller, origin.clone(), model, (index, part))));
+        }
+        let Some(done) = under_way.next().await else { break };
+        let (index, answered, served) = done?;
+        answers[index] = Some(answered);
+        total = Some(match total {
+            Some(total) => both(total, &served),
+            None => served,
+        });
+    }
+    let served = total.ok_or_else(|| Error::internal("there was no call to make"))?;
+    Ok((answers.into_iter().flatten().collect(), served))
+}
+
+/// The answer to one call, as the only one of its request.
+pub(super) async fn invoke_one(
+    gateway: &Gateway,
+    caller: &Caller,
+    origin: Origin,
+    model: &Asked,
+    body: Vec<u8>,
+) -> Result<(Answered, Served)> {
+    let (_, answered, served) = one(gateway, caller, origin, model, (0, Part { body, blame: None })).await?;
+    Ok((answered, served))
+}
+
+async fn one(
+    gateway: &Gateway,
+    caller: &Caller,
+    origin: Origin,
+    model: &Asked,
+    (index, part): (usize, Part),
+) -> Result<(usize, Answered, Served)> {
+    let call = Call { operation: Operation::InvokeModel, headers: HeaderMap::new(), body: Bytes::from(part.body) };
+    let answer = Box::pin(gateway.forward(caller, origin, model, call)).await.map_err(|error| match part.blame {
+        Some(field) if is_about_the_body(&error) => error.param(field),
+        _ => error,
+    })?;
+    let booked = answer.served.receipt.booked();
+    let input_tokens = booked.map_or(0, |booked| booked.usage.prompt_tokens());
+    Ok((index, Answered { body: answer.body.body, input_tokens }, answer.served))
+}
+
+/// Whether AWS found fault with what was sent, and not with who sent it or where.
+fn is_about_the_body(error: &Error) -> bool {
+    error.kind() == Kind::UpstreamRejected
+        && error.blamed().is_none()
+        && error.aws().is_none_or(|exception| exception.status == 400)
+}
+
+/// Two calls as one: attempts and cost added up, Regions listed.
+fn both(total: Served, other: &Served) -> Served {
+    let knows = total.region.split(',').any(|region| *region == *other.region);
+    Served {
+        region: if knows { total.region } else { Arc::from(format!("{},{}", total.region, other.region)) },
+        attempts: total.attempts + other.attempts,
+        receipt: total.receipt,
+        cost: match (total.cost, other.cost) {
+            (Cost::Known(one), Cost::Known(two)) => Cost::Known(one + two),
+            (Cost::Open, _) | (_, Cost::Open) => Cost::Open,
+            (Cost::Unknown, _) | (_, Cost::Unknown) => Cost::Unknown,
+        },
+    }
+}

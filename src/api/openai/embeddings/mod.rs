@@ -1,0 +1,143 @@
+//! `POST /v1/embeddings`: <https://platform.openai.com/docs/api-reference/embeddings/create>.
+//!
+//! One request is as many calls as the model needs for its inputs. The numbers of a vector are the text that the model
+//! wrote, unless the client asks for base64.
+
+mod inputs;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use serde_json::value::RawValue;
+
+use self::wire::{EmbeddingList, Request, Usage, Vector};
+use super::error::{self, ErrorBody};
+use crate::api::answer::annotate;
+use crate::api::body;
+use crate::api::caller::{Body, Strictness};
+use crate::api::fan_out::{self, Answered, Part};
+use crate::api::purpose;
+use crate::error::{Error, Kind, Result};
+use crate::families::embedding::{Embedding, Input, Settings};
+use crate::gateway::{Gateway, Origin, Trail};
+use crate::report::Report;
+use crate::tenancy::Caller;
+
+/// Create embeddings
+///
+/// Titan, Cohere, Nova and Marengo. Inputs are sent in as many calls as the model needs; the headers tell the sum of
+/// their attempts and costs. Fields that OpenAI does not have go to the model itself.
+#[utoipa::path(
+    post,
+    path = "/v1/embeddings",
+    tag = "OpenAI",
+    request_body = Request,
+    responses(
+        (status = 200, description = "The vectors.", body = EmbeddingList),
+        (status = "4XX", description = "The request cannot be served as it is.", body = ErrorBody),
+        (status = "5XX", description = "Bedrock or the gateway failed.", body = ErrorBody),
+    ),
+    security(("key" = []))
+)]
+pub(super) async fn create(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    trail: Trail,
+    strictness: Strictness,
+    Body(body): Body,
+) -> Result<Response> {
+    let request: Request = body::read(&body)?;
+    drop(body);
+    let format = Format::of(request.encoding_format.as_deref())?;
+    let inputs = inputs::read(request.input)?;
+    let model = gateway.model(request.model)?;
+    let family = purpose::family(&model, "embeddings", Embedding::of)?;
+    inputs::fit(family, &inputs)?;
+    let mut settings = Settings {
+        dimensions: request.dimensions,
+        input_type: request.input_type,
+        truncate: request.truncate,
+        extra: request.extra,
+    };
+    settings.extra.retain(|_, value| !value.is_null());
+    let mut report = Report::default();
+    family.judge(&inputs.list, &mut settings, &mut report)?;
+    strictness.judge(&report)?;
+    let origin =
+        Origin { surface: "openai", operation: "embeddings", trail, end_user: request.user, status: error::status };
+
+    let parts = parts(family, &inputs, &settings)?;
+    let count = inputs.list.len();
+    drop(inputs);
+    let (answers, served) = fan_out::invoke(&gateway, &caller, &origin, &model, parts).await?;
+    let answer = render(family, &answers, count, &model.name, format)?;
+    let response = ([(CONTENT_TYPE, "application/json")], Bytes::from(answer)).into_response();
+    Ok(annotate(response, &served, &report))
+}
+
+/// How the numbers of a vector are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    /// As a list.
+    Float,
+    /// As base64 of little-endian floats of four bytes.
+    Base64,
+}
+
+impl Format {
+    fn of(asked: Option<&str>) -> Result<Self> {
+        match asked {
+            None | Some("float") => Ok(Self::Float),
+            Some("base64") => Ok(Self::Base64),
+            Some(_) => Err(Error::invalid("encoding_format", "`encoding_format` takes float or base64.")),
+        }
+    }
+}
+
+/// The calls to make.
+fn parts(family: Embedding, inputs: &inputs::Inputs, settings: &Settings) -> Result<Vec<Part>> {
+    let one = |calls: std::ops::Range<usize>| -> Result<Part> {
+        let list: &[Input] = &inputs.list[calls.clone()];
+        let blame = if list.len() == 1 { inputs.path(calls.start) } else { "input".to_owned() };
+        Ok(Part { body: family.body(list, settings)?, blame: Some(blame) })
+    };
+    family.calls(&inputs.list).into_iter().map(one).collect()
+}
+
+/// The answer's body.
+fn render(family: Embedding, answers: &[Answered], count: usize, model: &str, format: Format) -> Result<Vec<u8>> {
+    let mut data = Vec::with_capacity(count);
+    let mut prompt_tokens = 0;
+    for answer in answers {
+        let vectors = family.read(&answer.body).map_err(unreadable)?;
+        prompt_tokens += vectors.input_tokens.unwrap_or(answer.input_tokens);
+        for numbers in vectors.numbers {
+            let embedding = match format {
+                Format::Float => Vector::Numbers(numbers),
+                Format::Base64 => Vector::Base64(base64(numbers).map_err(unreadable)?),
+            };
+            data.push(wire::Embedding { object: "embedding", index: data.len(), embedding });
+        }
+    }
+    if data.len() != count {
+        return Err(unreadable("a vector for each input was expected"));
+    }
+    let usage = Usage { prompt_tokens, total_tokens: prompt_tokens };
+    serde_json::to_vec(&EmbeddingList { object: "list", data, model, usage }).map_err(Error::internal)
+}
+
+fn base64(numbers: &RawValue) -> serde_json::Result<String> {
+    let numbers: Vec<f32> = serde_json::from_str(numbers.get())?;
+    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+    Ok(STANDARD.encode(bytes))
+}
+
+fn unreadable(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(Kind::UpstreamUnavailable, "Bedrock sent an answer that could not be read.").source(cause)
+}

@@ -1,0 +1,90 @@
+//! What a chat request only points to: found before the translation, which needs the content itself.
+
+use super::wire::{ChatRequest, Part, TextOrList, Url};
+use crate::api::conversation::At;
+use crate::api::remote::{Remote, fetch_all};
+use crate::error::Result;
+use crate::fetch::Fetcher;
+
+/// Puts what `request` points to in its place. A URL that is not of http stays, for the translation to refuse.
+pub(super) async fn fetch(fetcher: &Fetcher, request: &mut ChatRequest) -> Result<()> {
+    fill(fetcher, places(request)).await
+}
+
+/// Puts what is elsewhere in the place of those of the URLs that are of http.
+pub(super) async fn fill(fetcher: &Fetcher, mut places: Vec<(At, &mut Url)>) -> Result<()> {
+    places.retain(|(_, url)| is_http(text(url)));
+    if places.is_empty() {
+        return Ok(());
+    }
+    let wanted = places.iter().map(|(at, url)| Remote { path: at.to_string(), url: text(url).to_owned() }).collect();
+    let found = fetch_all(fetcher, wanted).await?;
+    for ((_, url), found) in places.into_iter().zip(found) {
+        *url = Url::Fetched { media_type: found.media_type, payload: found.base64 };
+    }
+    Ok(())
+}
+
+/// The URLs of `request`, each with its path.
+fn places(request: &mut ChatRequest) -> Vec<(At, &mut Url)> {
+    let mut places = Vec::new();
+    for (i, message) in request.messages.iter_mut().enumerate() {
+        let Some(TextOrList::List(parts)) = &mut message.content else { continue };
+        for (j, part) in parts.iter_mut().enumerate() {
+            let at = At::item("messages", i).at("content", j);
+            places.extend(urls(part).into_iter().filter_map(|(field, url)| Some((at.dot(field), url?))));
+        }
+    }
+    places
+}
+
+fn urls(part: &mut Part) -> [(&'static str, Option<&mut Url>); 4] {
+    let (data, url) = match &mut part.file {
+        Some(file) => (file.file_data.as_mut(), file.file_url.as_mut()),
+        None => (None, None),
+    };
+    [
+        ("image_url.url", part.image_url.as_mut().map(|image| &mut image.url)),
+        ("video_url.url", part.video_url.as_mut().map(|video| &mut video.url)),
+        ("file.file_data", data),
+        ("file.file_url", url),
+    ]
+}
+
+/// The URL, unless it holds its content itself.
+fn text(url: &Url) -> &str {
+    match url {
+        Url::Other(url) => url,
+        Url::Data { .. } | Url::Fetched { .. } => "",
+    }
+}
+
+fn is_http(url: &str) -> bool {
+    let has = |scheme: &str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
+    has("https://") || has("http://")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::openai::wire;
+
+    #[test]
+    fn only_what_is_elsewhere_is_to_be_fetched() {
+        let body = br#"{"model":"m","messages":[{"role":"user","content":"https://a/"},{"role":"user","content":[
+            {"type":"text","text":"https://b/"},
+            {"type":"image_url","image_url":{"url":"data:image/png;base64,AAAA"}},
+            {"type":"image_url","image_url":{"url":"HTTPS://c/"}},
+            {"type":"video_url","video_url":{"url":"s3://d/"}},
+            {"type":"file","file":{"file_data":"aHR0cDovL2E="}},
+            {"type":"file","file":{"file_url":"http://e/"}}]}]}"#;
+        let mut request = wire::parse(body).unwrap();
+        let elsewhere = places(&mut request).into_iter().filter(|(_, url)| is_http(text(url)));
+        let found: Vec<_> = elsewhere.map(|(at, url)| (at.to_string(), text(url).to_owned())).collect();
+        let expected = [
+            ("messages[1].content[2].image_url.url", "HTTPS://c/"),
+            ("messages[1].content[5].file.file_url", "http://e/"),
+        ];
+        assert_eq!(found, expected.map(|(at, url)| (at.to_owned(), url.to_owned())));
+    }
+}

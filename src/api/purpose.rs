@@ -1,0 +1,35 @@
+//! Which route a model is for: a model of another kind is a 400 that names the right one.
+
+use crate::catalog::{Kind, Model};
+use crate::error::{Error, Result};
+use crate::gateway::Asked;
+
+/// The family that `of` finds for the model, when its native body is written here; `wanted` is what the route is for,
+/// such as `embeddings`.
+pub(super) fn family<F>(asked: &Asked, wanted: &str, of: impl Fn(&Model) -> Option<F>) -> Result<F> {
+    let Some(model) = asked.resolved.model.as_deref() else {
+        let message = "This ARN does not tell which model is behind it, and the native body depends on that: name the \
+                       model or an inference profile by its id.";
+        return Err(Error::invalid("model", message));
+    };
+    of(model).ok_or_else(|| {
+        let name = &asked.name;
+        let message = match purpose(model.kind) {
+            Some((kind, route)) if kind != wanted => format!("`{name}` is a model for {kind}: use {route}."),
+            _ => format!("The native body of `{name}` is not known here: use POST /model/{{id}}/invoke."),
+        };
+        Error::invalid("model", message)
+    })
+}
+
+/// What a kind of model is for, and where it is called.
+fn purpose(kind: Kind) -> Option<(&'static str, &'static str)> {
+    match kind {
+        Kind::Chat => Some(("chat", "POST /v1/chat/completions")),
+        Kind::Embedding => Some(("embeddings", "POST /v1/embeddings")),
+        Kind::Image => Some(("images", "POST /v1/images/generations")),
+        Kind::ImageEdit => Some(("changing images", "POST /model/{id}/invoke")),
+        Kind::Rerank => Some(("reranking", "POST /v1/rerank")),
+        Kind::Video | Kind::Realtime | Kind::Other => None,
+    }
+}

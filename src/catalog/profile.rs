@@ -1,0 +1,44 @@
+//! System-defined inference profiles, as far as it is known where they lead.
+
+use std::sync::Arc;
+
+use super::Model;
+use super::place::{Profile, Routes};
+
+/// An inference profile of AWS's own, from whose source Regions it is known where it sends a call.
+#[derive(Clone, Debug)]
+pub struct InferenceProfile {
+    /// Its id, such as `us.amazon.nova-lite-v1:0`.
+    pub id: Arc<str>,
+    /// Its geography: `us`, `eu`, `global`, ...
+    pub geo: Arc<str>,
+    /// The model that it leads to.
+    pub model: Arc<Model>,
+    routes: Routes,
+}
+
+/// Where a profile may send a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destinations<'a> {
+    /// Any Region of the partition.
+    Anywhere,
+    /// One of these.
+    Among(&'a [Arc<str>]),
+}
+
+impl InferenceProfile {
+    pub(super) fn of(profile: &Profile, model: &Arc<Model>) -> Option<Self> {
+        let routes = profile.routes()?.clone();
+        Some(Self { id: Arc::clone(&profile.id), geo: Arc::clone(&profile.geo), model: Arc::clone(model), routes })
+    }
+
+    /// Where a call from `region` may go; `None` where the profile cannot be called from there.
+    pub fn destinations(&self, region: &str) -> Option<Destinations<'_>> {
+        let regions = self.routes.get(region)?;
+        Some(if regions.iter().any(|region| &**region == "*") {
+            Destinations::Anywhere
+        } else {
+            Destinations::Among(regions)
+        })
+    }
+}
