@@ -7,6 +7,7 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
     match pattern {
         "/v1/chat/completions" => ("openai", "chat"),
         "/v1/responses" => ("openai", "responses"),
+        "/v1/responses/input_tokens" => ("openai", "input_tokens"),
         "/v1/responses/{response_id}"
         | "/v1/responses/{response_id}/input_items"
         | "/v1/responses/{response_id}/cancel" => ("openai", "stored_responses"),
