@@ -79,3 +79,22 @@ async fn a_model_that_the_route_is_not_for_is_refused_here_with_the_route_it_is_
     assert!(t.sim.calls().is_empty());
     t.finish().await;
 }
+
+#[tokio::test]
+async fn a_field_of_chat_completions_is_refused_by_responses_with_the_one_that_took_its_place() {
+    let t = TestGateway::start().await;
+    for (field, value, successor) in [
+        ("messages", json!([]), "`input`"),
+        ("max_tokens", json!(5), "`max_output_tokens`"),
+        ("max_completion_tokens", json!(5), "`max_output_tokens`"),
+        ("response_format", json!({"type": "json_object"}), "`text.format`"),
+        ("reasoning_effort", json!("low"), "`reasoning.effort`"),
+    ] {
+        let reply = t.openai().post("/v1/responses", &json!({"model": MODEL, "input": "hi", field: value})).await;
+        let error = reply.openai_error();
+        assert_eq!((reply.status(), &error["param"]), (400, &json!(field)));
+        assert!(error["message"].as_str().unwrap().contains(successor), "{error}");
+    }
+    assert!(t.sim.calls().is_empty());
+    t.finish().await;
+}
