@@ -13,7 +13,7 @@ use super::{native, pointed, wire};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
 use crate::api::conversation::Form;
-use crate::api::sse;
+use crate::api::{purpose, sse};
 use crate::converse::{Event, GuardrailConfig};
 use crate::error::{Error, Result};
 use crate::families;
@@ -60,6 +60,7 @@ pub(super) async fn create(
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
     let model = gateway.model(request.model.clone())?;
+    purpose::converses(&model, "POST /v1/chat/completions")?;
     let origin = Origin {
         surface: "openai",
         operation: "chat",
@@ -135,7 +136,9 @@ impl sse::Render for Writer {
 
     fn event(&mut self, (number, mut event): Self::Item, out: &mut BytesMut) -> Result<()> {
         let choice = number.checked_sub(1).and_then(|index| self.others.get_mut(index)).unwrap_or(&mut self.first);
-        choice.form.event(&mut event);
+        if let Some(before) = choice.form.event(&mut event) {
+            choice.chunks.event(&before, out);
+        }
         choice.chunks.event(&event, out);
         Ok(())
     }

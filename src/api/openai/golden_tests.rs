@@ -131,7 +131,8 @@ fn events_become_chunks() {
         let (mut chunks, mut form) = (Chunks::new(&context, 0), context.form);
         let mut out = BytesMut::new();
         for mut event in events(&text) {
-            form.event(&mut event);
+            let before = form.event(&mut event);
+            before.iter().for_each(|before| chunks.event(before, &mut out));
             chunks.event(&event, &mut out);
         }
         chunks.finish(&mut out);

@@ -126,10 +126,8 @@ pub(super) async fn create(
 
 /// The body as it goes to AWS, without its model.
 async fn prepare(gateway: &Gateway, head: &Head, body: Bytes, report: &mut Report) -> Result<(Bytes, Usage)> {
-    let members = Members::read(&body).map_err(Error::internal)?;
-    if let Some(key) = members.repeated() {
-        return Err(Error::invalid(key, format!("`{key}` is given twice.")));
-    }
+    // The head was read; text that is no UTF-8 is first met here.
+    let members = body::object(&body)?;
     let mut edits = Edits::new(&body);
     edits.remove(&members, &["model"]);
     let usage = ask_for_usage(head, &members, &mut edits);

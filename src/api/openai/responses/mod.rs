@@ -25,7 +25,7 @@ use self::wire::Status;
 use super::error::{self, ErrorBody};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
-use crate::api::sse;
+use crate::api::{purpose, sse};
 use crate::catalog::Model;
 use crate::clock::Clock;
 use crate::converse::Event;
@@ -78,6 +78,7 @@ pub(super) async fn create(
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
     let model = gateway.model(wire.model.clone())?;
+    purpose::converses(&model, "POST /v1/responses")?;
     let stream = wire.stream.unwrap_or(false);
     let origin = origin("responses", &trail, &wire);
     let (asked, keeper) = gather(&gateway, &caller, wire, &model).await?;
