@@ -6,13 +6,14 @@ use crate::error::{Error, Kind};
 pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
     match pattern {
         "/v1/chat/completions" => ("openai", "chat"),
-        "/v1/embeddings" => ("openai", "embeddings"),
-        "/v1/images/generations" => ("openai", "images"),
-        "/v1/rerank" => ("rerank", "rerank"),
         "/v1/responses" => ("openai", "responses"),
+        "/v1/responses/input_tokens" => ("openai", "input_tokens"),
         "/v1/responses/{response_id}"
         | "/v1/responses/{response_id}/input_items"
         | "/v1/responses/{response_id}/cancel" => ("openai", "stored_responses"),
+        "/v1/embeddings" => ("openai", "embeddings"),
+        "/v1/images/generations" => ("openai", "images"),
+        "/v1/rerank" => ("rerank", "rerank"),
         "/v1/models" | "/v1/models/{model}" => ("openai", "models"),
         "/v1/messages" => ("anthropic", "messages"),
         "/v1/messages/count_tokens" => ("anthropic", "count_tokens"),

@@ -101,6 +101,12 @@ impl Catalog {
         self.0.resolve(name)
     }
 
+    /// What `name` stands for, if it is a name by itself and not inside an ARN. Nothing is made up or suggested: this is for
+    /// a look ahead.
+    pub fn known(&self, name: &str) -> Option<&Resolved> {
+        self.0.names.get(name)
+    }
+
     /// Where it can be called, in the order of `regions`; empty when in none of them.
     pub fn candidates(&self, resolved: &Resolved, regions: &[Arc<str>]) -> Vec<Arc<Place>> {
         match &resolved.target {

@@ -130,6 +130,12 @@ def test_many_items_are_listed_page_by_page(client):
     assert [item.content[0].text for item in listed] == texts
 
 
+def test_input_is_counted(client):
+    counted = client.responses.input_tokens.count(model=MODEL, input="one two three", instructions="Count.")
+    response = client.responses.create(model=MODEL, input="one two three", instructions="Count.")
+    assert counted.input_tokens == response.usage.input_tokens > 0
+
+
 def test_an_unknown_previous_response_is_a_bad_request(client):
     with pytest.raises(openai.BadRequestError) as caught:
         client.responses.create(model=MODEL, input="x", previous_response_id="resp_unknown")

@@ -45,10 +45,12 @@ pub(super) async fn create(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
-    let head = native::head(&body)?;
-    let model = gateway.model(head.model.clone())?;
-    if native::lane(&model.resolved, &head) == native::Lane::Native {
-        return native::create(&gateway, &caller, (trail, strictness), (&model, head), (&headers, body)).await;
+    if native::may_take(&body, gateway.catalog()) {
+        let head = native::head(&body)?;
+        let model = gateway.model(head.model.clone())?;
+        if native::lane(&model.resolved, &head) == native::Lane::Native {
+            return native::create(&gateway, &caller, (trail, strictness), (&model, head), (&headers, body)).await;
+        }
     }
     let mut request = wire::parse(&body)?;
     if request.guardrail_config.is_none() {
@@ -57,6 +59,7 @@ pub(super) async fn create(
 
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
+    let model = gateway.model(request.model.clone())?;
     let origin = Origin {
         surface: "openai",
         operation: "chat",

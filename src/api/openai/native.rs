@@ -20,7 +20,7 @@ use crate::api::caller::Strictness;
 use crate::api::conversation::{At, image};
 use crate::api::remote::{Remote, fetch_all};
 use crate::api::sse;
-use crate::catalog::Resolved;
+use crate::catalog::{Catalog, Resolved};
 use crate::converse::{MediaSource, Object};
 use crate::error::{Error, Result};
 use crate::gateway::{Asked, Gateway, Origin, Trail};
@@ -41,8 +41,24 @@ pub(super) enum Lane {
 /// The native lane where the catalog says that the runtime takes the model's chat completions, unless several answers
 /// are asked for: those are made by asking several times.
 pub(super) fn lane(model: &Resolved, head: &Head) -> Lane {
-    let speaks_chat = model.model.as_ref().is_some_and(|model| model.apis.chat_completions == Some(true));
-    if speaks_chat && head.n.is_none_or(|n| n == 1) { Lane::Native } else { Lane::Converse }
+    if speaks_chat(model) && head.n.is_none_or(|n| n == 1) { Lane::Native } else { Lane::Converse }
+}
+
+/// Whether the native lane may be the one for `body`: it names a model of that lane somewhere. Looked for without reading
+/// the body, because most bodies go the other way and are read there. A model that is named with escapes is not found, and
+/// is served by Converse.
+pub(super) fn may_take(body: &[u8], catalog: &Catalog) -> bool {
+    memchr::memmem::find_iter(body, b"\"model\"").any(|at| {
+        let value = body[at + b"\"model\"".len()..].trim_ascii_start().strip_prefix(b":");
+        let text = value.and_then(|value| value.trim_ascii_start().strip_prefix(b"\""));
+        let name = text.and_then(|text| str::from_utf8(&text[..memchr::memchr(b'"', text)?]).ok());
+        // ARNs are few, and tell their model to who reads them.
+        name.is_some_and(|name| name.starts_with("arn:") || catalog.known(name).is_some_and(speaks_chat))
+    })
+}
+
+fn speaks_chat(model: &Resolved) -> bool {
+    model.model.as_ref().is_some_and(|model| model.apis.chat_completions == Some(true))
 }
 
 /// What the gateway itself has to know of a request.
@@ -256,6 +272,7 @@ fn without_usage(chunk: &[u8]) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     fn prepared(body: &str) -> (String, Usage) {
         let head: Head = serde_json::from_str(body).unwrap();
@@ -278,6 +295,19 @@ mod tests {
         let other = r#"{"model":"m","stream":true,"stream_options":{"x":1,"include_usage":false}}"#;
         let merged = r#"{"stream":true,"stream_options":{"x":1,"include_usage":true}}"#.to_owned();
         assert_eq!(prepared(other), (merged, Usage::Hidden));
+    }
+
+    #[test]
+    fn the_lane_is_looked_for_without_reading_the_body() {
+        let catalog = Catalog::configured(&Config::default()).unwrap();
+        let found = |body: &str| may_take(body.as_bytes(), &catalog);
+        assert!(found(r#"{"messages":[],"model" : "gpt-oss-120b"}"#));
+        assert!(found(r#"{"x":{"model":"nova-lite"},"model":"openai.gpt-oss-120b-1:0"}"#));
+        for other in
+            [r#"{"model":"claude-haiku-4-5"}"#, r#"{"model":7}"#, r#"{"model""#, r#"{"model":"gpt-oss-120b"#, ""]
+        {
+            assert!(!found(other), "{other}");
+        }
     }
 
     #[test]

@@ -8,7 +8,12 @@ use crate::fetch::Fetcher;
 
 /// Puts what `request` points to in its place. A URL that is not of http stays, for the translation to refuse.
 pub(super) async fn fetch(fetcher: &Fetcher, request: &mut ChatRequest) -> Result<()> {
-    let places = places(request);
+    fill(fetcher, places(request)).await
+}
+
+/// Puts what is elsewhere in the place of those of the URLs that are of http.
+pub(super) async fn fill(fetcher: &Fetcher, mut places: Vec<(At, &mut Url)>) -> Result<()> {
+    places.retain(|(_, url)| is_http(text(url)));
     if places.is_empty() {
         return Ok(());
     }
@@ -20,15 +25,14 @@ pub(super) async fn fetch(fetcher: &Fetcher, request: &mut ChatRequest) -> Resul
     Ok(())
 }
 
-/// The URLs to fetch, each with its path.
+/// The URLs of `request`, each with its path.
 fn places(request: &mut ChatRequest) -> Vec<(At, &mut Url)> {
     let mut places = Vec::new();
     for (i, message) in request.messages.iter_mut().enumerate() {
         let Some(TextOrList::List(parts)) = &mut message.content else { continue };
         for (j, part) in parts.iter_mut().enumerate() {
             let at = At::item("messages", i).at("content", j);
-            let urls = urls(part).into_iter().filter_map(|(field, url)| Some((at.dot(field), url?)));
-            places.extend(urls.filter(|(_, url)| is_http(text(url))));
+            places.extend(urls(part).into_iter().filter_map(|(field, url)| Some((at.dot(field), url?))));
         }
     }
     places
@@ -107,8 +111,8 @@ mod tests {
             {"type":"file","file":{"file_data":"aHR0cDovL2E="}},
             {"type":"file","file":{"file_url":"http://e/"}}]}]}"#;
         let mut request = wire::parse(body).unwrap();
-        let found: Vec<_> =
-            places(&mut request).iter().map(|(at, url)| (at.to_string(), text(url).to_owned())).collect();
+        let elsewhere = places(&mut request).into_iter().filter(|(_, url)| is_http(text(url)));
+        let found: Vec<_> = elsewhere.map(|(at, url)| (at.to_string(), text(url).to_owned())).collect();
         let expected = [
             ("messages[1].content[2].image_url.url", "HTTPS://c/"),
             ("messages[1].content[5].file.file_url", "http://e/"),

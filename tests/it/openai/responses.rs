@@ -494,3 +494,52 @@ async fn a_key_without_the_scope_reads_nothing() {
     }
     t.finish().await;
 }
+
+#[tokio::test]
+async fn input_is_counted_as_the_response_to_it_would_be() {
+    let t = TestGateway::start().await;
+    let first = create(&t, &with(ask("one, two, three"), json!({"instructions": "Count."}))).await;
+    let body = json!({"model": MODEL, "previous_response_id": first["id"], "input": "and four", "tools": weather()});
+    let count =
+        |body: &Value| Reply::to(t.request(Method::POST, "/v1/responses/input_tokens").bearer_auth(t.key()).json(body));
+    let counted = count(&body).await;
+    assert_eq!((counted.status(), counted.header("x-gateway-cost-usd")), (200, "0.000000"));
+    let counted = counted.json();
+    assert_eq!(counted["object"], "response.input_tokens");
+    assert_eq!(counted["input_tokens"], create(&t, &body).await["usage"]["input_tokens"]);
+    let calls = t.booked_calls(3).await;
+    assert_eq!((&*calls[1].operation, calls[1].input_tokens), ("input_tokens", 0));
+
+    let refused = count(&json!({"model": "nova-lite", "input": "x"})).await;
+    let error = refused.openai_error();
+    assert_eq!((refused.status(), &error["param"]), (400, &json!("model")));
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_file_reaches_the_model_and_stays_in_the_conversation() {
+    let t = TestGateway::tapped(|_| {}).await;
+    let file = json!({"type": "input_file", "filename": "a.txt", "file_data": "data:text/plain;base64,aGVsbG8="});
+    let input = json!([{"role": "user", "content": [file, {"type": "input_text", "text": "Sum up."}]}]);
+    let first = create(&t, &json!({"model": MODEL, "input": input})).await;
+    create(&t, &json!({"model": MODEL, "previous_response_id": first["id"], "input": "Again."})).await;
+    for exchange in t.tap.exchanges() {
+        let sent: Value = serde_json::from_slice(&exchange.request).unwrap();
+        let document = &sent["messages"][0]["content"][0]["document"];
+        assert_eq!(*document, json!({"format": "txt", "name": "document-1", "source": {"bytes": "aGVsbG8="}}));
+    }
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn what_stands_within_the_network_is_not_fetched() {
+    let t = TestGateway::start().await;
+    for (kind, field) in [("input_image", "image_url"), ("input_file", "file_url")] {
+        let part = json!({"type": kind, field: format!("http://{}/v1/models", t.address())});
+        let reply = send(&t, &json!({"model": MODEL, "input": [{"role": "user", "content": [part]}]})).await;
+        let error = reply.openai_error();
+        assert_eq!((reply.status(), &error["param"]), (400, &json!(format!("input[0].content[0].{field}"))));
+    }
+    assert!(t.sim.calls().is_empty());
+    t.finish().await;
+}

@@ -1,6 +1,7 @@
 //! `/v1/responses`: <https://platform.openai.com/docs/api-reference/responses>. On any model that Converse takes, by
 //! translation; what is kept of a response is for its team alone.
 
+mod count;
 #[cfg(test)]
 mod golden_tests;
 mod pointed;
@@ -39,6 +40,7 @@ use crate::tenancy::{Caller, Scope};
 pub(super) fn router() -> OpenApiRouter<Gateway> {
     OpenApiRouter::new()
         .routes(routes!(create))
+        .routes(routes!(count::count))
         .routes(routes!(stored::retrieve, stored::delete))
         .routes(routes!(stored::input_items))
         .routes(routes!(stored::cancel))
@@ -77,13 +79,7 @@ pub(super) async fn create(
     drop(body);
     let model = gateway.model(wire.model.clone())?;
     let stream = wire.stream.unwrap_or(false);
-    let origin = Origin {
-        surface: "openai",
-        operation: "responses",
-        trail: trail.clone(),
-        end_user: wire.user.clone().or_else(|| wire.safety_identifier.clone()),
-        status: error::status,
-    };
+    let origin = origin("responses", &trail, &wire);
     let (asked, keeper) = gather(&gateway, &caller, wire, &model).await?;
     let Translated { request, report, context } =
         translate::request(asked, &families::traits(model.resolved.model.as_deref()))?;
@@ -110,6 +106,12 @@ pub(super) async fn create(
         }
         Ok(annotate(Json(response).into_response(), &answer.served, &report))
     }
+}
+
+/// Where a request came from.
+fn origin(operation: &'static str, trail: &Trail, wire: &wire::Request) -> Origin {
+    let end_user = wire.user.clone().or_else(|| wire.safety_identifier.clone());
+    Origin { surface: "openai", operation, trail: trail.clone(), end_user, status: error::status }
 }
 
 /// Puts everything together that a request points to: the conversation it goes on from, the items it refers to. A

@@ -2,12 +2,14 @@
 //! what comes most often: all of its event but the text and the number is written once for each part, and it allocates
 //! nothing but room in the caller's buffer and in the answer that is gathered for the end.
 
-use bytes::{BufMut, BytesMut};
-use serde::Serialize;
+use bytes::BytesMut;
 
-use super::Context;
-use super::answer::{self, custom_input};
-use crate::api::openai::error::{ErrorObject, status_and_body};
+use super::told::{
+    Part, Told, close_arguments, close_input, close_summary, close_text, delta_prefix, tell, tell_error,
+    tell_item_done, write_delta,
+};
+use super::{Context, answer};
+use crate::api::openai::error::status_and_body;
 use crate::api::openai::responses::wire::{Failure, OutputItem, OutputText, Response, Status, SummaryText};
 use crate::converse::{BlockStart, Delta, Event, ReasoningContent, ReasoningText, StopReason, ToolUseStart};
 use crate::error::{Error, Kind};
@@ -112,8 +114,7 @@ impl Events {
     }
 
     /// Appends the end of a stream that broke: the error, at which the official clients raise, and the response as far
-    /// as it came. OpenAI documents the error's fields on top and sends them one level down
-    /// (<https://github.com/openai/openai-dotnet/issues/881>); here they are in both places.
+    /// as it came.
     pub fn error(&mut self, error: &Error, request_id: &str, out: &mut BytesMut) {
         self.start(out);
         let said = status_and_body(error, request_id).1.error;
@@ -129,18 +130,7 @@ impl Events {
         for position in self.undone.drain(..) {
             response.output[position].set_status(Status::Incomplete);
         }
-        let broken = Broken {
-            kind: "error",
-            sequence_number: self.sequence,
-            code: said.code,
-            message: &said.message,
-            param: said.param.as_deref(),
-            error: &said,
-        };
-        self.sequence += 1;
-        out.extend_from_slice(b"event: error\ndata: ");
-        json(&broken, out);
-        out.extend_from_slice(b"\n\n");
+        tell_error(&said, &mut self.sequence, out);
         self.complete(out);
     }
 
@@ -345,147 +335,4 @@ impl Events {
             tell_item_done(position, &mut self.context.response.output[position], &mut self.sequence, out);
         }
     }
-}
-
-fn tell_item_done(position: usize, item: &mut OutputItem, sequence: &mut u64, out: &mut BytesMut) {
-    item.set_done();
-    let told =
-        Told { kind: "response.output_item.done", output_index: Some(position), item: Some(item), ..Told::default() };
-    tell(told, sequence, out);
-}
-
-fn close_text(item: &OutputItem, position: usize, part: usize, sequence: &mut u64, out: &mut BytesMut) {
-    let OutputItem::Message { id, content, .. } = item else { return };
-    let place =
-        || Told { item_id: Some(id), output_index: Some(position), content_index: Some(part), ..Told::default() };
-    let text = &*content[part].text;
-    tell(Told { kind: "response.output_text.done", text: Some(text), logprobs: Some([]), ..place() }, sequence, out);
-    let done = Part::Text(&content[part]);
-    tell(Told { kind: "response.content_part.done", part: Some(done), ..place() }, sequence, out);
-}
-
-fn close_summary(id: &str, position: usize, text: &str, sequence: &mut u64, out: &mut BytesMut) {
-    if text.is_empty() {
-        return;
-    }
-    let place = || Told { item_id: Some(id), output_index: Some(position), summary_index: Some(0), ..Told::default() };
-    tell(Told { kind: "response.reasoning_summary_text.done", text: Some(text), ..place() }, sequence, out);
-    let part = SummaryText::new(text);
-    let done = Part::Summary(&part);
-    tell(Told { kind: "response.reasoning_summary_part.done", part: Some(done), ..place() }, sequence, out);
-}
-
-/// A function that takes no arguments may be called with no text at all; clients parse what they get as JSON.
-fn close_arguments(item: &mut OutputItem, position: usize, prefix: &str, sequence: &mut u64, out: &mut BytesMut) {
-    let OutputItem::FunctionCall { id, arguments, .. } = item else { return };
-    if arguments.is_empty() {
-        arguments.push_str("{}");
-        write_delta(prefix, arguments, ",\"sequence_number\":", sequence, out);
-    }
-    let told = Told {
-        kind: "response.function_call_arguments.done",
-        item_id: Some(id),
-        output_index: Some(position),
-        arguments: Some(arguments),
-        ..Told::default()
-    };
-    tell(told, sequence, out);
-}
-
-/// The text for a custom tool stands in an object, so it is told when that is whole.
-fn close_input(item: &mut OutputItem, position: usize, json: &str, sequence: &mut u64, out: &mut BytesMut) {
-    let OutputItem::CustomToolCall { id, input, .. } = item else { return };
-    *input = match serde_json::from_str(json) {
-        Ok(value) => custom_input(value),
-        Err(_) => json.to_owned(),
-    };
-    let place = || Told { item_id: Some(id), output_index: Some(position), ..Told::default() };
-    if !input.is_empty() {
-        tell(Told { kind: "response.custom_tool_call_input.delta", delta: Some(input), ..place() }, sequence, out);
-    }
-    tell(Told { kind: "response.custom_tool_call_input.done", input: Some(input), ..place() }, sequence, out);
-}
-
-/// Any event but the frequent ones.
-#[derive(Default, Serialize)]
-struct Told<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    item_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output_index: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_index: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    summary_index: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    item: Option<&'a OutputItem>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    part: Option<Part<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    delta: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    text: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    logprobs: Option<[(); 0]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    arguments: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    response: Option<&'a Response>,
-    sequence_number: u64,
-}
-
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Part<'a> {
-    Text(&'a OutputText),
-    Summary(&'a SummaryText),
-}
-
-/// The event of a stream that broke.
-#[derive(Serialize)]
-struct Broken<'a> {
-    #[serde(rename = "type")]
-    kind: &'static str,
-    code: Option<&'static str>,
-    message: &'a str,
-    param: Option<&'a str>,
-    error: &'a ErrorObject,
-    sequence_number: u64,
-}
-
-fn tell(told: Told<'_>, sequence: &mut u64, out: &mut BytesMut) {
-    out.extend_from_slice(b"event: ");
-    out.extend_from_slice(told.kind.as_bytes());
-    out.extend_from_slice(b"\ndata: ");
-    json(&Told { sequence_number: *sequence, ..told }, out);
-    out.extend_from_slice(b"\n\n");
-    *sequence += 1;
-}
-
-/// All of a delta's event that comes before the delta; `index` is the name and value of the index within the item.
-fn delta_prefix(kind: &str, id: &str, item: usize, index: Option<(&str, usize)>) -> String {
-    let index = index.map_or(String::new(), |(name, value)| format!(",\"{name}\":{value}"));
-    // An id is made of letters and digits.
-    format!("event: {kind}\ndata: {{\"type\":\"{kind}\",\"item_id\":\"{id}\",\"output_index\":{item}{index},\"delta\":")
-}
-
-fn write_delta(prefix: &str, delta: &str, tail: &str, sequence: &mut u64, out: &mut BytesMut) {
-    out.reserve(prefix.len() + delta.len() + tail.len() + 32);
-    out.extend_from_slice(prefix.as_bytes());
-    json(delta, out);
-    out.extend_from_slice(tail.as_bytes());
-    json(sequence, out);
-    out.extend_from_slice(b"}\n\n");
-    *sequence += 1;
-}
-
-/// Appends `value` as JSON. Strings, numbers and our own structs always serialise, and the buffer grows as it must:
-/// there is no failure to tell.
-fn json<T: Serialize + ?Sized>(value: &T, out: &mut BytesMut) {
-    let written = serde_json::to_writer(out.writer(), value);
-    debug_assert!(written.is_ok());
 }

@@ -9,6 +9,7 @@ mod reasoning;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod told;
 mod tools;
 
 use std::collections::HashSet;

@@ -8,6 +8,6 @@ mod response;
 pub use item::{Item, Part, Role};
 pub use request::{Format, Reasoning, Request, StreamOptions, Text, Tool, parse};
 pub use response::{
-    Deleted, Failure, Incomplete, InputDetails, ItemList, OutputDetails, OutputItem, OutputText, Response,
+    Deleted, Failure, Incomplete, InputDetails, InputTokens, ItemList, OutputDetails, OutputItem, OutputText, Response,
     ResponseReasoning, Status, SummaryText, Usage,
 };

@@ -296,6 +296,16 @@ pub struct Deleted {
     pub deleted: bool,
 }
 
+/// How many tokens the input of a response would have.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = ResponsesInputTokens)]
+pub struct InputTokens {
+    /// Always `response.input_tokens`.
+    pub object: &'static str,
+    /// Items, instructions and tools together.
+    pub input_tokens: u64,
+}
+
 /// A page of a response's input.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = ResponsesItemList)]
