@@ -60,6 +60,7 @@ fn translate_event(c: &mut Criterion) {
         created: 1_795_391_937,
         model: "claude-haiku-4-5".into(),
         tool_names: translated.tool_names,
+        calling: translated.calling,
         form: translated.form,
         include_usage: false,
     };

@@ -69,12 +69,19 @@ pub(super) async fn create(
     };
     pointed::fetch(gateway.fetcher(), &mut request).await?;
     let traits = families::traits(model.resolved.model.as_deref());
-    let Translated { request, report, tool_names, form, choices, stream, include_usage } =
+    let Translated { request, report, tool_names, calling, form, choices, stream, include_usage } =
         translate::request(request, &traits)?;
     strictness.judge(&report)?;
     let created = gateway.clock().now().seconds();
-    let context =
-        Context { id: ids::fresh("chatcmpl-"), created, model: model.name.clone(), tool_names, form, include_usage };
+    let context = Context {
+        id: ids::fresh("chatcmpl-"),
+        created,
+        model: model.name.clone(),
+        tool_names,
+        calling,
+        form,
+        include_usage,
+    };
 
     let more = choices - 1;
     let calls = Calls { gateway: &gateway, caller: &caller, origin, model: &model, request: &request, more };

@@ -82,6 +82,7 @@ fn context(case: &Path) -> Context {
         created: 1_700_000_000,
         model: translated.as_ref().map_or_else(|| "some-model".into(), |translated| translated.request.model.clone()),
         tool_names: translated.as_ref().map(|translated| translated.tool_names.clone()).unwrap_or_default(),
+        calling: translated.as_ref().map(|translated| translated.calling).unwrap_or_default(),
         form: translated.as_ref().map(|translated| translated.form).unwrap_or_default(),
         include_usage: translated.is_some_and(|translated| translated.include_usage),
     }

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -39,9 +40,10 @@ pub(super) enum Lane {
 }
 
 /// The native lane where the catalog says that the runtime takes the model's chat completions, unless several answers
-/// are asked for: those are made by asking several times.
+/// are asked for: those are made by asking several times. Nor for the `functions` of 2023, which Bedrock says nothing of.
 pub(super) fn lane(model: &Resolved, head: &Head) -> Lane {
-    if speaks_chat(model) && head.n.is_none_or(|n| n == 1) { Lane::Native } else { Lane::Converse }
+    let takes = head.n.is_none_or(|n| n == 1) && head.functions.is_none();
+    if takes && speaks_chat(model) { Lane::Native } else { Lane::Converse }
 }
 
 /// Whether the native lane may be the one for `body`: it names a model of that lane somewhere. Looked for without reading
@@ -70,6 +72,7 @@ pub(super) struct Head {
     stream: Option<bool>,
     stream_options: Option<Object>,
     n: Option<u32>,
+    functions: Option<IgnoredAny>,
     user: Option<String>,
 }
 

@@ -4,8 +4,8 @@
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 
-use super::Context;
 use super::response::{finish_reason, service_tier, usage};
+use super::{Calling, Context};
 use crate::api::conversation::ToolNames;
 use crate::api::openai::error;
 use crate::api::openai::wire::{AnswerThinking, Usage};
@@ -25,6 +25,7 @@ pub struct Chunks {
     /// All of a chunk that comes after its choices.
     tail: &'static str,
     tool_names: ToolNames,
+    calling: Calling,
     include_usage: bool,
     usage: Option<Usage>,
     service_tier: Option<String>,
@@ -72,6 +73,7 @@ impl Chunks {
             head,
             tail: if context.include_usage { ",\"usage\":null}\n\n" } else { "}\n\n" },
             tool_names: context.tool_names.clone(),
+            calling: context.calling,
             include_usage: context.include_usage,
             usage: None,
             service_tier: None,
@@ -104,7 +106,7 @@ impl Chunks {
                 }
                 out.extend_from_slice(self.prefix.as_bytes());
                 out.extend_from_slice(b"},\"logprobs\":null,\"finish_reason\":");
-                json(finish_reason(*stop_reason), out);
+                json(finish_reason(*stop_reason, self.calling), out);
                 out.extend_from_slice(b"}]");
                 out.extend_from_slice(self.tail.as_bytes());
             }
@@ -205,6 +207,10 @@ impl Chunks {
 
     fn name_tool(&mut self, block: u32, id: &str, name: &str, out: &mut BytesMut) {
         let position = self.tools.len();
+        if self.calling == Calling::Function {
+            self.name_function(block, name, out);
+            return;
+        }
         self.tools.push(Tool { block, progress: Progress::Named });
         self.open_tool(position, out);
         out.extend_from_slice(b",\"id\":");
@@ -215,8 +221,29 @@ impl Chunks {
         self.close(out);
     }
 
+    /// There is room for one call; of others nothing is told.
+    fn name_function(&mut self, block: u32, name: &str, out: &mut BytesMut) {
+        if !self.tools.is_empty() {
+            return;
+        }
+        self.tools.push(Tool { block, progress: Progress::Named });
+        out.extend_from_slice(self.prefix.as_bytes());
+        out.extend_from_slice(b"\"function_call\":{\"name\":");
+        json(self.tool_names.original(name), out);
+        out.extend_from_slice(b",\"arguments\":\"\"}");
+        self.close(out);
+    }
+
     fn argue(&self, position: usize, piece: &str, out: &mut BytesMut) {
         out.reserve(self.prefix.len() + piece.len() + 128);
+        if self.calling == Calling::Function {
+            out.extend_from_slice(self.prefix.as_bytes());
+            out.extend_from_slice(b"\"function_call\":{\"arguments\":");
+            json(piece, out);
+            out.extend_from_slice(b"}");
+            self.close(out);
+            return;
+        }
         self.open_tool(position, out);
         out.extend_from_slice(b",\"function\":{\"arguments\":");
         json(piece, out);

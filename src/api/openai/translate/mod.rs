@@ -30,6 +30,8 @@ pub struct Translated {
     pub report: Report,
     /// The way back to the caller's tool names.
     pub tool_names: ToolNames,
+    /// What calls are in the answer.
+    pub calling: Calling,
     /// The way back to the form of the answer.
     pub form: Form,
     /// How many answers; at least 1.
@@ -51,10 +53,22 @@ pub struct Context {
     pub model: String,
     /// The way back to the caller's tool names.
     pub tool_names: ToolNames,
+    /// What calls are in the answer.
+    pub calling: Calling,
     /// The way back to the form of the answer.
     pub form: Form,
     /// Whether a stream ends by telling the usage.
     pub include_usage: bool,
+}
+
+/// What the calls that the model makes are in the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Calling {
+    /// Tool calls.
+    #[default]
+    Tools,
+    /// The one function call that answers had room for in 2023, for those who ask in those words.
+    Function,
 }
 
 /// Puts a request into canonical form, for a model with `traits`. What cannot be is `Kind::Invalid` or
@@ -62,6 +76,7 @@ pub struct Context {
 pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, Error> {
     settings::refuse_impossible(&wire)?;
     let mut report = Report::default();
+    let calling = tools::calling(&wire, &mut report)?;
     let tool_names = tools::names(&wire, &mut report)?;
     let (stream, include_usage) = settings::stream(&wire, &mut report)?;
     let inference_config = settings::inference(&wire, traits, &mut report)?;
@@ -84,9 +99,13 @@ pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, E
     };
     // In the order of the prompt, which is that of the cache points.
     let mut points = CachePoints::new(traits);
-    let choice = wire.tool_choice.as_ref();
-    let parallel = wire.parallel_tool_calls;
-    let mut tools = tools::tools(wire.tools, choice, parallel, &tool_names, &mut points, &mut report)?;
+    let mut tools = match wire.functions {
+        Some(offered) => tools::functions(offered, wire.function_call.as_ref(), &tool_names, traits, &mut report)?,
+        None => {
+            let (choice, parallel) = (wire.tool_choice.as_ref(), wire.parallel_tool_calls);
+            tools::tools(wire.tools, choice, parallel, &tool_names, &mut points, &mut report)?
+        }
+    };
     let conversation = messages::conversation(wire.messages, &tool_names, traits, &mut points, &mut report)?;
     request.system = conversation.system;
     request.messages = conversation.messages;
@@ -98,11 +117,11 @@ pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, E
         }
         None => Form::Plain,
     };
-    tools.apply(&messages::DIALECT, &tool_names, traits, &mut request, &mut report)?;
+    tools.apply(messages::dialect(calling), &tool_names, traits, &mut request, &mut report)?;
     conversation::top_k(wire.top_k, traits, &mut request.additional_model_request_fields, &mut report);
     if let Some(ask) = ask {
         reasoning::apply(ask, "reasoning_effort", traits, &mut request, &mut report)?;
     }
     let choices = usize::try_from(wire.n.unwrap_or(1)).unwrap_or(1);
-    Ok(Translated { request, report, tool_names, form, choices, stream, include_usage })
+    Ok(Translated { request, report, tool_names, calling, form, choices, stream, include_usage })
 }

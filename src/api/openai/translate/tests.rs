@@ -4,7 +4,7 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Chunks, Context, request};
+use super::{Calling, Chunks, Context, request};
 use crate::api::conversation::{Form, ToolNames};
 use crate::api::openai::wire;
 use crate::converse::{ContentBlock, Delta, Event, Message, Role, ToolResultBlock};
@@ -17,6 +17,7 @@ fn context() -> Context {
         created: 1,
         model: "a\\b".into(),
         tool_names: ToolNames::default(),
+        calling: Calling::Tools,
         form: Form::Plain,
         include_usage: false,
     }

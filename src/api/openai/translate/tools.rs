@@ -2,12 +2,33 @@
 
 use serde_json::Value;
 
+use super::Calling;
 use super::parts::ttl;
 use crate::api::conversation::{self, At, CachePoints, Choice, Parallel, ToolNames, Tools};
 use crate::api::openai::wire;
 use crate::converse::{Tool, ToolSpec};
 use crate::error::Error;
+use crate::families::Traits;
 use crate::report::{Action, Report};
+
+/// In which words a request speaks of tools. Those of 2023 do not go with the newer ones.
+pub(super) fn calling(request: &wire::ChatRequest, report: &mut Report) -> Result<Calling, Error> {
+    if request.functions.is_none() {
+        if request.function_call.is_some() {
+            return Err(Error::invalid("function_call", "`function_call` needs `functions`."));
+        }
+        let history = request.messages.iter().any(|message| message.function_call.is_some());
+        return Ok(if history && request.tools.is_none() { Calling::Function } else { Calling::Tools });
+    }
+    if request.tools.is_some() || request.tool_choice.is_some() {
+        let message = "`functions` goes with `function_call`: for `tools` and `tool_choice`, put the functions there.";
+        return Err(Error::invalid("functions", message));
+    }
+    if request.parallel_tool_calls == Some(true) {
+        report.add(Action::Dropped, "parallel_tool_calls");
+    }
+    Ok(Calling::Function)
+}
 
 /// The names of all tools in `request`.
 pub(super) fn names(request: &wire::ChatRequest, report: &mut Report) -> Result<ToolNames, Error> {
@@ -15,11 +36,17 @@ pub(super) fn names(request: &wire::ChatRequest, report: &mut Report) -> Result<
         let function = tool.function.as_ref()?;
         Some((At::item("tools", i).dot("function.name"), function.name.as_str()))
     });
+    let functions = request.functions.iter().flatten().enumerate();
+    let offered =
+        offered.chain(functions.map(|(i, function)| (At::item("functions", i).dot("name"), function.name.as_str())));
     let called = request.messages.iter().enumerate().flat_map(|(i, message)| {
-        message.tool_calls.iter().flatten().enumerate().filter_map(move |(j, call)| {
+        let at = At::item("messages", i);
+        let calls = message.tool_calls.iter().flatten().enumerate().filter_map(move |(j, call)| {
             let function = call.function.as_ref()?;
-            Some((At::item("messages", i).at("tool_calls", j).dot("function.name"), function.name.as_str()))
-        })
+            Some((at.at("tool_calls", j).dot("function.name"), function.name.as_str()))
+        });
+        let function = message.function_call.as_ref();
+        calls.chain(function.map(|function| (at.dot("function_call.name"), function.name.as_str())))
     });
     ToolNames::collect(offered, called, report)
 }
@@ -50,6 +77,37 @@ pub(super) fn tools(
         }
     }
     let parallel = if parallel == Some(false) { Parallel::Forbidden } else { Parallel::Allowed };
+    Ok(Tools { offered: tools, choice, parallel, used: Vec::new() })
+}
+
+/// The same in the words of 2023: the answer has room for one call.
+pub(super) fn functions(
+    offered: Vec<wire::Function>,
+    choice: Option<&Value>,
+    names: &ToolNames,
+    traits: &Traits,
+    report: &mut Report,
+) -> Result<Tools, Error> {
+    let choice = match choice {
+        None => Choice::Auto,
+        Some(Value::String(word)) if word == "auto" => Choice::Auto,
+        Some(Value::String(word)) if word == "none" => Choice::None,
+        Some(choice) => match &choice["name"] {
+            Value::String(name) => Choice::Named(name.clone()),
+            _ => {
+                let message = "`function_call` has to be `none`, `auto` or {\"name\":...}.";
+                return Err(Error::invalid("function_call", message));
+            }
+        },
+    };
+    let mut tools = Vec::with_capacity(offered.len());
+    for (i, function) in offered.into_iter().enumerate() {
+        let name = (names.sent(&function.name), At::item("functions", i).dot("parameters"));
+        let spec = conversation::spec(name, function.description, function.parameters, function.strict, report);
+        tools.push(Tool::ToolSpec(spec));
+    }
+    // Nobody asked for the switch, so where there is none that is not worth a word.
+    let parallel = if traits.parallel_tool_switch { Parallel::Forbidden } else { Parallel::Allowed };
     Ok(Tools { offered: tools, choice, parallel, used: Vec::new() })
 }
 
@@ -111,7 +169,6 @@ mod tests {
 
     use super::*;
     use crate::error::Kind;
-    use crate::families::Traits;
 
     const TOOLS: &str = r#""tools":[{"type":"function","function":{"name":"now"}}]"#;
     const HISTORY: &str = r#",{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"now"}}]},

@@ -32,7 +32,7 @@ pub struct Choice {
     pub message: Answer,
     /// Always null.
     pub logprobs: Option<Value>,
-    /// `stop`, `length`, `tool_calls` or `content_filter`.
+    /// `stop`, `length`, `tool_calls`, `function_call` or `content_filter`.
     pub finish_reason: &'static str,
 }
 
@@ -54,6 +54,9 @@ pub struct Answer {
     /// The tools it asks for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<AnswerToolCall>,
+    /// The function it asks for, where the request had `functions`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function_call: Option<AnswerFunction>,
 }
 
 /// A piece of signed reasoning.

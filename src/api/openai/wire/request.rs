@@ -61,9 +61,9 @@ pub struct ChatRequest {
     pub modalities: Option<Vec<String>>,
     /// Spoken answers.
     pub audio: Option<Value>,
-    /// Tools, as they were called in 2023.
-    pub functions: Option<Value>,
-    /// Tool choice, as it was called in 2023.
+    /// Tools, as they were called in 2023; the answer then has `function_call`, and one call at most.
+    pub functions: Option<Vec<Function>>,
+    /// Tool choice, as it was called in 2023: `none`, `auto`, or one by name.
     pub function_call: Option<Value>,
     /// A search run by OpenAI.
     pub web_search_options: Option<Value>,
@@ -145,6 +145,8 @@ pub enum Role {
     Assistant,
     /// A tool the model asked for.
     Tool,
+    /// The same, as it was called in 2023.
+    Function,
 }
 
 /// One message.
@@ -156,10 +158,14 @@ pub struct Message {
     /// What was said.
     #[schema(inline)]
     pub content: Option<TextOrList<Part>>,
+    /// Of a function message: the function that it answers.
+    pub name: Option<String>,
     /// The assistant's refusal to answer.
     pub refusal: Option<String>,
     /// The tools the assistant asked for.
     pub tool_calls: Option<Vec<ToolCall>>,
+    /// The function the assistant asked for, as it was called in 2023.
+    pub function_call: Option<FunctionCall>,
     /// Which of those a tool message answers.
     pub tool_call_id: Option<String>,
     /// The assistant's signed reasoning, as an answer gave it.
