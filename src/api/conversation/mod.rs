@@ -7,6 +7,7 @@
 mod at;
 mod builder;
 mod cache;
+mod custom;
 mod form;
 mod media;
 mod metadata;
@@ -18,6 +19,7 @@ mod tools;
 pub use at::At;
 pub use builder::{Builder, Conversation, ToolAnswer};
 pub use cache::CachePoints;
+pub use custom::{CallerTools, Grammar, custom_arguments, custom_schema, custom_text, custom_text_of};
 pub use form::{Form, Wanted};
 pub use media::{Label, audio, document, image, is_picture, video};
 pub use metadata::request_metadata;

@@ -69,7 +69,7 @@ pub(super) async fn create(
     };
     pointed::fetch(gateway.fetcher(), &mut request).await?;
     let traits = families::traits(model.resolved.model.as_deref());
-    let Translated { request, report, tool_names, calling, form, choices, stream, include_usage } =
+    let Translated { request, report, tools, calling, form, choices, stream, include_usage } =
         translate::request(request, &traits)?;
     strictness.judge(&report)?;
     let created = gateway.clock().now().seconds();
@@ -77,7 +77,7 @@ pub(super) async fn create(
         id: ids::fresh("chatcmpl-"),
         created,
         model: model.name.clone(),
-        tool_names,
+        tools,
         calling,
         form,
         include_usage,

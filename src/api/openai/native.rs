@@ -40,9 +40,11 @@ pub(super) enum Lane {
 }
 
 /// The native lane where the catalog says that the runtime takes the model's chat completions, unless several answers
-/// are asked for: those are made by asking several times. Nor for the `functions` of 2023, which Bedrock says nothing of.
+/// are asked for: those are made by asking several times. Nor for custom
+/// tools and the `functions` of 2023, which Bedrock knows nothing of.
 pub(super) fn lane(model: &Resolved, head: &Head) -> Lane {
-    let takes = head.n.is_none_or(|n| n == 1) && head.functions.is_none();
+    let of_functions = head.tools.iter().flatten().all(|tool| tool.kind.as_deref() != Some("custom"));
+    let takes = head.n.is_none_or(|n| n == 1) && head.functions.is_none() && of_functions;
     if takes && speaks_chat(model) { Lane::Native } else { Lane::Converse }
 }
 
@@ -73,7 +75,16 @@ pub(super) struct Head {
     stream_options: Option<Object>,
     n: Option<u32>,
     functions: Option<IgnoredAny>,
+    tools: Option<Vec<ToolHead>>,
     user: Option<String>,
+}
+
+/// What has to be known of a tool.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
+struct ToolHead {
+    #[serde(rename = "type")]
+    kind: Option<String>,
 }
 
 /// Reads what the gateway has to know, and passes over the rest.

@@ -96,3 +96,27 @@ async fn functions_of_2023_are_called_and_answered_in_their_own_words() {
     assert_eq!(finish, Some("function_call"));
     t.finish().await;
 }
+
+#[tokio::test]
+async fn a_custom_tool_gets_its_text_whole_streamed_and_in_the_history() {
+    let t = TestGateway::start().await;
+    let tool = json!({"type": "custom", "custom": {"name": "run", "description": "Runs a command."}});
+    let body = with(chat("Run it. [[tool]]"), json!({"tools": [tool]}));
+    let choice = t.openai().send(&body).await.json()["choices"][0].clone();
+    let call = &choice["message"]["tool_calls"][0];
+    assert_eq!((&call["type"], &call["custom"]["name"]), (&json!("custom"), &json!("run")));
+    let text = call["custom"]["input"].as_str().unwrap();
+    assert!(!text.is_empty() && !text.contains("\"input\""), "{text}");
+
+    let mut conversation = body.clone();
+    let result = json!({"role": "tool", "tool_call_id": call["id"], "content": "exit code 0"});
+    conversation["messages"].as_array_mut().unwrap().extend([choice["message"].clone(), result]);
+    let reply = t.openai().send(&conversation).await.json();
+    assert!(reply["choices"][0]["message"]["content"].as_str().unwrap().contains("exit code 0"), "{reply}");
+
+    let chunks = t.openai().send(&with(body, json!({"stream": true}))).await.sse();
+    let calls = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["tool_calls"].as_array()).flatten();
+    let streamed: String = calls.filter_map(|call| call["custom"]["input"].as_str()).collect();
+    assert_eq!(streamed, text);
+    t.finish().await;
+}

@@ -172,14 +172,22 @@ fn thoughts(builder: &mut Builder<'_>, at: At, thinking: Vec<wire::ThinkingBlock
 }
 
 fn add_call(builder: &mut Builder<'_>, at: At, call: wire::ToolCall) -> Result<(), Error> {
-    if call.kind.as_deref().is_some_and(|kind| kind != "function") {
-        return Err(Error::unsupported(at.dot("type"), "Only tool calls of the type `function` can be sent."));
+    let missing = |field: &'static str| Error::invalid(at.dot(field), format!("`{field}` is missing."));
+    match call.kind.as_deref() {
+        None | Some("function") => {
+            let function = call.function.ok_or_else(|| missing("function"))?;
+            let input = input(at.dot("function"), function.arguments.as_deref())?;
+            builder.call(at, call.id, &function.name, input)
+        }
+        Some("custom") => {
+            let custom = call.custom.ok_or_else(|| missing("custom"))?;
+            builder.call(at, call.id, &custom.name, conversation::custom_arguments(custom.input))
+        }
+        Some(_) => {
+            let message = "Only tool calls of the types `function` and `custom` can be sent.";
+            Err(Error::unsupported(at.dot("type"), message))
+        }
     }
-    let Some(function) = call.function else {
-        return Err(Error::invalid(at.dot("function"), "`function` is missing."));
-    };
-    let input = input(at.dot("function"), function.arguments.as_deref())?;
-    builder.call(at, call.id, &function.name, input)
 }
 
 /// The arguments of the call at `at`.

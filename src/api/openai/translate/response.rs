@@ -3,9 +3,10 @@
 use serde_json::Value;
 
 use super::{Calling, Context};
+use crate::api::conversation::custom_text;
 use crate::api::openai::wire::{
-    Answer, AnswerFunction, AnswerThinking, AnswerToolCall, ChatCompletion, Choice, CompletionDetails, PromptDetails,
-    Usage,
+    Answer, AnswerCustom, AnswerFunction, AnswerThinking, AnswerToolCall, ChatCompletion, Choice, CompletionDetails,
+    PromptDetails, Usage,
 };
 use crate::converse::{ContentBlock, ReasoningContent, Response, StopReason, ToolUse, Usage as Tokens};
 
@@ -88,7 +89,12 @@ fn thinking(thought: ReasoningContent) -> Option<AnswerThinking> {
 
 fn tool_call(tool: ToolUse, context: &Context) -> AnswerToolCall {
     let id = tool.tool_use_id.clone();
-    AnswerToolCall { id, kind: "function", function: called(tool, context) }
+    let name = context.tools.original(&tool.name);
+    if context.tools.is_custom(name) {
+        let custom = AnswerCustom { name: name.to_owned(), input: custom_text(tool.input) };
+        return AnswerToolCall { id, kind: "custom", function: None, custom: Some(custom) };
+    }
+    AnswerToolCall { id, kind: "function", function: Some(called(tool, context)), custom: None }
 }
 
 fn called(tool: ToolUse, context: &Context) -> AnswerFunction {
@@ -96,7 +102,7 @@ fn called(tool: ToolUse, context: &Context) -> AnswerFunction {
         Value::Null => "{}".to_owned(),
         input => input.to_string(),
     };
-    AnswerFunction { name: context.tool_names.original(&tool.name).to_owned(), arguments }
+    AnswerFunction { name: context.tools.original(&tool.name).to_owned(), arguments }
 }
 
 /// OpenAI's word for why the model stopped.

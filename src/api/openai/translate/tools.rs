@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::Calling;
 use super::parts::ttl;
-use crate::api::conversation::{self, At, CachePoints, Choice, Parallel, ToolNames, Tools};
+use crate::api::conversation::{self, At, CachePoints, CallerTools, Choice, Grammar, Parallel, ToolNames, Tools};
 use crate::api::openai::wire;
 use crate::converse::{Tool, ToolSpec};
 use crate::error::Error;
@@ -30,11 +30,11 @@ pub(super) fn calling(request: &wire::ChatRequest, report: &mut Report) -> Resul
     Ok(Calling::Function)
 }
 
-/// The names of all tools in `request`.
-pub(super) fn names(request: &wire::ChatRequest, report: &mut Report) -> Result<ToolNames, Error> {
+/// All tools in `request`, under all their names.
+pub(super) fn caller(request: &wire::ChatRequest, report: &mut Report) -> Result<CallerTools, Error> {
     let offered = request.tools.iter().flatten().enumerate().filter_map(|(i, tool)| {
-        let function = tool.function.as_ref()?;
-        Some((At::item("tools", i).dot("function.name"), function.name.as_str()))
+        let (field, name) = tool.name()?;
+        Some((At::item("tools", i).dot(field), name))
     });
     let functions = request.functions.iter().flatten().enumerate();
     let offered =
@@ -42,13 +42,15 @@ pub(super) fn names(request: &wire::ChatRequest, report: &mut Report) -> Result<
     let called = request.messages.iter().enumerate().flat_map(|(i, message)| {
         let at = At::item("messages", i);
         let calls = message.tool_calls.iter().flatten().enumerate().filter_map(move |(j, call)| {
-            let function = call.function.as_ref()?;
-            Some((at.at("tool_calls", j).dot("function.name"), function.name.as_str()))
+            let (field, name) = call.name()?;
+            Some((at.at("tool_calls", j).dot(field), name))
         });
         let function = message.function_call.as_ref();
         calls.chain(function.map(|function| (at.dot("function_call.name"), function.name.as_str())))
     });
-    ToolNames::collect(offered, called, report)
+    let custom = request.tools.iter().flatten().filter(|tool| tool.kind == "custom");
+    let custom = custom.filter_map(|tool| Some(tool.name()?.1.to_owned())).collect();
+    Ok(CallerTools { names: ToolNames::collect(offered, called, report)?, custom })
 }
 
 /// What a request says about tools, without those that its history used.
@@ -56,11 +58,19 @@ pub(super) fn tools(
     offered: Option<Vec<wire::Tool>>,
     choice: Option<&Value>,
     parallel: Option<bool>,
-    names: &ToolNames,
+    caller: &CallerTools,
     points: &mut CachePoints,
     report: &mut Report,
 ) -> Result<Tools, Error> {
+    let names = &caller.names;
+    let is_custom = choice.is_some_and(|choice| choice["type"] == "custom");
     let (choice, allowed) = wanted(choice)?;
+    if let Choice::Named(name) = &choice
+        && is_custom != caller.is_custom(name)
+    {
+        let field = if is_custom { "tool_choice.custom.name" } else { "tool_choice.function.name" };
+        return Err(Error::invalid(field, "This names a tool that is not offered."));
+    }
     let mut tools = Vec::new();
     for (i, mut tool) in offered.into_iter().flatten().enumerate() {
         let at = At::item("tools", i);
@@ -129,38 +139,64 @@ fn wanted(choice: Option<&Value>) -> Result<(Choice, Option<Vec<String>>), Error
     };
     match (choice["type"].as_str(), &choice["function"]["name"]) {
         (Some("function"), Value::String(name)) => Ok((Choice::Named(name.clone()), None)),
+        (Some("custom"), _) => match &choice["custom"]["name"] {
+            Value::String(name) => Ok((Choice::Named(name.clone()), None)),
+            _ => Err(Error::invalid("tool_choice.custom.name", "Name the tool.")),
+        },
         (Some("allowed_tools"), _) => {
             let allowed = &choice["allowed_tools"];
             let mode = allowed["mode"].as_str().and_then(word).ok_or_else(|| {
                 Error::invalid("tool_choice.allowed_tools.mode", "`mode` has to be `auto` or `required`.")
             })?;
             let names = allowed["tools"].as_array().into_iter().flatten();
-            let names = names.map(|tool| tool["function"]["name"].as_str().map(str::to_owned));
+            let names = names.map(|tool| {
+                let kind = if tool["type"] == "custom" { "custom" } else { "function" };
+                tool[kind]["name"].as_str().map(str::to_owned)
+            });
             let names: Option<Vec<_>> = names.collect();
             let names = names
                 .filter(|names| !names.is_empty())
-                .ok_or_else(|| Error::invalid("tool_choice.allowed_tools.tools", "`tools` has to name functions."))?;
+                .ok_or_else(|| Error::invalid("tool_choice.allowed_tools.tools", "`tools` has to name tools."))?;
             Ok((mode, Some(names)))
-        }
-        (Some("custom"), _) => {
-            Err(Error::unsupported("tool_choice", "Only tools of the type `function` can be chosen."))
         }
         _ => Err(invalid()),
     }
 }
 
 fn spec(at: At, tool: wire::Tool, names: &ToolNames, report: &mut Report) -> Result<ToolSpec, Error> {
-    if tool.kind != "function" {
-        return Err(Error::unsupported(at.dot("type"), "Only tools of the type `function` can be used."));
+    if !matches!(tool.kind.as_str(), "function" | "custom") {
+        return Err(Error::unsupported(at.dot("type"), "Only tools of the types `function` and `custom` can be used."));
+    }
+    for (key, _) in tool.extra.iter().filter(|(_, value)| !value.is_null()) {
+        report.add(Action::Dropped, format!("{at}.{key}"));
+    }
+    if tool.kind == "custom" {
+        return custom(at, tool, names, report);
     }
     let Some(function) = tool.function else {
         return Err(Error::invalid(at.dot("function"), "`function` is missing."));
     };
-    for (key, _) in tool.extra.iter().filter(|(_, value)| !value.is_null()) {
-        report.add(Action::Dropped, format!("{at}.{key}"));
-    }
     let name = (names.sent(&function.name), at.dot("function.parameters"));
     Ok(conversation::spec(name, function.description, function.parameters, function.strict, report))
+}
+
+fn custom(at: At, tool: wire::Tool, names: &ToolNames, report: &mut Report) -> Result<ToolSpec, Error> {
+    let at = at.dot("custom");
+    let Some(custom) = tool.custom else {
+        return Err(Error::invalid(at, "`custom` is missing."));
+    };
+    let at_format = at.dot("format");
+    let grammar = match custom.format.as_ref().map(|format| (format.kind.as_str(), &format.grammar)) {
+        None | Some(("text", _)) => None,
+        Some(("grammar", Some(grammar))) => {
+            report.add(Action::Clamped, at_format);
+            Some(Grammar { syntax: &grammar.syntax, definition: &grammar.definition })
+        }
+        Some(("grammar", None)) => return Err(Error::invalid(at_format.dot("grammar"), "`grammar` is missing.")),
+        Some(_) => return Err(Error::invalid(at_format.dot("type"), "`type` has to be `text` or `grammar`.")),
+    };
+    let schema = conversation::custom_schema(grammar);
+    Ok(conversation::spec((names.sent(&custom.name), at), custom.description, Some(schema), None, report))
 }
 
 #[cfg(test)]

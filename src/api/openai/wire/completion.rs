@@ -82,11 +82,24 @@ pub enum AnswerThinking {
 pub struct AnswerToolCall {
     /// Pairs the call with its result.
     pub id: String,
-    /// Always `function`.
+    /// `function` or `custom`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// What to call.
-    pub function: AnswerFunction,
+    /// With `function`: what to call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function: Option<AnswerFunction>,
+    /// With `custom`: what to call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom: Option<AnswerCustom>,
+}
+
+/// Which custom tool to call, and with what.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct AnswerCustom {
+    /// The tool's name as the request gave it.
+    pub name: String,
+    /// The text for it.
+    pub input: String,
 }
 
 /// What to call, and with what.
