@@ -5,6 +5,7 @@
 //! with its place.
 
 mod at;
+mod auto_cache;
 mod builder;
 mod cache;
 mod custom;
@@ -17,6 +18,7 @@ mod schema;
 mod tools;
 
 pub use at::At;
+pub use auto_cache::auto_cache;
 pub use builder::{Builder, Conversation, ToolAnswer};
 pub use cache::CachePoints;
 pub use custom::{CallerTools, Grammar, custom_arguments, custom_schema, custom_text, custom_text_of};

@@ -12,7 +12,7 @@ use super::translate::{self, Chunks, Context, Translated};
 use super::{native, pointed, wire};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
-use crate::api::conversation::Form;
+use crate::api::conversation::{Form, auto_cache};
 use crate::api::sse;
 use crate::converse::{Event, GuardrailConfig};
 use crate::error::{Error, Result};
@@ -69,9 +69,10 @@ pub(super) async fn create(
     };
     pointed::fetch(gateway.fetcher(), &mut request).await?;
     let traits = families::traits(model.resolved.model.as_deref());
-    let Translated { request, report, tools, calling, form, choices, stream, include_usage } =
+    let Translated { mut request, report, tools, calling, form, choices, stream, include_usage } =
         translate::request(request, &traits)?;
     strictness.judge(&report)?;
+    auto_cache(&model.resolved, &traits, &mut request);
     let created = gateway.clock().now().seconds();
     let context = Context {
         id: ids::fresh("chatcmpl-"),
