@@ -12,7 +12,7 @@ use super::translate::{self, Chunks, Context, Translated};
 use super::{native, pointed, wire};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
-use crate::api::conversation::Form;
+use crate::api::conversation::{Form, auto_cache};
 use crate::api::{purpose, sse};
 use crate::converse::{Event, GuardrailConfig};
 use crate::error::{Error, Result};
@@ -70,12 +70,20 @@ pub(super) async fn create(
     };
     pointed::fetch(gateway.fetcher(), &mut request).await?;
     let traits = families::traits(model.resolved.model.as_deref());
-    let Translated { request, report, tool_names, form, choices, stream, include_usage } =
+    let Translated { mut request, report, tools, calling, form, choices, stream, include_usage } =
         translate::request(request, &traits)?;
     strictness.judge(&report)?;
+    auto_cache(&model.resolved, &traits, &mut request);
     let created = gateway.clock().now().seconds();
-    let context =
-        Context { id: ids::fresh("chatcmpl-"), created, model: model.name.clone(), tool_names, form, include_usage };
+    let context = Context {
+        id: ids::fresh("chatcmpl-"),
+        created,
+        model: model.name.clone(),
+        tools,
+        calling,
+        form,
+        include_usage,
+    };
 
     let more = choices - 1;
     let calls = Calls { gateway: &gateway, caller: &caller, origin, model: &model, request: &request, more };

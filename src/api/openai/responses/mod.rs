@@ -25,6 +25,7 @@ use self::wire::Status;
 use super::error::{self, ErrorBody};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
+use crate::api::conversation::auto_cache;
 use crate::api::{purpose, sse};
 use crate::catalog::Model;
 use crate::clock::Clock;
@@ -82,9 +83,10 @@ pub(super) async fn create(
     let stream = wire.stream.unwrap_or(false);
     let origin = origin("responses", &trail, &wire);
     let (asked, keeper) = gather(&gateway, &caller, wire, &model).await?;
-    let Translated { request, report, context } =
-        translate::request(asked, &families::traits(model.resolved.model.as_deref()))?;
+    let traits = families::traits(model.resolved.model.as_deref());
+    let Translated { mut request, report, context } = translate::request(asked, &traits)?;
     strictness.judge(&report)?;
+    auto_cache(&model.resolved, &traits, &mut request);
 
     if stream {
         let answer = gateway.stream(&caller, origin, &model, &request).await?;
