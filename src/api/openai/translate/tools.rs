@@ -34,6 +34,14 @@ pub(super) fn tools(
     report: &mut Report,
 ) -> Result<Tools, Error> {
     let (choice, allowed) = wanted(choice)?;
+    let is_offered = |name: &String| {
+        let mut functions = offered.iter().flatten().filter_map(|tool| tool.function.as_ref());
+        functions.any(|function| function.name == *name)
+    };
+    if let Some(stranger) = allowed.iter().flatten().find(|name| !is_offered(name)) {
+        let message = format!("`tool_choice` allows `{stranger}`, which is not in `tools`.");
+        return Err(Error::invalid("tool_choice.allowed_tools.tools", message));
+    }
     let mut tools = Vec::new();
     for (i, mut tool) in offered.into_iter().flatten().enumerate() {
         let at = At::item("tools", i);
@@ -73,9 +81,10 @@ fn wanted(choice: Option<&Value>) -> Result<(Choice, Option<Vec<String>>), Error
         (Some("function"), Value::String(name)) => Ok((Choice::Named(name.clone()), None)),
         (Some("allowed_tools"), _) => {
             let allowed = &choice["allowed_tools"];
-            let mode = allowed["mode"].as_str().and_then(word).ok_or_else(|| {
-                Error::invalid("tool_choice.allowed_tools.mode", "`mode` has to be `auto` or `required`.")
-            })?;
+            let mode =
+                allowed["mode"].as_str().and_then(word).filter(|mode| *mode != Choice::None).ok_or_else(|| {
+                    Error::invalid("tool_choice.allowed_tools.mode", "`mode` has to be `auto` or `required`.")
+                })?;
             let names = allowed["tools"].as_array().into_iter().flatten();
             let names = names.map(|tool| tool["function"]["name"].as_str().map(str::to_owned));
             let names: Option<Vec<_>> = names.collect();
@@ -138,6 +147,19 @@ mod tests {
         assert_eq!(choice(&named("now")).unwrap(), json!([1, {"tool": {"name": "now"}}, null]));
         assert_eq!(choice(&named("then")).unwrap_err().blamed(), Some("tool_choice.function.name"));
         assert_eq!(choice("7").unwrap_err().blamed(), Some("tool_choice"));
+    }
+
+    #[test]
+    fn only_tools_that_are_offered_can_be_allowed_and_not_for_no_use() {
+        let choice = |mode: &str, name: &str| {
+            let tools = format!(r#"[{{"type":"function","function":{{"name":"{name}"}}}}]"#);
+            let allowed = format!(r#"{{"mode":"{mode}","tools":{tools}}}"#);
+            let fields = format!(r#"{TOOLS},"tool_choice":{{"type":"allowed_tools","allowed_tools":{allowed}}}"#);
+            translated("", &fields, &Traits::default())
+        };
+        assert_eq!(choice("required", "now").unwrap().0, json!([1, {"any": {}}, null]));
+        assert_eq!(choice("auto", "then").unwrap_err().blamed(), Some("tool_choice.allowed_tools.tools"));
+        assert_eq!(choice("none", "now").unwrap_err().blamed(), Some("tool_choice.allowed_tools.mode"));
     }
 
     #[test]
