@@ -19,7 +19,7 @@ use crate::api::conversation::{self, CachePoints, Form, ToolNames, request_metad
 use crate::converse;
 use crate::error::Error;
 use crate::families::{Traits, reasoning};
-use crate::report::Report;
+use crate::report::{Action, Report};
 
 /// A request in canonical form, and what is needed to answer in the caller's.
 #[derive(Debug)]
@@ -59,9 +59,12 @@ pub struct Context {
 
 /// Puts a request into canonical form, for a model with `traits`. What cannot be is `Kind::Invalid` or
 /// `Kind::Unsupported`, and names the field.
-pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, Error> {
+pub fn request(mut wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, Error> {
     settings::refuse_impossible(&wire)?;
     let mut report = Report::default();
+    for path in std::mem::take(&mut wire.ignored) {
+        report.add(Action::Dropped, path);
+    }
     let tool_names = tools::names(&wire, &mut report)?;
     let (stream, include_usage) = settings::stream(&wire, &mut report)?;
     let inference_config = settings::inference(&wire, traits, &mut report)?;

@@ -100,6 +100,9 @@ pub struct ChatRequest {
     #[serde(flatten)]
     #[schema(value_type = HashMap<String, Value>)]
     pub extra: Object,
+    /// The paths of fields further in that this version does not know.
+    #[serde(skip)]
+    pub ignored: Vec<String>,
 }
 
 /// How a stream comes.
@@ -196,6 +199,8 @@ pub struct ToolCall {
     /// `function`, also if absent.
     #[serde(rename = "type")]
     pub kind: Option<String>,
+    /// Its number in a stream, which clients repeat; of no meaning here.
+    pub index: Option<u32>,
     /// What was called.
     pub function: Option<FunctionCall>,
 }
@@ -381,6 +386,8 @@ pub struct JsonSchema {
     pub description: Option<String>,
     /// The schema.
     pub schema: Option<Object>,
+    /// Whether the answer is held to it; it always is.
+    pub strict: Option<bool>,
 }
 
 /// A string, or a list.
