@@ -156,10 +156,10 @@ impl Form {
                 answer.begun = true;
                 return Some(Event::BlockDelta { index: *index, delta: Delta::Text(NOTHING.to_owned()) });
             }
-            Event::MessageStop { stop_reason, .. } => {
-                if *stop_reason == StopReason::ToolUse && answer.index.is_some() && !answer.others {
-                    *stop_reason = StopReason::EndTurn;
-                }
+            Event::MessageStop { stop_reason, .. }
+                if *stop_reason == StopReason::ToolUse && answer.index.is_some() && !answer.others =>
+            {
+                *stop_reason = StopReason::EndTurn;
             }
             _ => {}
         }

@@ -132,7 +132,9 @@ fn events_become_chunks() {
         let mut out = BytesMut::new();
         for mut event in events(&text) {
             let before = form.event(&mut event);
-            before.iter().for_each(|before| chunks.event(before, &mut out));
+            if let Some(before) = before {
+                chunks.event(&before, &mut out);
+            }
             chunks.event(&event, &mut out);
         }
         chunks.finish(&mut out);
