@@ -11,6 +11,38 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(body).map_err(|error| locate::<T>(body, &error))
 }
 
+/// As many fields as are worth a note.
+const MAX_IGNORED: usize = 256;
+
+/// Reads `body` as [`read`] does, and says which fields nobody read: those that `T` has no name for, by their paths.
+pub(crate) fn read_noting_ignored<T: DeserializeOwned>(body: &[u8]) -> Result<(T, Vec<String>), Error> {
+    let mut ignored = Vec::new();
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let read = serde_ignored::deserialize(&mut deserializer, |path| {
+        if ignored.len() < MAX_IGNORED {
+            ignored.push(field_path(&path));
+        }
+    });
+    match read.and_then(|read| deserializer.end().map(|()| read)) {
+        Ok(read) => Ok((read, ignored)),
+        Err(error) => Err(locate::<T>(body, &error)),
+    }
+}
+
+/// A path as the rest of the gateway writes it.
+fn field_path(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", field_path(parent)),
+        Path::Map { parent, key } => match field_path(parent) {
+            parent if parent.is_empty() => key.clone(),
+            parent => format!("{parent}.{key}"),
+        },
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => field_path(parent),
+    }
+}
+
 /// The members of a body that is one JSON object, none of them read. A key that is given twice is [`Kind::Invalid`], too.
 pub(crate) fn object(body: &[u8]) -> Result<Members<'_>, Error> {
     let members = Members::read(body).map_err(|error| {
@@ -110,6 +142,17 @@ mod tests {
         assert_eq!(fault(r#"{"inner":[{}]}"#).0.as_deref(), Some("inner[0].number"));
         assert_eq!(fault(r#"{"inner":[],"inner":[]}"#).1, "`inner` is given twice.");
         assert_eq!(fault("7"), (None, "The body has a wrong type: expected an object.".into()));
+    }
+
+    #[test]
+    fn what_nobody_reads_is_noted_with_its_path() {
+        let body = br#"{"inner":[{"number":1},{"number":2,"mine":{"a":[1]}}],"x":null}"#;
+        let (_, ignored) = read_noting_ignored::<Outer>(body).unwrap();
+        assert_eq!(ignored, ["inner[1].mine", "x"]);
+        for bad in [&br#"{"inner":[{"number":"1"}]}"#[..], b"", b"{\"inner\":[]} x", b"[]"] {
+            let errors = (read_noting_ignored::<Outer>(bad).unwrap_err(), read::<Outer>(bad).unwrap_err());
+            assert_eq!((errors.0.message(), errors.0.blamed()), (errors.1.message(), errors.1.blamed()));
+        }
     }
 
     #[test]

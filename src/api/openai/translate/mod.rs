@@ -19,7 +19,7 @@ use crate::api::conversation::{self, CachePoints, CallerTools, Form, request_met
 use crate::converse;
 use crate::error::Error;
 use crate::families::{Traits, reasoning};
-use crate::report::Report;
+use crate::report::{Action, Report};
 
 /// A request in canonical form, and what is needed to answer in the caller's.
 #[derive(Debug)]
@@ -73,9 +73,12 @@ pub enum Calling {
 
 /// Puts a request into canonical form, for a model with `traits`. What cannot be is `Kind::Invalid` or
 /// `Kind::Unsupported`, and names the field.
-pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, Error> {
+pub fn request(mut wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, Error> {
     settings::refuse_impossible(&wire)?;
     let mut report = Report::default();
+    for path in std::mem::take(&mut wire.ignored) {
+        report.add(Action::Dropped, path);
+    }
     let calling = tools::calling(&wire, &mut report)?;
     let caller = tools::caller(&wire, &mut report)?;
     let tool_names = &caller.names;

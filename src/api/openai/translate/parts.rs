@@ -89,8 +89,13 @@ impl Parts<'_, '_> {
         mut content: Content,
         whole: Option<CacheControl>,
     ) -> Result<Vec<ContentBlock>, Error> {
-        if let (Some(whole), Some((_, mark))) = (whole, content.0.last_mut()) {
-            *mark = Some((at.dot("cache_control"), whole));
+        if let Some(whole) = whole {
+            let place = at.dot("cache_control");
+            match content.0.last_mut() {
+                Some((_, mark @ None)) => *mark = Some((place, whole)),
+                // There is nothing to mark, or its own mark stands there already.
+                Some(_) | None => self.builder.report().add(Action::Dropped, place),
+            }
         }
         let mut blocks = Vec::with_capacity(content.0.len());
         for (block, mark) in content.0 {

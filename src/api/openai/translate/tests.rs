@@ -148,3 +148,36 @@ fn many_small_messages_become_one_turn_and_a_short_report() {
     assert_eq!(translated.request.messages.len(), 1);
     assert!(translated.report.to_string().len() < 5_000);
 }
+
+/// The report of a request with these messages and further fields.
+fn reported(messages: &str, fields: &str) -> String {
+    let body = format!(r#"{{"model":"m","messages":[{messages}]{fields}}}"#);
+    request(wire::parse(body.as_bytes()).unwrap(), &Traits::default()).unwrap().report.to_string()
+}
+
+#[test]
+fn a_field_that_nobody_knows_is_reported_however_deep_it_stands() {
+    let history = r#"{"role":"user","content":[{"type":"text","text":"hi","cache_control":{"type":"ephemeral","scope":"x"}}]},
+        {"role":"assistant","tool_calls":[{"index":0,"id":"c","type":"function","extra":1,
+            "function":{"name":"f","arguments":"{}","signature":"s"}}]},
+        {"role":"tool","tool_call_id":"c","content":"x"}"#;
+    let fields = r#","stream":true,"stream_options":{"shape":1},
+        "tools":[{"type":"function","function":{"name":"f","examples":[]}}],
+        "response_format":{"type":"json_schema","json_schema":{"name":"x","strict":true,"depth":1,"schema":{}}}"#;
+    let expected = "dropped:messages[0].content[0].cache_control.scope,dropped:messages[1].tool_calls[0].extra,\
+        dropped:messages[1].tool_calls[0].function.signature,dropped:stream_options.shape,\
+        dropped:tools[0].function.examples,dropped:response_format.json_schema.depth";
+    assert_eq!(reported(history, fields), expected);
+}
+
+#[test]
+fn a_cache_mark_on_nothing_or_beside_another_is_reported() {
+    let mark = r#""cache_control":{"type":"ephemeral"}"#;
+    let call = r#"{"role":"user","content":"hi"},{"role":"assistant",MARK,
+        "tool_calls":[{"id":"c","function":{"name":"f","arguments":"{}"}}]},
+        {"role":"tool","tool_call_id":"c","content":"x"}"#;
+    let tools = r#","tools":[{"type":"function","function":{"name":"f"}}]"#;
+    assert_eq!(reported(&call.replace("MARK", mark), tools), "dropped:messages[1].cache_control");
+    let twice = r#"{"role":"user",MARK,"content":[{"type":"text","text":"hi",MARK}]}"#;
+    assert_eq!(reported(&twice.replace("MARK", mark), ""), "dropped:messages[0].cache_control");
+}

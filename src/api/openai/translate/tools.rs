@@ -71,6 +71,17 @@ pub(super) fn tools(
         let field = if is_custom { "tool_choice.custom.name" } else { "tool_choice.function.name" };
         return Err(Error::invalid(field, "This names a tool that is not offered."));
     }
+    let is_offered = |name: &String| {
+        let mut names = offered.iter().flatten().filter_map(|tool| match (&tool.function, &tool.custom) {
+            (Some(function), _) => Some(&function.name),
+            (None, custom) => custom.as_ref().map(|custom| &custom.name),
+        });
+        names.any(|offered| offered == name)
+    };
+    if let Some(stranger) = allowed.iter().flatten().find(|name| !is_offered(name)) {
+        let message = format!("`tool_choice` allows `{stranger}`, which is not in `tools`.");
+        return Err(Error::invalid("tool_choice.allowed_tools.tools", message));
+    }
     let mut tools = Vec::new();
     for (i, mut tool) in offered.into_iter().flatten().enumerate() {
         let at = At::item("tools", i);
@@ -145,9 +156,10 @@ fn wanted(choice: Option<&Value>) -> Result<(Choice, Option<Vec<String>>), Error
         },
         (Some("allowed_tools"), _) => {
             let allowed = &choice["allowed_tools"];
-            let mode = allowed["mode"].as_str().and_then(word).ok_or_else(|| {
-                Error::invalid("tool_choice.allowed_tools.mode", "`mode` has to be `auto` or `required`.")
-            })?;
+            let mode =
+                allowed["mode"].as_str().and_then(word).filter(|mode| *mode != Choice::None).ok_or_else(|| {
+                    Error::invalid("tool_choice.allowed_tools.mode", "`mode` has to be `auto` or `required`.")
+                })?;
             let names = allowed["tools"].as_array().into_iter().flatten();
             let names = names.map(|tool| {
                 let kind = if tool["type"] == "custom" { "custom" } else { "function" };
@@ -231,6 +243,19 @@ mod tests {
         assert_eq!(choice(&named("now")).unwrap(), json!([1, {"tool": {"name": "now"}}, null]));
         assert_eq!(choice(&named("then")).unwrap_err().blamed(), Some("tool_choice.function.name"));
         assert_eq!(choice("7").unwrap_err().blamed(), Some("tool_choice"));
+    }
+
+    #[test]
+    fn only_tools_that_are_offered_can_be_allowed_and_not_for_no_use() {
+        let choice = |mode: &str, name: &str| {
+            let tools = format!(r#"[{{"type":"function","function":{{"name":"{name}"}}}}]"#);
+            let allowed = format!(r#"{{"mode":"{mode}","tools":{tools}}}"#);
+            let fields = format!(r#"{TOOLS},"tool_choice":{{"type":"allowed_tools","allowed_tools":{allowed}}}"#);
+            translated("", &fields, &Traits::default())
+        };
+        assert_eq!(choice("required", "now").unwrap().0, json!([1, {"any": {}}, null]));
+        assert_eq!(choice("auto", "then").unwrap_err().blamed(), Some("tool_choice.allowed_tools.tools"));
+        assert_eq!(choice("none", "now").unwrap_err().blamed(), Some("tool_choice.allowed_tools.mode"));
     }
 
     #[test]

@@ -19,5 +19,7 @@ use crate::error::Error;
 
 /// Reads the body of a request. A fault is `Kind::Invalid` and names the field.
 pub fn parse(body: &[u8]) -> Result<ChatRequest, Error> {
-    body::read(body)
+    let (mut request, ignored) = body::read_noting_ignored::<ChatRequest>(body)?;
+    request.ignored = ignored;
+    Ok(request)
 }

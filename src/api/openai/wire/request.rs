@@ -100,6 +100,9 @@ pub struct ChatRequest {
     #[serde(flatten)]
     #[schema(value_type = HashMap<String, Value>)]
     pub extra: Object,
+    /// The paths of fields further in that this version does not know.
+    #[serde(skip)]
+    pub ignored: Vec<String>,
 }
 
 /// How a stream comes.
@@ -202,6 +205,8 @@ pub struct ToolCall {
     /// `function`, also if absent, or `custom`.
     #[serde(rename = "type")]
     pub kind: Option<String>,
+    /// Its number in a stream, which clients repeat; of no meaning here.
+    pub index: Option<u32>,
     /// With `function`: what was called.
     pub function: Option<FunctionCall>,
     /// With `custom`: what was called.
@@ -454,6 +459,8 @@ pub struct JsonSchema {
     pub description: Option<String>,
     /// The schema.
     pub schema: Option<Object>,
+    /// Whether the answer is held to it; it always is.
+    pub strict: Option<bool>,
 }
 
 /// A string, or a list.

@@ -23,7 +23,7 @@ use crate::api::conversation::{self, At, CallerTools, Form, request_metadata};
 use crate::converse;
 use crate::error::Error;
 use crate::families::{self, Traits};
-use crate::report::Report;
+use crate::report::{Action, Report};
 
 /// What a request is, with all that it points to at hand.
 #[derive(Debug)]
@@ -96,6 +96,9 @@ const RESPONSE_DIGITS: usize = 32;
 /// `Kind::Unsupported`, and names the field.
 pub fn request(asked: Asked, traits: &Traits) -> Result<Translated, Error> {
     let Asked { mut wire, items, mut report, id, created, store, provider } = asked;
+    for path in std::mem::take(&mut wire.ignored) {
+        report.add(Action::Dropped, path);
+    }
     settings::refuse_impossible(&wire)?;
     settings::drop_untranslatable(&wire, &mut report)?;
     let ask = settings::ask(wire.reasoning.as_ref())?;

@@ -15,7 +15,9 @@ use crate::error::Error;
 
 /// Reads the body of a request. A fault is `Kind::Invalid` and names the field.
 pub fn parse(body: &[u8]) -> Result<Request, Error> {
-    body::read(body)
+    let (mut request, ignored) = body::read_noting_ignored::<Request>(body)?;
+    request.ignored = ignored;
+    Ok(request)
 }
 
 /// A request for a response.
@@ -96,6 +98,9 @@ pub struct Request {
     #[serde(flatten)]
     #[schema(value_type = HashMap<String, Value>)]
     pub extra: Object,
+    /// The paths of fields further in that this version does not know.
+    #[serde(skip)]
+    pub ignored: Vec<String>,
 }
 
 /// How a stream comes.
