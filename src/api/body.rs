@@ -172,5 +172,10 @@ mod tests {
         assert!(fault(r#"{"inner":[]} x"#).1.contains("trailing characters"));
         let error = read::<Outer>(b"{\"inner\":[{\"number\":\"\xff\"}]}").unwrap_err();
         assert_eq!(error.kind(), Kind::Invalid);
+        for broken in [&b"{\"a\":\"\xff\"}"[..], b"{", b"", b"[1"] {
+            let message = object(broken).unwrap_err().message().to_owned();
+            assert!(message.starts_with("The body is not valid JSON") || broken == b"[1", "{message}");
+        }
+        assert_eq!(object(b"[]").unwrap_err().message(), "The body has a wrong type: expected an object.");
     }
 }

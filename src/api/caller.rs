@@ -15,7 +15,7 @@ use crate::error::{Error, Kind};
 use crate::gateway::{Gateway, Trail};
 use crate::ids::{self, RequestId};
 use crate::report::Report;
-use crate::tenancy::Caller;
+use crate::tenancy::{Caller, looks_own};
 
 /// Who is calling: the key in `Authorization: Bearer` or `x-api-key`. No key, or a bad one, is an answer of its own.
 impl FromRequestParts<Gateway> for Caller {
@@ -43,13 +43,18 @@ fn is_signed(headers: &HeaderMap) -> bool {
     headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(b"AWS4-"))
 }
 
-/// The text of the key, whichever header it came in.
+/// The text of the key, whichever header it came in. Agents that are logged in elsewhere send their token of there as
+/// well: of two, the one that is a gateway's counts.
 fn presented_key(headers: &HeaderMap) -> Option<&str> {
     let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
-    bearer.or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()).map(str::trim))
+    let api_key = headers.get("x-api-key").and_then(|value| value.to_str().ok()).map(str::trim);
+    match (bearer, api_key) {
+        (Some(bearer), Some(key)) if !looks_own(bearer) && looks_own(key) => Some(key),
+        (bearer, key) => bearer.or(key),
+    }
 }
 
 /// The whole body, at most `server.max_body_mb`.
@@ -178,6 +183,12 @@ mod tests {
         assert_eq!(presented_key(&headers("authorization", "bearer  bgw_a_b ")), Some("bgw_a_b"));
         assert_eq!(presented_key(&headers("x-api-key", "bgw_a_b")), Some("bgw_a_b"));
         assert_eq!(presented_key(&headers("authorization", "Basic bgw_a_b")), None);
+        let mut both = headers("authorization", "Bearer sk-of-elsewhere");
+        both.insert("x-api-key", "bgw_a_b".parse().unwrap());
+        assert_eq!(presented_key(&both), Some("bgw_a_b"));
+        both.insert("x-api-key", "sk-of-elsewhere".parse().unwrap());
+        both.insert("authorization", "Bearer bgw_a_b".parse().unwrap());
+        assert_eq!(presented_key(&both), Some("bgw_a_b"));
         assert_eq!(presented_key(&HeaderMap::new()), None);
     }
 

@@ -11,6 +11,7 @@ mod body;
 mod caller;
 pub mod conversation;
 mod fan_out;
+mod guardrail;
 mod models;
 pub mod openai;
 pub mod ops;

@@ -14,6 +14,11 @@ use crate::error::{Error, Exception, Kind, Result};
 use crate::ids::{self, KeyId, TeamId};
 
 const PREFIX: &str = "bgw_";
+
+/// Whether this is meant as a key of a gateway, by how it begins.
+pub fn looks_own(text: &str) -> bool {
+    text.starts_with(PREFIX)
+}
 /// Longest text worth hashing: what we hand out has 89 characters.
 const MAX_TEXT: usize = 512;
 

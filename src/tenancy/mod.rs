@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 pub use self::admit::{Hold, Need};
 pub use self::allow_list::AllowList;
 pub use self::directory::Caller;
-pub use self::key::{Key, NewKey, Scope};
+pub use self::key::{Key, NewKey, Scope, looks_own};
 pub use self::team::{NewTeam, Team};
 
 use self::directory::Directory;

@@ -16,7 +16,7 @@ use super::wire::{self, MessagesRequest};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
 use crate::api::conversation::auto_cache;
-use crate::api::{body, remote, sse};
+use crate::api::{body, guardrail, remote, sse};
 use crate::converse::Event;
 use crate::error::{Error, Result};
 use crate::families;
@@ -67,7 +67,7 @@ pub(super) async fn create(
         // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
         drop(members);
         drop(text);
-        return exchange.translated(wire, purpose, report).await;
+        return exchange.translated(wire, purpose, &headers, report).await;
     }
     exchange.native(&text, &members, (lane, purpose), &headers).await
 }
@@ -114,7 +114,13 @@ impl Exchange {
     }
 
     /// A translation, there and back.
-    async fn translated(self, wire: MessagesRequest, purpose: Purpose, mut report: Report) -> Result<Response> {
+    async fn translated(
+        self,
+        wire: MessagesRequest,
+        purpose: Purpose,
+        headers: &HeaderMap,
+        mut report: Report,
+    ) -> Result<Response> {
         let wire = fetch(&self.gateway, wire, &mut report).await?;
         if wire.max_tokens.is_none() {
             return Err(Error::invalid("max_tokens", "`max_tokens` is missing."));
@@ -122,6 +128,7 @@ impl Exchange {
         let origin = self.origin(wire.metadata.as_ref().and_then(|metadata| metadata.user_id.clone()));
         let traits = families::traits(self.model.resolved.model.as_deref());
         let Translated { mut request, form, tool_names } = translate::request(wire, &traits, &mut report)?;
+        request.guardrail_config = guardrail::of(headers)?;
         self.strictness.judge(&report)?;
         auto_cache(&self.model.resolved, &traits, &mut request);
         let context = Context {

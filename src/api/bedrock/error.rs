@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::api::problem::Problem;
 use crate::error::{Error, Exception, Kind};
-use crate::upstream::frames;
+use crate::upstream::{Operation, frames};
 
 /// An error.
 #[derive(Serialize, ToSchema)]
@@ -35,10 +35,12 @@ pub(super) fn status(error: &Error) -> u16 {
     exception(error).status
 }
 
-/// The exception frame that ends a stream which broke after its first byte.
-pub(super) fn frame(error: &Error) -> Bytes {
-    // The five exceptions that every event stream of the runtime declares.
+/// The exception frame that ends a stream of `operation` which broke after its first byte.
+pub(super) fn frame(operation: Operation, error: &Error) -> Bytes {
+    // The five exceptions that every event stream of the runtime declares, and one that only the models' own have:
+    // <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ResponseStream.html>.
     let name = match exception(error).name {
+        "ModelTimeoutException" if operation == Operation::InvokeModelWithResponseStream => "modelTimeoutException",
         "ValidationException" => "validationException",
         "ThrottlingException" => "throttlingException",
         "ServiceUnavailableException" => "serviceUnavailableException",

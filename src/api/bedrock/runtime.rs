@@ -172,7 +172,7 @@ impl Native {
         let model = gateway.model(model)?;
         let answer = gateway.forward_stream(&caller, origin(name, trail), &model, call).await?;
         let (headers, frames) = answer.body;
-        let response = respond(&headers, HttpBody::new(Raw { frames }));
+        let response = respond(&headers, HttpBody::new(Raw { operation, frames }));
         Ok(annotate(response, &answer.served, &Report::default()))
     }
 }
@@ -194,6 +194,7 @@ pub(super) fn respond(headers: &HeaderMap, body: HttpBody) -> Response {
 
 /// Frames as they came; the gateway's own last word, if it has one, as an exception frame.
 struct Raw {
+    operation: Operation,
     frames: FrameStream,
 }
 
@@ -202,11 +203,12 @@ impl http_body::Body for Raw {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let operation = self.operation;
         Pin::new(&mut self.frames).poll_next(cx).map(|item| {
             let bytes = match item? {
                 // AWS's own last word goes out as ours, because its text may name an account.
-                Ok(frame) => frame.failure().map_or(frame.raw, |failure| error::frame(&failure.error)),
-                Err(error) => error::frame(&error),
+                Ok(frame) => frame.failure().map_or(frame.raw, |failure| error::frame(operation, &failure.error)),
+                Err(error) => error::frame(operation, &error),
             };
             Some(Ok(Frame::data(bytes)))
         })

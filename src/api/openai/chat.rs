@@ -13,8 +13,8 @@ use super::{native, pointed, wire};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
 use crate::api::conversation::{Form, auto_cache};
-use crate::api::{purpose, sse};
-use crate::converse::{Event, GuardrailConfig};
+use crate::api::{guardrail, purpose, sse};
+use crate::converse::Event;
 use crate::error::{Error, Result};
 use crate::families;
 use crate::gateway::{Gateway, Origin, Trail};
@@ -54,7 +54,7 @@ pub(super) async fn create(
     }
     let mut request = wire::parse(&body)?;
     if request.guardrail_config.is_none() {
-        request.guardrail_config = guardrail(&headers)?;
+        request.guardrail_config = guardrail::of(&headers)?;
     }
 
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
@@ -99,24 +99,6 @@ pub(super) async fn create(
         let (answers, served) = calls.complete().await?;
         let completion = translate::response(answers, &context);
         Ok(annotate(Json(completion).into_response(), &served, &report))
-    }
-}
-
-/// The guardrail that the headers of Bedrock's own APIs name
-/// (<https://docs.aws.amazon.com/bedrock/latest/userguide/inference-chat-completions.html>).
-fn guardrail(headers: &HeaderMap) -> Result<Option<GuardrailConfig>> {
-    let header = |name: &str| Some(headers.get(name)?.to_str().unwrap_or_default().to_owned());
-    let (id, version) = ("x-amzn-bedrock-guardrailidentifier", "x-amzn-bedrock-guardrailversion");
-    match (header(id), header(version)) {
-        (None, None) => Ok(None),
-        (Some(guardrail_identifier), Some(guardrail_version)) => Ok(Some(GuardrailConfig {
-            guardrail_identifier,
-            guardrail_version,
-            trace: header("x-amzn-bedrock-trace").map(|trace| trace.to_ascii_lowercase()),
-            stream_processing_mode: None,
-        })),
-        (Some(_), None) => Err(Error::invalid(version, "A guardrail needs its version as well.")),
-        (None, Some(_)) => Err(Error::invalid(id, "A guardrail's version needs its identifier as well.")),
     }
 }
 

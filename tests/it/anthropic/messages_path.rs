@@ -38,6 +38,22 @@ async fn the_body_passes_with_the_place_named_as_its_model() {
 }
 
 #[tokio::test]
+async fn a_client_of_any_version_is_served() {
+    let t = TestGateway::tapped(|_| {}).await;
+    for version in ["2026-10-21", "2023-01-01"] {
+        let path = format!("http://{}/v1/messages", t.address());
+        let request =
+            reqwest::Client::new().post(path).header("x-api-key", t.key()).header("anthropic-version", version);
+        let reply = Reply::to(request.json(&to_opus("Say hello"))).await;
+        assert_eq!((reply.status(), reply.header("x-gateway-translation")), (200, ""), "{reply:?}");
+    }
+    for passed in t.tap.exchanges() {
+        assert_eq!(passed.request_headers["anthropic-version"], "2023-06-01");
+    }
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn its_stream_passes_as_it_is() {
     let t = TestGateway::tapped(|_| {}).await;
     let reply = t.anthropic().stream(to_opus("a story [[words:20]]")).await.rest().await;

@@ -53,6 +53,27 @@ async fn an_unknown_beta_is_left_out_with_a_report_instead_of_a_400() {
 }
 
 #[tokio::test]
+async fn a_guardrail_named_by_headers_judges_the_call_in_every_lane() {
+    let t = TestGateway::start().await;
+    let named = [("x-amzn-bedrock-guardrailidentifier", "grtest"), ("x-amzn-bedrock-guardrailversion", "1")];
+    for model in [MODEL, "claude-opus-5-5", "nova-lite"] {
+        for stream in [false, true] {
+            let request = |headers: &[(&'static str, &'static str)]| {
+                let body = with(message("say it [[blocked]]"), json!({"model": model, "stream": stream}));
+                let request = t.anthropic().request(reqwest::Method::POST, "/v1/messages").json(&body);
+                headers.iter().fold(request, |request, (name, value)| request.header(*name, *value))
+            };
+            let reply = crate::support::reply::Reply::to(request(&named)).await;
+            assert_eq!(reply.status(), 200, "{model} {reply:?}");
+            assert!(reply.text().contains("Sorr"), "{model} {reply:?}");
+            let half = crate::support::reply::Reply::to(request(&named[..1])).await;
+            assert_eq!(half.status(), 400, "{model} {half:?}");
+        }
+    }
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn strict_mode_refuses_what_would_be_left_out() {
     let t = TestGateway::start().await;
     let body = with(message("hi"), json!({"speed": "fast"}));

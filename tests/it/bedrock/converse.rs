@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::calls::turn;
+use crate::support::calls::{anthropic, turn};
 use crate::support::frames::Frame;
 use crate::support::{FIRST, MODEL_ID, TestGateway};
 
@@ -105,6 +105,21 @@ async fn a_stream_that_breaks_off_ends_with_an_exception_frame() {
     assert_eq!(frames[2].kind(), "!throttlingException");
     let outcomes: Vec<_> = t.booked_calls(2).await.into_iter().map(|call| (call.outcome, call.attempts)).collect();
     assert_eq!(format!("{outcomes:?}").matches(", 1)").count(), 2, "{outcomes:?}");
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_model_that_takes_too_long_is_told_by_the_exception_that_the_stream_has() {
+    let t = TestGateway::start().await;
+    // Only the models' own streams have an exception for a model that took too long.
+    for (operation, body, exception) in [
+        ("converse-stream", turn("late [[words:30]]"), "!modelStreamErrorException"),
+        ("invoke-with-response-stream", anthropic("late [[words:30]]"), "!modelTimeoutException"),
+    ] {
+        t.sim.region("*").stream_exception("modelTimeoutException", 2);
+        let frames = t.bedrock().send(operation, body.to_string()).await.frames();
+        assert_eq!(frames[2].kind(), exception);
+    }
     t.finish().await;
 }
 

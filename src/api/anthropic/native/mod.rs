@@ -29,7 +29,7 @@ use crate::upstream::{Call, Operation};
 /// The version of the API that `InvokeModel` speaks
 /// (<https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters-anthropic-claude-messages-request-response.html>).
 const ON_BEDROCK: &str = "bedrock-2023-05-31";
-/// The version that is asked of the runtime's own messages path where the caller names none.
+/// The only version of the API that the runtime's own messages path speaks; newer clients ask for newer ones.
 const ON_MESSAGES: HeaderValue = HeaderValue::from_static("2023-06-01");
 /// The tier of a native call.
 const TIER: HeaderName = HeaderName::from_static("x-amzn-bedrock-service-tier");
@@ -94,7 +94,7 @@ impl<'a> Draft<'a> {
         report: &mut Report,
     ) -> Result<Call> {
         let mut edits = Edits::new(self.text);
-        let mut call_headers = HeaderMap::new();
+        let mut call_headers = bedrock_headers(headers);
         let betas = betas::collect(headers, self.members.value(betas::MEMBER).map(RawValue::get), report)?;
         for (source, payload) in self.found.remote.iter().zip(fetched) {
             edits.replace(source.source, inlined(source, payload)?);
@@ -122,7 +122,7 @@ impl<'a> Draft<'a> {
         }
         let operation = match (lane, self.purpose) {
             (Lane::Messages, Purpose::Whole | Purpose::Stream) => {
-                call_headers.insert(VERSION, headers.get(VERSION).cloned().unwrap_or(ON_MESSAGES));
+                call_headers.insert(VERSION, ON_MESSAGES);
                 if let Some(value) = betas::header(&betas) {
                     call_headers.insert(betas::HEADER, value);
                 }
@@ -151,13 +151,21 @@ impl<'a> Draft<'a> {
 
     /// The form of the answer by its older name, which Bedrock does not know.
     fn rename_format(&self, edits: &mut Edits<'_>, report: &mut Report) {
-        let Some(format) = self.members.value("output_format").filter(|value| value.get() != "null") else { return };
-        if self.members.value("output_config").is_some() {
-            report.add(Action::Dropped, "output_format");
-        } else {
-            edits.add("output_config", &format!("{{\"format\":{}}}", format.get()));
-            report.add(Action::Renamed, "output_format");
+        let says = |value: &&RawValue| value.get() != "null";
+        let Some(format) = self.members.value("output_format").filter(says) else { return };
+        let whole = format!("{{\"format\":{}}}", format.get());
+        match self.members.value("output_config") {
+            None => edits.add("output_config", &whole),
+            Some(config) if !says(&config) => edits.replace(config, whole),
+            Some(config) => {
+                let Some(config_with) = with_format(config, format) else {
+                    report.add(Action::Dropped, "output_format");
+                    return;
+                };
+                edits.replace(config, config_with);
+            }
         }
+        report.add(Action::Renamed, "output_format");
     }
 
     /// What a body that only is to be counted has to have: more than it lets the model think.
@@ -169,6 +177,12 @@ impl<'a> Draft<'a> {
         let thinking = self.members.value("thinking").and_then(read::<Thinking>);
         thinking.and_then(|thinking| thinking.budget_tokens).unwrap_or(0).saturating_add(1)
     }
+}
+
+/// The headers that are Bedrock's own and belong to the call: guardrail, trace, latency, tier, metadata.
+fn bedrock_headers(headers: &HeaderMap) -> HeaderMap {
+    let own = headers.iter().filter(|(name, _)| name.as_str().starts_with("x-amzn-bedrock-"));
+    own.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Refuses what only Anthropic's own service does, whatever the model.
@@ -290,6 +304,18 @@ fn inlined(remote: &inside::Remote<'_>, payload: Payload) -> Result<String> {
     };
     // Base64 needs no escapes.
     Ok(format!(r#"{{"type":"base64","media_type":"{media_type}","data":"{data}"}}"#))
+}
+
+/// The configuration of the output with this `format`; `None` when it has one already.
+fn with_format(config: &RawValue, format: &RawValue) -> Option<String> {
+    let members = Members::of(config).ok()?;
+    let mut edits = Edits::new(config.get().as_bytes());
+    match members.value("format") {
+        None => edits.add("format", format.get()),
+        Some(none) if none.get() == "null" => edits.replace(none, format.get()),
+        Some(_) => return None,
+    }
+    String::from_utf8(edits.apply().to_vec()).ok()
 }
 
 /// A cache control without its scope; `None` when it has none after all.

@@ -49,7 +49,7 @@ fn the_messages_path_gets_version_and_betas_as_headers_and_is_told_to_stream() {
     let body = r#"{"model":"m","max_tokens":1,"stream":true}"#;
     let (call, _) = called(body, Lane::Messages, Purpose::Stream, &headers).unwrap();
     assert_eq!(call.operation, Operation::Messages);
-    assert_eq!(call.headers["anthropic-version"], "2026-10-21");
+    assert_eq!(call.headers["anthropic-version"], "2023-06-01", "newer ones are refused there");
     assert_eq!(call.headers["anthropic-beta"], "effort-2025-11-24,context-1m-2025-08-07");
     assert_eq!(&call.body[..], br#"{"max_tokens":1,"stream":true}"#);
     let (call, _) = called(body, Lane::Messages, Purpose::Whole, &HeaderMap::new()).unwrap();
@@ -105,6 +105,17 @@ fn the_form_of_the_answer_is_sent_by_its_present_name() {
     let (sent, report) = invoked(r#"{"model":"m","output_format":{"type":"json_schema","schema":{}}}"#);
     assert!(sent.contains(r#""output_config":{"format":{"type":"json_schema","schema":{}}}"#), "{sent}");
     assert_eq!(report, "renamed:output_format");
+    for (config, sent_config, report) in [
+        (r#"{"effort":"low"}"#, r#"{"effort":"low","format":{"type":"json_schema"}}"#, "renamed:output_format"),
+        (r#"{"format":null}"#, r#"{"format":{"type":"json_schema"}}"#, "renamed:output_format"),
+        ("null", r#"{"format":{"type":"json_schema"}}"#, "renamed:output_format"),
+        (r#"{"format":{}}"#, r#"{"format":{}}"#, "dropped:output_format"),
+    ] {
+        let body = format!(r#"{{"model":"m","output_config":{config},"output_format":{{"type":"json_schema"}}}}"#);
+        let (sent, reported) = invoked(&body);
+        assert!(sent.starts_with(&format!(r#"{{"output_config":{sent_config},"anthropic_version""#)), "{sent}");
+        assert_eq!(reported, report, "{config}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Documents. Bedrock wants a name for each, from a small alphabet and used once; the model reads it, and the prompt cache
 //! compares it, so that it follows from the request alone.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -33,6 +33,8 @@ const FORMATS: [(&str, &str); 9] = [
 #[derive(Debug, Default)]
 pub(super) struct Documents {
     taken: HashSet<String>,
+    /// The next number behind a name that was taken.
+    next: HashMap<String, u32>,
 }
 
 impl Documents {
@@ -64,10 +66,10 @@ impl Documents {
             }
         };
         let mut name = base.clone();
-        let mut next = 2;
         while !self.taken.insert(name.clone()) {
+            let next = self.next.entry(base.clone()).or_insert(2);
             name = format!("{base} ({next})");
-            next += 1;
+            *next += 1;
         }
         if title.is_some_and(|title| title != name) {
             report.add(Action::Renamed, at.dot("title"));

@@ -87,10 +87,10 @@ pub fn request(wire: wire::MessagesRequest, traits: &Traits, report: &mut Report
         last.content.push(ContentBlock::CachePoint(point));
     }
     tools.used = conversation.tools_used;
-    let form = match settings::wanted(wire.output_config)? {
-        Some(wanted) => {
+    let form = match settings::wanted(wire.output_config, wire.output_format, report)? {
+        Some((wanted, field)) => {
             let asked = ask.map(|(ask, _)| ask);
-            Form::request(wanted, "output_config.format", asked, traits, (&mut tools, &mut request), report)
+            Form::request(wanted, field, asked, traits, (&mut tools, &mut request), report)
         }
         None => Form::Plain,
     };

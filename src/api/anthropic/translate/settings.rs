@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::api::anthropic::native;
-use crate::api::anthropic::wire::{Metadata, OutputConfig, Thinking};
+use crate::api::anthropic::wire::{Format, Metadata, OutputConfig, Thinking};
 use crate::api::conversation::{self, At, Sampling, Wanted, request_metadata};
 use crate::converse::{InferenceConfig, Object};
 use crate::error::{Error, Result};
@@ -43,6 +43,9 @@ pub(super) fn ask(
     for (key, _) in thinking.iter().flat_map(|thinking| &thinking.extra).filter(|(_, value)| !value.is_null()) {
         report.add(Action::Dropped, format!("thinking.{key}"));
     }
+    for (key, _) in output.iter().flat_map(|output| &output.extra).filter(|(_, value)| !value.is_null()) {
+        report.add(Action::Dropped, format!("output_config.{key}"));
+    }
     let effort = match output.and_then(|output| output.effort.as_deref()) {
         None => None,
         Some(text) => {
@@ -53,7 +56,11 @@ pub(super) fn ask(
     };
     let Some(thinking) = thinking else { return Ok(effort) };
     match (thinking.kind.as_str(), thinking.budget_tokens) {
-        ("enabled", Some(tokens)) => Ok(effort.or(Some((Ask::Budget(tokens), "thinking")))),
+        ("enabled", Some(_)) if effort.is_some() => {
+            report.add(Action::Dropped, "thinking.budget_tokens");
+            Ok(effort)
+        }
+        ("enabled", Some(tokens)) => Ok(Some((Ask::Budget(tokens), "thinking"))),
         ("enabled", None) => Err(Error::invalid("thinking.budget_tokens", "`budget_tokens` is missing.")),
         ("adaptive", _) => Ok(effort.or(Some((Ask::Adaptive, "thinking")))),
         ("disabled", _) => {
@@ -66,16 +73,29 @@ pub(super) fn ask(
     }
 }
 
-/// The form of the answer.
-pub(super) fn wanted(output: Option<OutputConfig>) -> Result<Option<Wanted>> {
-    let Some(format) = output.and_then(|output| output.format) else { return Ok(None) };
+/// The form of the answer, and the field that says it; `older` is the older one.
+pub(super) fn wanted(
+    output: Option<OutputConfig>,
+    older: Option<Format>,
+    report: &mut Report,
+) -> Result<Option<(Wanted, &'static str)>> {
+    let (format, field) = match (output.and_then(|output| output.format), older) {
+        (None, None) => return Ok(None),
+        (None, Some(format)) => (format, "output_format"),
+        (Some(format), older) => {
+            if older.is_some() {
+                report.add(Action::Dropped, "output_format");
+            }
+            (format, "output_config.format")
+        }
+    };
     if format.kind != "json_schema" {
-        return Err(Error::invalid("output_config.format.type", "`type` has to be `json_schema`."));
+        return Err(Error::invalid(format!("{field}.type"), "`type` has to be `json_schema`."));
     }
     let Some(schema) = format.schema else {
-        return Err(Error::invalid("output_config.format.schema", "`schema` is missing."));
+        return Err(Error::invalid(format!("{field}.schema"), "`schema` is missing."));
     };
-    Ok(Some(Wanted::Schema { schema, name: format.name, description: None }))
+    Ok(Some((Wanted::Schema { schema, name: format.name, description: None }, field)))
 }
 
 /// The tier, by Bedrock's name for it.

@@ -62,6 +62,9 @@ pub(super) fn tools(
             conversation::spec((name, at.dot("input_schema")), tool.description, Some(schema), tool.strict, report);
         tools.push(Tool::ToolSpec(spec));
         if let Some(control) = tool.cache_control {
+            for key in control.extra.keys() {
+                report.add(Action::Dropped, format!("{at}.cache_control.{key}"));
+            }
             let point = points.point_after_tool(at.dot("cache_control"), control.ttl.as_deref(), report);
             tools.extend(point.map(Tool::CachePoint));
         }

@@ -39,6 +39,8 @@ pub struct MessagesRequest {
     pub thinking: Option<Thinking>,
     /// The form of the answer, and the effort put into it.
     pub output_config: Option<OutputConfig>,
+    /// The older name of `output_config.format`.
+    pub output_format: Option<Format>,
     /// Tools the model may ask for.
     pub tools: Option<Vec<Tool>>,
     /// Which of them.
