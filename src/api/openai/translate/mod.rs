@@ -100,12 +100,11 @@ pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, E
     };
     // In the order of the prompt, which is that of the cache points.
     let mut points = CachePoints::new(traits);
-    let mut tools = match wire.functions {
-        Some(offered) => tools::functions(offered, wire.function_call.as_ref(), tool_names, traits, &mut report)?,
-        None => {
-            let (choice, parallel) = (wire.tool_choice.as_ref(), wire.parallel_tool_calls);
-            tools::tools(wire.tools, choice, parallel, &caller, &mut points, &mut report)?
-        }
+    let mut tools = if let Some(offered) = wire.functions {
+        tools::functions(offered, wire.function_call.as_ref(), tool_names, traits, &mut report)?
+    } else {
+        let (choice, parallel) = (wire.tool_choice.as_ref(), wire.parallel_tool_calls);
+        tools::tools(wire.tools, choice, parallel, &caller, &mut points, &mut report)?
     };
     let conversation = messages::conversation(wire.messages, tool_names, traits, &mut points, &mut report)?;
     request.system = conversation.system;

@@ -102,13 +102,12 @@ pub(super) fn functions(
         None => Choice::Auto,
         Some(Value::String(word)) if word == "auto" => Choice::Auto,
         Some(Value::String(word)) if word == "none" => Choice::None,
-        Some(choice) => match &choice["name"] {
-            Value::String(name) => Choice::Named(name.clone()),
-            _ => {
-                let message = "`function_call` has to be `none`, `auto` or {\"name\":...}.";
-                return Err(Error::invalid("function_call", message));
-            }
-        },
+        Some(choice) => {
+            let name = choice["name"].as_str().ok_or_else(|| {
+                Error::invalid("function_call", "`function_call` has to be `none`, `auto` or {\"name\":...}.")
+            })?;
+            Choice::Named(name.to_owned())
+        }
     };
     let mut tools = Vec::with_capacity(offered.len());
     for (i, function) in offered.into_iter().enumerate() {
