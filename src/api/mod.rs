@@ -23,6 +23,7 @@ mod sse;
 mod surface;
 #[cfg(test)]
 mod tests;
+mod token_count;
 
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
