@@ -119,7 +119,9 @@ pub(super) struct PriceRow<'a> {
     pub(super) region: Option<&'a str>,
     pub(super) endpoint: &'a str,
     pub(super) variant: Option<IgnoredAny>,
-    pub(super) other_usd: Option<IgnoredAny>,
+    /// Dollars by what they are for, such as `per_image`.
+    #[serde(borrow)]
+    pub(super) other_usd: Option<BTreeMap<&'a str, &'a RawValue>>,
     pub(super) audio_input: Option<IgnoredAny>,
     pub(super) image_input: Option<IgnoredAny>,
     pub(super) input: Option<Dollars>,

@@ -25,7 +25,7 @@ use crate::error::{Error, Kind as ErrorKind, Result};
 
 pub use model::{Abilities, Apis, Kind, Lifecycle, Model, PromptCaching, Stage};
 pub use place::{Place, Scope};
-pub use price::{Price, Rates, Tier};
+pub use price::{ByUnit, Charged, Price, Rates, Tier};
 pub use profile::{Destinations, InferenceProfile};
 
 /// The catalog. A clone is cheap and shows the same facts.

@@ -1,9 +1,12 @@
-//! Prices: what tokens cost, exactly, or not at all.
+//! Prices: what tokens cost, and the other things that models are charged by, exactly, or not at all.
 //!
 //! A class of tokens without a price makes the whole cost unknown; nothing is ever taken for free because its price
 //! is missing. Prices are those of AWS's list, in micro-dollars per million tokens.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use serde_json::value::RawValue;
 
 use super::data::{Dollars, LongRow, PriceRow};
 use super::place::Scope;
@@ -23,6 +26,47 @@ pub struct Price {
     pub batch: Rates,
     /// The standard tier for prompts of more tokens than the number, by rising number.
     pub long: Vec<(u64, Rates)>,
+    /// For a model that is not charged by its tokens alone: then there are no rates.
+    pub by_unit: Option<Box<ByUnit>>,
+}
+
+/// Prices of other things than tokens, each in micro-dollars for one; `None`: unknown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ByUnit {
+    /// An image made.
+    pub image: Option<u64>,
+    /// A query.
+    pub query: Option<u64>,
+    /// An image read.
+    pub picture: Option<u64>,
+    /// Text read, by its tokens.
+    pub text: Option<PerMillion>,
+}
+
+/// What a call is charged by that is not charged by its tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Charged {
+    /// So many images made.
+    Images(u64),
+    /// So many queries.
+    Queries(u64),
+    /// One image read.
+    Picture,
+    /// The text read, by its tokens.
+    Text,
+}
+
+impl ByUnit {
+    /// What a call costs that is charged by this; `tokens` are those of its input. `None` when it has no price.
+    pub fn cost(&self, charged: Charged, tokens: u64) -> Option<MicroUsd> {
+        let (price, count) = match charged {
+            Charged::Images(count) => (self.image?, count),
+            Charged::Queries(count) => (self.query?, count),
+            Charged::Picture => (self.picture?, 1),
+            Charged::Text => return Some(round_up(self.text?.pico(tokens))),
+        };
+        Some(MicroUsd(i64::try_from(price.saturating_mul(count)).unwrap_or(i64::MAX)))
+    }
 }
 
 /// A price for each class of tokens; `None`: unknown.
@@ -83,6 +127,7 @@ impl Price {
         if self.long.is_empty() {
             self.long = other.long;
         }
+        self.by_unit = self.by_unit.take().or(other.by_unit);
     }
 }
 
@@ -136,20 +181,28 @@ struct Entry {
 }
 
 impl PriceList {
-    /// Adds a row of the data. A row of another endpoint, of a commitment, or with units that are not tokens is left
-    /// out: by tokens alone the cost would come out too low. Rows for the same place complete each other.
+    /// Adds a row of the data. A row of another endpoint or of a commitment is left out, and so is one with units that
+    /// nobody here counts: by the others alone the cost would come out too low. Rows for the same place complete each
+    /// other.
     pub(super) fn add(&mut self, row: &PriceRow<'_>) {
-        let has_other_units = row.other_usd.is_some() || row.audio_input.is_some() || row.image_input.is_some();
-        if row.endpoint != "runtime" || row.variant.is_some() || has_other_units {
+        let has_other_tokens = row.audio_input.is_some() || row.image_input.is_some();
+        if row.endpoint != "runtime" || row.variant.is_some() || has_other_tokens {
             return;
         }
+        let price = match &row.other_usd {
+            None => price(row),
+            Some(units) => match by_unit(row, units) {
+                Some(by_unit) => Price { by_unit: Some(Box::new(by_unit)), ..Price::default() },
+                None => return,
+            },
+        };
         let same = |entry: &&mut Entry| *entry.scope == *row.scope && entry.region.as_deref() == row.region;
         match self.0.iter_mut().find(same) {
-            Some(entry) => Arc::make_mut(&mut entry.price).fill(price(row)),
+            Some(entry) => Arc::make_mut(&mut entry.price).fill(price),
             None => self.0.push(Entry {
                 scope: row.scope.into(),
                 region: row.region.map(Into::into),
-                price: Arc::new(price(row)),
+                price: Arc::new(price),
             }),
         }
     }
@@ -170,6 +223,16 @@ impl PriceList {
     }
 }
 
+/// The prices of units that are counted; `None` if there are none. Text has one where nothing else is charged for it:
+/// rerank models say 0 because they are charged by the query.
+fn by_unit(row: &PriceRow<'_>, units: &BTreeMap<&str, &RawValue>) -> Option<ByUnit> {
+    let price = |unit| micro_dollars(units.get(unit)?.get());
+    let (image, query, picture) = (price("per_image"), price("per_query"), price("per_input_image"));
+    let text = row.input.map(|Dollars(price)| price).filter(|_| query.is_none());
+    let is_counted = image.is_some() || query.is_some() || picture.is_some();
+    is_counted.then_some(ByUnit { image, query, picture, text })
+}
+
 fn price(row: &PriceRow<'_>) -> Price {
     let of = |dollars: Option<Dollars>| dollars.map(|Dollars(price)| price);
     let pair = |input, output| Rates { input: of(input), output: of(output), ..Rates::default() };
@@ -187,6 +250,7 @@ fn price(row: &PriceRow<'_>) -> Price {
         priority: pair(row.priority_input, row.priority_output),
         batch: Rates { cache_read: of(row.batch_cache_read), ..pair(row.batch_input, row.batch_output) },
         long,
+        by_unit: None,
     }
 }
 

@@ -362,7 +362,30 @@ fn a_price_goes_by_the_way_of_the_call() {
     // No row: unknown.
     assert_eq!(input("nova-lite", "ca-central-1"), None);
     // Billed by the query, not by the token.
-    assert_eq!(price("rerank-v3-5", "us-west-2"), None);
+    assert_eq!(input("rerank-v3-5", "us-west-2"), None);
+}
+
+#[test]
+fn what_is_not_charged_by_tokens_costs_what_the_list_says_for_the_unit() {
+    let cost = |name: &str, region: &str, charged: Charged| {
+        price(name, region)?.by_unit.as_ref()?.cost(charged, 1000).map(|MicroUsd(micros)| micros)
+    };
+    assert_eq!(cost("rerank-v3-5", "us-west-2", Charged::Queries(3)), Some(6_000));
+    assert_eq!(cost("amazon.rerank-v1:0", "us-west-2", Charged::Queries(1)), Some(1_000));
+    assert_eq!(cost("stability.stable-image-core-v1:1", "us-west-2", Charged::Images(2)), Some(80_000));
+    assert_eq!(cost("stability.stable-image-core-v1:1", "us-west-2", Charged::Images(0)), Some(0));
+    // 1000 x 0.135 micro-dollars of text, or 60 for an image.
+    assert_eq!(cost("nova-2-multimodal-embeddings", "us-east-1", Charged::Text), Some(135));
+    assert_eq!(cost("nova-2-multimodal-embeddings", "us-east-1", Charged::Picture), Some(60));
+    assert_eq!(cost("us.twelvelabs.marengo-embed-3-0-v1:0", "us-east-1", Charged::Queries(1)), Some(70));
+    assert_eq!(cost("us.twelvelabs.marengo-embed-3-0-v1:0", "us-east-1", Charged::Picture), Some(100));
+    // The list says 0 for its tokens, because there is nothing to pay for them.
+    assert_eq!(cost("rerank-v3-5", "us-west-2", Charged::Text), None);
+    assert_eq!(cost("stability.stable-image-core-v1:1", "us-west-2", Charged::Queries(1)), None);
+    // Charged by the second of video, which nobody counts.
+    assert_eq!(price("us.twelvelabs.pegasus-1-2-v1:0", "us-east-1"), None);
+    let tokens: Usage = serde_json::from_str(r#"{"inputTokens": 1}"#).unwrap();
+    assert_eq!(price("rerank-v3-5", "us-west-2").unwrap().cost(&tokens), None);
 }
 
 #[test]

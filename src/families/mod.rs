@@ -1,6 +1,7 @@
 //! What is special about a family of models, as far as a translation has to know it. Pure: nothing here knows a
 //! surface. [`traits`] takes what it can from the catalog; what that does not say is in one file per family.
 
+mod charge;
 mod claude;
 mod deepseek;
 pub mod embedding;
@@ -11,6 +12,7 @@ mod nova;
 pub mod reasoning;
 pub mod rerank;
 
+pub use charge::charged;
 pub use facts::traits;
 pub use reasoning::Reasoning;
 

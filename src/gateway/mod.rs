@@ -23,10 +23,11 @@ pub use settle::{Booked, Charge, Receipt};
 pub use stream::{EventStream, FrameStream};
 pub use trail::Trail;
 
-use crate::catalog::{self, Catalog, Place, Resolved};
+use crate::catalog::{self, Catalog, Charged, Place, Resolved};
 use crate::clock::Clock;
 use crate::converse::{self, Usage};
 use crate::error::{Error, Kind};
+use crate::families;
 use crate::fetch::Fetcher;
 use crate::invocations::Invocations;
 use crate::money::MicroUsd;
@@ -241,8 +242,16 @@ impl Gateway {
         call: Call,
     ) -> Result<Answer<Reply>, Error> {
         let operation = call.operation;
-        let (reply, settlement) = self.ask(caller, origin, model, &call).await?;
+        let (reply, mut settlement) = self.ask(caller, origin, model, &call).await?;
         let usage = meter::usage(operation, &reply.headers, &reply.body);
+        if settlement.is_by_unit() {
+            let charged = model.resolved.model.as_ref();
+            let charged = charged.and_then(|model| families::charged(model, &call.body, &reply.body));
+            settlement.charge(charged);
+            if usage.is_none() && !matches!(charged, None | Some(Charged::Text)) {
+                return Ok(Answer { body: reply, served: settle_tokenless(settlement) });
+            }
+        }
         // Numbers and pictures are no tokens, however long they are.
         let is_text = model.resolved.model.as_ref().is_none_or(|model| model.kind == catalog::Kind::Chat);
         let served = settle_whole(settlement, usage, if is_text { &reply.body } else { &[] });
@@ -353,6 +362,13 @@ fn served(settlement: &Settlement) -> Served {
         receipt: settlement.receipt().clone(),
         cost: Cost::Open,
     }
+}
+
+/// Books a whole answer of which nothing told tokens, and which is not charged by any.
+fn settle_tokenless(settlement: Settlement) -> Served {
+    let mut served = served(&settlement);
+    served.cost = settlement.finish_untold(Usage::default()).map_or(Cost::Unknown, Cost::Known);
+    served
 }
 
 /// Books a whole answer: `usage` if it was told, else by the size of what the model wrote.

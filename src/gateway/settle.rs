@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::{Gateway, Origin, Trail, meter};
-use crate::catalog::{Place, Price};
+use crate::catalog::{Charged, Place, Price};
 use crate::converse::Usage;
 use crate::error::Error;
 use crate::money::MicroUsd;
@@ -105,6 +105,8 @@ pub(super) struct Settlement {
     region: Arc<str>,
     charge: Charge,
     price: Option<Arc<Price>>,
+    /// What the answer is charged by, where that is not its tokens and can be told.
+    charged: Option<Charged>,
     attempts: u32,
     input_estimate: u64,
     /// What a stream was seen to use so far.
@@ -133,6 +135,7 @@ impl Settlement {
             region: Arc::from(""),
             charge,
             price: None,
+            charged: None,
             attempts: 0,
             input_estimate,
             seen: None,
@@ -147,6 +150,16 @@ impl Settlement {
         self.attempts += 1;
         self.region = place.region.clone();
         self.price.clone_from(&place.price);
+    }
+
+    /// Whether the answer is charged by something else than its tokens.
+    pub(super) fn is_by_unit(&self) -> bool {
+        self.price.as_ref().is_some_and(|price| price.by_unit.is_some())
+    }
+
+    /// That is what it is charged by.
+    pub(super) fn charge(&mut self, charged: Option<Charged>) {
+        self.charged = charged;
     }
 
     pub(super) fn receipt(&self) -> &Arc<Receipt> {
@@ -200,6 +213,10 @@ impl Settlement {
         self.book(&End::Failed(error), usage, source);
     }
 
+    fn cost_by_unit(&self, usage: &Usage) -> Option<MicroUsd> {
+        self.price.as_ref()?.by_unit.as_ref()?.cost(self.charged?, usage.input_tokens)
+    }
+
     fn book(&mut self, end: &End<'_>, usage: Usage, source: UsageSource) -> Option<MicroUsd> {
         // The hold goes with the booking, so that a second one finds none.
         drop(self.hold.take()?);
@@ -209,6 +226,7 @@ impl Settlement {
         }
         let cost = match (end, self.charge) {
             (End::Ok | End::Cancelled, Charge::Otherwise) => None,
+            (End::Ok, Charge::Tokens) if self.is_by_unit() => self.cost_by_unit(&usage),
             _ if usage == Usage::default() => Some(MicroUsd::default()),
             _ => self.price.as_ref().and_then(|price| price.cost(&usage)),
         };

@@ -32,10 +32,15 @@ async fn documents_come_best_first_with_their_scores() {
         assert!(scores.is_sorted_by(|one, other| one >= other), "{scores:?}");
         assert!(results.iter().all(|one| one.get("document").is_none()));
         assert!(body["usage"]["total_tokens"].as_u64().unwrap() > 0);
-        // Reranking has a price for each query; a cost by tokens would be wrong.
-        assert_eq!(reply.header("x-gateway-cost-usd"), "unknown");
+        // The price of a query, which has room for a hundred documents.
+        let price = if model == COHERE { "0.002000" } else { "0.001000" };
+        assert_eq!(reply.header("x-gateway-cost-usd"), price);
     }
-    let calls = t.booked_calls(2).await;
+    let many = with(ask(COHERE), json!({"documents": vec!["capital of France"; 101]}));
+    assert_eq!(rerank(&t, &many).await.header("x-gateway-cost-usd"), "0.004000");
+    let calls = t.booked_calls(3).await;
+    let costs: Vec<_> = calls.iter().map(|call| call.cost.unwrap().0).collect();
+    assert_eq!(costs.iter().sum::<i64>(), 7_000, "{costs:?}");
     assert!(calls.iter().all(|call| (&*call.surface, &*call.operation) == ("rerank", "rerank")));
     t.finish().await;
 }

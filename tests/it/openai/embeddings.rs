@@ -241,6 +241,10 @@ async fn every_family_makes_a_vector_of_each_text_in_order() {
         let reply = embed(&t, &ask(model, vec!["one", "two", "three"])).await;
         assert_eq!(vector(&reply, 2).len(), dimensions, "{model}");
         assert_eq!(vector(&reply, 2), vector(&embed(&t, &ask(model, "three")).await, 0), "{model}");
+        assert_ne!(reply.header("x-gateway-cost-usd"), "unknown", "{model}");
+        if model.starts_with("marengo") {
+            assert_eq!(reply.header("x-gateway-cost-usd"), "0.000210", "a price for each text, not for its tokens");
+        }
     }
     t.finish().await;
 }

@@ -1,5 +1,6 @@
 //! `POST /v1/images/generations`.
 
+use bedrock_gateway::money::MicroUsd;
 use bedrock_gateway::tenancy::ledger::UsageSource;
 use serde_json::{Value, json};
 
@@ -43,7 +44,7 @@ async fn each_image_is_a_call_and_comes_as_it_was_made() {
     let body = with(ask("a cat"), json!({"n": 3, "size": "1024x1024", "negative_prompt": "rain", "user": "someone"}));
     let reply = draw(&t, &body).await;
     assert_eq!((reply.status(), reply.attempts()), (200, "3"), "{reply:?}");
-    assert_eq!((reply.header("x-gateway-translation"), reply.header("x-gateway-cost-usd")), ("", "unknown"));
+    assert_eq!((reply.header("x-gateway-translation"), reply.header("x-gateway-cost-usd")), ("", "0.240000"));
     let told = reply.json();
     assert_eq!(told["data"], json!(vec![json!({"b64_json": "iVBORw0KGgo="}); 3]));
     assert_eq!(told["output_format"], "png");
@@ -53,8 +54,9 @@ async fn each_image_is_a_call_and_comes_as_it_was_made() {
 
     for call in t.booked_calls(3).await {
         assert_eq!((&*call.surface, &*call.operation, call.end_user.as_deref()), ("openai", "images", Some("someone")));
-        // Nothing told tokens, and a picture is none, however large.
-        assert_eq!((call.output_tokens, call.usage_source, call.cost), (0, UsageSource::Estimated, None));
+        // Nothing told tokens, and what a picture costs does not depend on them.
+        assert_eq!((call.input_tokens, call.output_tokens, call.usage_source), (0, 0, UsageSource::Estimated));
+        assert_eq!(call.cost, Some(MicroUsd(80_000)));
     }
     finish(t, bedrock).await;
 }

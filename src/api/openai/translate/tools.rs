@@ -114,11 +114,10 @@ pub(super) fn functions(
         Some(Value::String(word)) if word == "auto" => Choice::Auto,
         Some(Value::String(word)) if word == "none" => Choice::None,
         Some(choice) => {
-            let Value::String(name) = &choice["name"] else {
-                let message = "`function_call` has to be `none`, `auto` or {\"name\":...}.";
-                return Err(Error::invalid("function_call", message));
-            };
-            Choice::Named(name.clone())
+            let name = choice["name"].as_str().ok_or_else(|| {
+                Error::invalid("function_call", "`function_call` has to be `none`, `auto` or {\"name\":...}.")
+            })?;
+            Choice::Named(name.to_owned())
         }
     };
     let mut tools = Vec::with_capacity(offered.len());
