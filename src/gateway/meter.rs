@@ -252,7 +252,7 @@ struct WithUsage {
 }
 
 /// Usage as the models' own bodies tell it: Anthropic's names, or OpenAI's, whose count of the prompt includes what came
-/// from the cache.
+/// from the cache and what was written to it.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct NativeUsage {
@@ -289,19 +289,23 @@ impl CacheCreation {
 #[serde(default)]
 struct InputDetails {
     cached_tokens: u64,
+    /// Told by models that charge for it: GPT-5.6 and later.
+    cache_write_tokens: u64,
 }
 
 impl NativeUsage {
     /// These counts, and those told before for what these leave out.
     fn after(self, before: Option<Usage>) -> Usage {
         let before = before.unwrap_or_default();
-        let cached = self.input_tokens_details.map_or(0, |details| details.cached_tokens);
+        let InputDetails { cached_tokens, cache_write_tokens } = self.input_tokens_details.unwrap_or_default();
+        let not_fresh = cached_tokens.saturating_add(cache_write_tokens);
         let cache_read = self.cache_read_input_tokens.unwrap_or(before.cache_read_input_tokens);
+        let cache_write = self.cache_creation_input_tokens.unwrap_or(before.cache_write_input_tokens);
         total(Usage {
-            input_tokens: self.input_tokens.map_or(before.input_tokens, |input| input.saturating_sub(cached)),
+            input_tokens: self.input_tokens.map_or(before.input_tokens, |input| input.saturating_sub(not_fresh)),
             output_tokens: self.output_tokens.unwrap_or(before.output_tokens),
-            cache_read_input_tokens: cache_read.max(cached),
-            cache_write_input_tokens: self.cache_creation_input_tokens.unwrap_or(before.cache_write_input_tokens),
+            cache_read_input_tokens: cache_read.max(cached_tokens),
+            cache_write_input_tokens: cache_write.max(cache_write_tokens),
             cache_details: self.cache_creation.map_or(before.cache_details, CacheCreation::details),
             ..Usage::default()
         })
@@ -387,9 +391,10 @@ mod tests {
         let mut responses = Meter::of(Operation::Responses);
         let created = br#"{"type":"response.created","response":{"usage":null}}"#;
         assert_eq!(responses.observe("response.created", created), None);
-        let completed = br#"{"response":{"usage":{"input_tokens":10,"output_tokens":3,"input_tokens_details":{"cached_tokens":4}}}}"#;
+        let completed = br#"{"response":{"usage":{"input_tokens":10,"output_tokens":3,"input_tokens_details":{"cached_tokens":4,"cache_write_tokens":5}}}}"#;
         let usage = used(responses.observe("response.completed", completed));
-        assert_eq!((usage.input_tokens, usage.cache_read_input_tokens, usage.output_tokens), (6, 4, 3));
+        assert_eq!((usage.input_tokens, usage.cache_read_input_tokens, usage.cache_write_input_tokens), (1, 4, 5));
+        assert_eq!((usage.output_tokens, usage.total_tokens), (3, 13));
     }
 
     #[test]

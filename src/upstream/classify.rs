@@ -130,8 +130,9 @@ pub(super) fn classify(status: u16, name: &str, message: &str) -> (Reason, Excep
 
 /// The types of error of the OpenAI and Anthropic APIs, for a stream, which has no status of its own.
 /// <https://docs.claude.com/en/api/errors>, <https://platform.openai.com/docs/guides/error-codes>
-const ERROR_TYPES: [(&str, u16); 11] = [
+const ERROR_TYPES: [(&str, u16); 12] = [
     ("invalid_request_error", 400),
+    ("invalid_prompt", 400),
     ("authentication_error", 401),
     ("permission_error", 403),
     ("not_found_error", 404),

@@ -108,18 +108,21 @@ fn is_error(payload: &[u8]) -> bool {
     inside.is_some_and(|inside| inside.starts_with(br#""error""#))
 }
 
-/// The error's type: `{"error": {"type": ...}}` in both dialects, or AWS's name in `code` beside it.
+/// The error's type: `{"error": {"type": ...}}` in both dialects, or the `code` on top, where Responses has it
+/// (<https://platform.openai.com/docs/api-reference/responses-streaming/error>).
 fn error_type(payload: &[u8]) -> Name {
     #[derive(serde::Deserialize)]
     struct Outer {
-        error: Inner,
+        error: Option<Inner>,
+        code: Option<String>,
     }
     #[derive(serde::Deserialize)]
     struct Inner {
         #[serde(rename = "type")]
         kind: Option<String>,
     }
-    let read = serde_json::from_slice::<Outer>(payload).ok().and_then(|outer| outer.error.kind);
+    let read = serde_json::from_slice::<Outer>(payload).ok();
+    let read = read.and_then(|outer| outer.error.and_then(|error| error.kind).or(outer.code));
     Name::new(read.unwrap_or_default().into())
 }
 
@@ -175,6 +178,19 @@ mod tests {
                 let failure = splitter.next_frame().unwrap().unwrap().failure().unwrap();
                 assert_eq!((failure.reason.into(), failure.error.message()), (reason, "m"), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn an_error_of_responses_has_its_code_on_top() {
+        for (code, reason) in
+            [("throttlingException", "throttled"), ("rate_limit_exceeded", "throttled"), ("invalid_prompt", "rejected")]
+        {
+            let mut splitter = Splitter::default();
+            let error = format!(r#"{{"type":"error","sequence_number":3,"code":"{code}","message":"m","param":null}}"#);
+            splitter.push(format!("event: error\ndata: {error}\n\n").as_bytes());
+            let failure = splitter.next_frame().unwrap().unwrap().failure().unwrap();
+            assert_eq!((failure.reason.into(), failure.error.message()), (reason, "m"), "{code}");
         }
     }
 

@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 
 use super::super::error::ErrorBody;
-use super::{gather, origin, translate, wire};
+use super::{end_user, gather, origin, translate, wire};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
 use crate::api::token_count::Input;
@@ -47,7 +47,7 @@ pub(super) async fn count(
     // Nothing is answered, so there is nothing to keep.
     wire.store = Some(false);
     let model = gateway.model(wire.model.clone())?;
-    let origin = origin("input_tokens", &trail, &wire);
+    let origin = origin("input_tokens", &trail, end_user(&wire));
     let (asked, _) = gather(&gateway, &caller, wire, &model).await?;
     let traits = families::traits(model.resolved.model.as_deref());
     let translate::Translated { request, report, .. } = translate::request(asked, &traits)?;

@@ -19,15 +19,13 @@ pub(super) fn refuse_impossible(wire: &Request) -> Result<(), Error> {
     if wire.stream_options.is_some() && wire.stream != Some(true) {
         return Err(Error::invalid("stream_options", "`stream_options` needs `stream` to be true."));
     }
-    let impossible = [
-        ("background", wire.background == Some(true), "Responses are made while the caller waits: use `stream`."),
-        ("conversation", wire.conversation.is_some(), "Use `previous_response_id`, or send the conversation itself."),
-        ("prompt", wire.prompt.is_some(), "Templates are kept at OpenAI: send `instructions` and `input`."),
+    let asked = [
+        ("background", wire.background == Some(true)),
+        ("conversation", wire.conversation.is_some()),
+        ("prompt", wire.prompt.is_some()),
     ];
-    for (field, present, message) in impossible {
-        if present {
-            return Err(Error::unsupported(field, message));
-        }
+    if let Some((field, _)) = asked.into_iter().find(|(_, asked)| *asked) {
+        return Err(impossible(field));
     }
     // Handed to the model as a field of its own, one of these would stand against what is sent for its successor.
     let moved = MOVED.into_iter().find(|(field, _)| wire.extra.get(*field).is_some_and(|value| !value.is_null()));
@@ -35,6 +33,16 @@ pub(super) fn refuse_impossible(wire: &Request) -> Result<(), Error> {
         return Err(Error::unsupported(field, format!("Responses have no `{field}`: use `{successor}`.")));
     }
     Ok(())
+}
+
+/// The refusal of a field that needs what only OpenAI has: `background`, `conversation` or `prompt`.
+pub fn impossible(field: &'static str) -> Error {
+    let message = match field {
+        "background" => "Responses are made while the caller waits: use `stream`.",
+        "conversation" => "Use `previous_response_id`, or send the conversation itself.",
+        _ => "Templates are kept at OpenAI: send `instructions` and `input`.",
+    };
+    Error::unsupported(field, message)
 }
 
 /// What chat completions call otherwise, and its name here.
