@@ -25,9 +25,10 @@ mod surface;
 #[cfg(test)]
 mod tests;
 mod token_count;
+mod unread;
 
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -81,6 +82,7 @@ pub fn router(gateway: &Gateway, server: &Server) -> Router {
         .layer(DefaultBodyLimit::max(server.max_body_bytes()))
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(from_fn_with_state(gateway.clone(), access_log::observe))
+        .layer(from_fn(unread::drain))
         // Around the log, which writes the answers that are errors: a page may read these, too.
         .layer(option_layer(cors(&server.cors_origins)))
         .with_state(gateway.clone())

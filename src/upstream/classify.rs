@@ -193,6 +193,7 @@ pub(super) struct Refusal {
     status: u16,
     name: String,
     message: String,
+    param: Option<String>,
     retry_after: Option<Duration>,
     /// The server's clock.
     date: Option<Timestamp>,
@@ -220,11 +221,19 @@ struct Inner<'a> {
     kind: Option<Cow<'a, str>>,
     #[serde(borrow)]
     message: Option<Cow<'a, str>>,
+    /// The field to blame, in OpenAI's dialect.
+    #[serde(borrow)]
+    param: Option<Cow<'a, str>>,
 }
 
 impl<'a> Body<'a> {
     fn read(bytes: &'a [u8]) -> Self {
         serde_json::from_slice(bytes).unwrap_or_default()
+    }
+
+    /// The field that the error blames.
+    fn param(&self) -> Option<String> {
+        self.error.as_ref()?.param.as_deref().map(str::to_owned)
     }
 
     fn split(self) -> (String, String) {
@@ -244,7 +253,9 @@ fn bare(name: &str) -> &str {
 impl Refusal {
     /// Reads an answer with an error status; `now` is for a `retry-after` that is a date.
     pub(super) fn read(status: u16, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Self {
-        let (mut name, message) = Body::read(body).split();
+        let body = Body::read(body);
+        let param = body.param();
+        let (mut name, message) = body.split();
         let header = headers.get("x-amzn-errortype").and_then(|value| value.to_str().ok()).map(bare);
         if let Some(header) = header.filter(|header| !header.is_empty()) {
             header.clone_into(&mut name);
@@ -255,7 +266,7 @@ impl Refusal {
             Ok(seconds) => Some(Duration::from_secs(seconds)),
             Err(_) => http_date(value).map(|at| at.since(date.unwrap_or(now))),
         });
-        Self { status, name, message, retry_after, date }
+        Self { status, name, message, param, retry_after, date }
     }
 
     /// Whether AWS says that the credentials have expired.
@@ -272,6 +283,9 @@ impl Refusal {
 
     pub(super) fn into_failure(self) -> Failure {
         let mut failure = Failure::from_exception(self.status, &self.name, &self.message);
+        if let Some(param) = self.param {
+            failure.error = failure.error.param(param);
+        }
         if let Some(after) = self.retry_after {
             failure.error = failure.error.retry_after(after);
             failure.retry_after = Some(after);
@@ -440,6 +454,14 @@ mod tests {
             let found = refusal(headers, body);
             assert_eq!((found.name.as_str(), found.message.as_str()), (name, message), "{body}");
         }
+    }
+
+    #[test]
+    fn the_field_that_an_api_blames_is_told_on() {
+        let body = r#"{"error":{"message":"m","type":"invalid_request_error","param":"messages[0]","code":"c"}}"#;
+        assert_eq!(refusal(&[], body).into_failure().error.blamed(), Some("messages[0]"));
+        let null = body.replace("\"messages[0]\"", "null");
+        assert_eq!(refusal(&[], &null).into_failure().error.blamed(), None);
     }
 
     #[test]

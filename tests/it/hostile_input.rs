@@ -342,3 +342,21 @@ async fn absurd_headers_are_refused_or_ignored() {
     expect_alive(&t).await;
     t.finish().await;
 }
+
+/// Left unread, a body would take the connection with it, and the request that a client's pool sends next.
+#[tokio::test]
+async fn a_body_that_was_not_looked_at_is_read_away_or_the_connection_is_said_to_close() {
+    let t = TestGateway::start().await;
+    let after = "GET /livez HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    for length in [2, 200_000] {
+        let body = "x".repeat(length);
+        let two = format!("POST /v1/nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: {length}\r\n\r\n{body}{after}");
+        let reply = t.raw(two).await;
+        assert_eq!((reply.status(), reply.header("connection")), (404, ""));
+        assert!(reply.text().contains("HTTP/1.1 404"), "the second request was answered as well: {reply:?}");
+    }
+    let endless = "POST /v1/nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 7\r\n\r\n{";
+    let reply = t.raw(endless).await;
+    assert_eq!((reply.status(), reply.header("connection")), (404, "close"));
+    t.finish().await;
+}
