@@ -52,6 +52,8 @@ pub struct Kept {
 /// What one response adds to a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Turn {
+    /// The model that answered, by the name its request gave.
+    pub model: String,
     /// JSON array: the items of its request.
     pub input: String,
     /// JSON array: the items of its answer.
@@ -105,11 +107,12 @@ impl Responses {
         self.0.keeps
     }
 
-    /// Keeps a response for the configured time. By the time this returns every replica finds it. Fails with
-    /// [`Kind::Internal`] or [`Kind::Timeout`] when the store is away, after five seconds at most.
-    pub async fn save(&self, kept: &Kept) -> Result<()> {
+    /// Keeps a response for the configured time; `items` are the ids by which [`Responses::owner`] is to find it. By the
+    /// time this returns every replica finds it. Fails with [`Kind::Internal`] or [`Kind::Timeout`] when the store is
+    /// away, after five seconds at most.
+    pub async fn save(&self, kept: &Kept, items: &[String]) -> Result<()> {
         let now = self.0.clock.now();
-        let write = queries::insert(&self.0.store, kept, now, now.plus(self.0.retention));
+        let write = queries::insert(&self.0.store, (kept, items), now, now.plus(self.0.retention));
         let timed_out = |_| Err(Error::new(Kind::Timeout, "The store did not answer in time."));
         tokio::time::timeout(WRITE_TIMEOUT, write).await.unwrap_or_else(timed_out)
     }
@@ -117,6 +120,11 @@ impl Responses {
     /// The response with this id, if `team` has it.
     pub async fn find(&self, team: &TeamId, id: &str) -> Result<Option<Kept>> {
         queries::find(&self.0.store, team, id, self.now()).await
+    }
+
+    /// The id of a response of `team` that was saved with this item.
+    pub async fn owner(&self, team: &TeamId, item: &str) -> Result<Option<String>> {
+        queries::owner(&self.0.store, team, item, self.now()).await
     }
 
     /// The conversation that ends with this response, oldest turn first. [`Kind::NotFound`] when `team` has no such

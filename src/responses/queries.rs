@@ -1,5 +1,5 @@
-//! Every statement on the table of responses, in one dialect that SQLite and Postgres share. A function here is one
-//! statement and decides nothing. Every statement names the team: no id of another team's is ever found.
+//! Every statement on the tables of responses, in one dialect that SQLite and Postgres share. A function here is one
+//! statement or one transaction and decides nothing. Every statement names the team: no id of another team's is ever found.
 
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -22,8 +22,16 @@ const INSERT: &str = "-- responses.insert
 INSERT INTO responses (id, team_id, previous_id, created_at, expires_at, model, input, output, response, bytes)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 
-/// Adds a response.
-pub(super) async fn insert(store: &Store, kept: &Kept, now: Timestamp, expires: Timestamp) -> Result<()> {
+const INSERT_ITEM: &str = "-- responses.insert_item
+INSERT INTO response_items (id, response_id) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+
+/// Adds a response, and the items that it is to be found by.
+pub(super) async fn insert(
+    store: &Store,
+    (kept, items): (&Kept, &[String]),
+    now: Timestamp,
+    expires: Timestamp,
+) -> Result<()> {
     let bytes = i64::try_from(kept.input.len() + kept.output.len()).unwrap_or(i64::MAX);
     let query = sqlx::query(INSERT)
         .bind(&*kept.id)
@@ -36,8 +44,28 @@ pub(super) async fn insert(store: &Store, kept: &Kept, now: Timestamp, expires: 
         .bind(&*kept.output)
         .bind(&*kept.response)
         .bind(bytes);
-    query.execute(store.pool()).await?;
+    if items.is_empty() {
+        query.execute(store.pool()).await?;
+        return Ok(());
+    }
+    let mut transaction = store.begin().await?;
+    query.execute(&mut *transaction).await?;
+    for item in items {
+        sqlx::query(INSERT_ITEM).bind(clean(item)).bind(&*kept.id).execute(&mut *transaction).await?;
+    }
+    transaction.commit().await?;
     Ok(())
+}
+
+const OWNER: &str = "-- responses.owner
+SELECT r.id FROM response_items i JOIN responses r ON r.id = i.response_id
+WHERE i.id = $1 AND r.team_id = $2 AND r.expires_at > $3 ORDER BY r.created_at DESC LIMIT 1";
+
+/// The latest response that was added with this item.
+pub(super) async fn owner(store: &Store, team: &TeamId, item: &str, now: Timestamp) -> Result<Option<String>> {
+    let query = sqlx::query(OWNER).bind(clean(item)).bind(team.as_str()).bind(now.millis());
+    let row = query.fetch_optional(store.pool()).await?;
+    Ok(row.map(|row| row.try_get("id")).transpose()?)
 }
 
 const FIND: &str = "-- responses.find
@@ -72,7 +100,7 @@ WITH RECURSIVE chain (id, previous_id, depth, total) AS (
     FROM chain JOIN responses r ON r.id = chain.previous_id
     WHERE r.team_id = $2 AND r.expires_at > $3 AND chain.depth < $4 AND chain.total <= $5
 )
-SELECT chain.previous_id, chain.total,
+SELECT chain.previous_id, chain.total, r.model,
 CASE WHEN chain.total <= $5 THEN r.input ELSE '' END AS input,
 CASE WHEN chain.total <= $5 THEN r.output ELSE '' END AS output
 FROM chain JOIN responses r ON r.id = chain.id ORDER BY chain.depth DESC";
@@ -98,7 +126,7 @@ pub(super) async fn chain(
 
 fn link(row: &AnyRow) -> Result<Link, sqlx::Error> {
     Ok(Link {
-        turn: Turn { input: row.try_get("input")?, output: row.try_get("output")? },
+        turn: Turn { model: row.try_get("model")?, input: row.try_get("input")?, output: row.try_get("output")? },
         previous: row.try_get("previous_id")?,
         bytes: row.try_get("total")?,
     })

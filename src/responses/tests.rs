@@ -45,7 +45,7 @@ async fn questions(responses: &Responses, id: &str) -> Result<Vec<String>> {
 #[tokio::test]
 async fn what_was_kept_is_found_as_it_was_by_its_team_alone() {
     for Case { responses, .. } in cases(1000).await {
-        responses.save(&kept(1)).await.unwrap();
+        responses.save(&kept(1), &[]).await.unwrap();
         let found = responses.find(&acme(), "resp_1").await.unwrap().unwrap();
         assert_eq!(found, Kept { model: "claude\u{fffd}".into(), ..kept(1) });
         let other = TeamId::from("team_other");
@@ -59,10 +59,30 @@ async fn what_was_kept_is_found_as_it_was_by_its_team_alone() {
 }
 
 #[tokio::test]
+async fn a_response_is_found_by_an_item_it_was_kept_with_as_long_as_it_is_kept() {
+    for Case { responses, clock, store } in cases(1000).await {
+        let items = ["msg_a".to_owned(), "rs_b".to_owned(), "msg_a".to_owned()];
+        responses.save(&kept(1), &items).await.unwrap();
+        assert_eq!(responses.owner(&acme(), "rs_b").await.unwrap().as_deref(), Some("resp_1"));
+        assert_eq!(responses.owner(&TeamId::from("team_other"), "rs_b").await.unwrap(), None);
+        assert_eq!(responses.owner(&acme(), "rs_\0").await.unwrap(), None);
+
+        // A row that could not be added leaves no items behind.
+        assert!(responses.save(&kept(1), &["msg_c".to_owned()]).await.is_err());
+        assert_eq!(responses.owner(&acme(), "msg_c").await.unwrap(), None);
+
+        clock.advance(Duration::from_hours(2));
+        assert_eq!(responses.owner(&acme(), "rs_b").await.unwrap(), None);
+        responses.purge().await.unwrap();
+        assert!(store.texts("SELECT id FROM response_items").await.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn a_conversation_comes_oldest_turn_first_and_whole_or_not_at_all() {
     for Case { responses, .. } in cases(1000).await {
         for number in 0..4 {
-            responses.save(&kept(number)).await.unwrap();
+            responses.save(&kept(number), &[]).await.unwrap();
         }
         let told = questions(&responses, "resp_2").await.unwrap();
         assert_eq!(told, ["[\"question 0\"]", "[\"question 1\"]", "[\"question 2\"]"]);
@@ -76,8 +96,8 @@ async fn a_conversation_comes_oldest_turn_first_and_whole_or_not_at_all() {
 #[tokio::test]
 async fn a_conversation_of_another_team_is_not_gone_on_from_though_it_be_named() {
     for Case { responses, .. } in cases(1000).await {
-        responses.save(&Kept { team: TeamId::from("team_other"), ..kept(0) }).await.unwrap();
-        responses.save(&kept(1)).await.unwrap();
+        responses.save(&Kept { team: TeamId::from("team_other"), ..kept(0) }, &[]).await.unwrap();
+        responses.save(&kept(1), &[]).await.unwrap();
         assert_eq!(responses.history(&acme(), "resp_1").await.unwrap_err().kind(), Kind::NotFound);
     }
 }
@@ -87,7 +107,7 @@ async fn a_conversation_may_be_as_large_as_a_request_and_no_larger() {
     let one = kept(0).input.len() + kept(0).output.len();
     for Case { responses, .. } in cases(3 * one).await {
         for number in 0..4 {
-            responses.save(&kept(number)).await.unwrap();
+            responses.save(&kept(number), &[]).await.unwrap();
         }
         assert_eq!(questions(&responses, "resp_2").await.unwrap().len(), 3);
         let error = responses.history(&acme(), "resp_3").await.unwrap_err();
@@ -116,9 +136,9 @@ async fn a_conversation_has_so_many_turns_and_no_more() {
 #[tokio::test]
 async fn a_response_is_gone_when_its_time_is_over_and_the_purge_takes_the_row() {
     for Case { responses, clock, store } in cases(1000).await {
-        responses.save(&kept(0)).await.unwrap();
+        responses.save(&kept(0), &[]).await.unwrap();
         clock.advance(Duration::from_hours(1));
-        responses.save(&kept(1)).await.unwrap();
+        responses.save(&kept(1), &[]).await.unwrap();
         clock.advance(Duration::from_hours(1));
         assert_eq!(responses.find(&acme(), "resp_0").await.unwrap(), None);
         assert!(responses.find(&acme(), "resp_1").await.unwrap().is_some());
@@ -132,7 +152,7 @@ async fn a_response_is_gone_when_its_time_is_over_and_the_purge_takes_the_row() 
 #[tokio::test]
 async fn the_purge_runs_by_itself_and_ends_when_told() {
     let Case { responses, clock, store } = cases(1000).await.swap_remove(0);
-    responses.save(&kept(0)).await.unwrap();
+    responses.save(&kept(0), &[]).await.unwrap();
     clock.advance(Duration::from_hours(3));
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     responses.purge_in_background(&tracker, stop.clone());
@@ -148,7 +168,7 @@ async fn the_purge_runs_by_itself_and_ends_when_told() {
 async fn a_store_that_is_away_is_an_error_and_no_endless_wait() {
     for Case { responses, store, .. } in cases(1000).await {
         store.close().await;
-        assert_eq!(responses.save(&kept(0)).await.unwrap_err().kind(), Kind::Internal);
+        assert_eq!(responses.save(&kept(0), &[]).await.unwrap_err().kind(), Kind::Internal);
         assert_eq!(responses.find(&acme(), "resp_0").await.unwrap_err().kind(), Kind::Internal);
     }
 }

@@ -12,6 +12,9 @@ from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 
 MODEL = "claude-haiku-4-5"
+# Speaks responses on Bedrock: nothing is translated.
+NATIVE = "gpt-5.6-sol"
+BOTH = pytest.mark.parametrize("name", [MODEL, NATIVE])
 
 
 @agents.function_tool
@@ -26,21 +29,23 @@ def no_tracing():
     agents.set_tracing_disabled(True)
 
 
-def model(gateway):
+def model(gateway, name=MODEL):
     client = openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0)
-    return agents.OpenAIResponsesModel(model=MODEL, openai_client=client)
+    return agents.OpenAIResponsesModel(model=name, openai_client=client)
 
 
-def test_an_agent_uses_its_tool_and_answers(gateway):
-    agent = agents.Agent(name="Weather", instructions="Be kind.", model=model(gateway), tools=[get_weather])
+@BOTH
+def test_an_agent_uses_its_tool_and_answers(gateway, name):
+    agent = agents.Agent(name="Weather", instructions="Be kind.", model=model(gateway, name), tools=[get_weather])
     result = agents.Runner.run_sync(agent, "What is the weather? [[tool]]", max_turns=4)
     assert "sunny in" in result.final_output
     kinds = [item.type for item in result.new_items]
     assert "tool_call_item" in kinds and "tool_call_output_item" in kinds
 
 
-def test_an_agent_streams_and_goes_on_from_its_own_items(gateway):
-    agent = agents.Agent(name="Weather", model=model(gateway), tools=[get_weather])
+@BOTH
+def test_an_agent_streams_and_goes_on_from_its_own_items(gateway, name):
+    agent = agents.Agent(name="Weather", model=model(gateway, name), tools=[get_weather])
 
     async def run():
         result = agents.Runner.run_streamed(agent, "What is the weather? [[tool]]")
@@ -51,38 +56,41 @@ def test_an_agent_streams_and_goes_on_from_its_own_items(gateway):
     assert "response.output_text.delta" in kinds and kinds.count("response.completed") == 2
     again = result.to_input_list() + [{"role": "user", "content": "And tomorrow?"}]
     # Another loop needs another client.
-    agent = agents.Agent(name="Weather", model=model(gateway), tools=[get_weather])
+    agent = agents.Agent(name="Weather", model=model(gateway, name), tools=[get_weather])
     assert "And tomorrow?" in agents.Runner.run_sync(agent, again).final_output
 
 
-def test_an_agent_goes_on_from_the_previous_response(gateway):
-    agent = agents.Agent(name="Friend", model=model(gateway))
+@BOTH
+def test_an_agent_goes_on_from_the_previous_response(gateway, name):
+    agent = agents.Agent(name="Friend", model=model(gateway, name))
     first = agents.Runner.run_sync(agent, "hello")
     second = agents.Runner.run_sync(agent, "and again", previous_response_id=first.last_response_id)
     assert "and again" in second.final_output and second.last_response_id != first.last_response_id
 
 
-def test_an_agents_typed_output_is_held_to_its_schema(gateway):
+@BOTH
+def test_an_agents_typed_output_is_held_to_its_schema(gateway, name):
     class Place(pydantic.BaseModel):
         city: str
         days: int
 
-    agent = agents.Agent(name="Where", model=model(gateway), output_type=Place)
+    agent = agents.Agent(name="Where", model=model(gateway, name), output_type=Place)
     assert isinstance(agents.Runner.run_sync(agent, "Where?").final_output, Place)
 
 
-def chat(gateway, **settings):
+def chat(gateway, name=MODEL, **settings):
     return langchain_openai.ChatOpenAI(
-        model=MODEL, base_url=f"{gateway.url}/v1", api_key=gateway.key, use_responses_api=True, max_retries=0, **settings)
+        model=name, base_url=f"{gateway.url}/v1", api_key=gateway.key, use_responses_api=True, max_retries=0, **settings)
 
 
-def test_langchain_calls_tools_and_streams(gateway):
+@BOTH
+def test_langchain_calls_tools_and_streams(gateway, name):
     @tool
     def weather(city: Annotated[str, "Where."], days: int) -> str:
         """The weather in a city."""
         return f"sunny in {city}"
 
-    bound = chat(gateway).bind_tools([weather])
+    bound = chat(gateway, name).bind_tools([weather])
     messages = [HumanMessage("What is the weather? [[tool]]")]
     messages.append(bound.invoke(messages))
     (call,) = messages[-1].tool_calls
@@ -91,15 +99,17 @@ def test_langchain_calls_tools_and_streams(gateway):
     assert "sunny in" in "".join(chunk.text for chunk in bound.stream(messages))
 
 
-def test_langchain_goes_on_from_the_previous_response(gateway):
-    llm = chat(gateway, use_previous_response_id=True)
+@BOTH
+def test_langchain_goes_on_from_the_previous_response(gateway, name):
+    llm = chat(gateway, name, use_previous_response_id=True)
     first = llm.invoke([HumanMessage("hello")])
     second = llm.invoke([HumanMessage("hello"), first, HumanMessage("and again")])
     assert "and again" in second.text
 
 
-def test_langchain_thinks_and_sends_its_reasoning_back(gateway):
-    llm = chat(gateway, reasoning={"effort": "low", "summary": "auto"}, max_tokens=4000, store=False,
+@BOTH
+def test_langchain_thinks_and_sends_its_reasoning_back(gateway, name):
+    llm = chat(gateway, name, reasoning={"effort": "low", "summary": "auto"}, max_tokens=4000, store=False,
                include=["reasoning.encrypted_content"], output_version="responses/v1")
     first = llm.invoke([HumanMessage("Think about it.")])
     assert any(block["type"] == "reasoning" and block["summary"] for block in first.content)

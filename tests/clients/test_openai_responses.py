@@ -23,6 +23,8 @@ WEATHER = {
     },
     "strict": True,
 }
+# Speaks responses on Bedrock: nothing is translated.
+NATIVE = "gpt-5.6-sol"
 THINKING = {"max_output_tokens": 4000, "extra_body": {"thinking": {"type": "enabled", "budget_tokens": 1024}}}
 
 
@@ -171,3 +173,50 @@ def test_agents_can_use_the_async_client(gateway):
             return [event.type async for event in stream]
 
     assert asyncio.run(ask())[-1] == "response.completed"
+
+
+def test_a_native_model_streams_calls_a_tool_and_goes_on(client):
+    with client.responses.stream(model=NATIVE, input="What is the weather? [[tool]]", tools=[WEATHER],
+                                 reasoning={"effort": "low", "summary": "auto"}) as stream:
+        events = list(stream)
+        response = stream.get_final_response()
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    (thought,) = outputs(response, "reasoning")
+    assert thought.summary[0].text and thought.encrypted_content
+    (call,) = outputs(response, "function_call")
+    assert set(json.loads(call.arguments)) == {"city", "days"}
+    answer = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny, 21 degrees"}
+    raw = client.responses.with_raw_response.create(
+        model=NATIVE, previous_response_id=response.id, input=[answer], tools=[WEATHER])
+    second = raw.parse()
+    assert "sunny, 21 degrees" in second.output_text and second.previous_response_id == response.id
+    assert "x-gateway-translation" not in raw.headers
+    # The next model is another one, and hears all of it but what the first one thought.
+    raw = client.responses.with_raw_response.create(
+        model=MODEL, previous_response_id=second.id, input="And now?", tools=[WEATHER])
+    assert "And now?" in raw.parse().output_text
+    assert raw.headers["x-gateway-translation"] == "dropped:previous_response_id"
+
+
+def test_a_native_response_is_retrieved_listed_referred_to_and_deleted(client):
+    response = client.responses.create(model=NATIVE, input="keep me")
+    assert client.responses.retrieve(response.id) == response
+    (item,) = client.responses.input_items.list(response.id)
+    assert item.role == "user" and item.content[0].text == "keep me"
+    said = response.output[-1]
+    again = client.responses.create(model=NATIVE, store=False, input=[
+        {"type": "item_reference", "id": item.id}, {"type": "item_reference", "id": said.id},
+        {"role": "user", "content": "once more"}])
+    assert "once more" in again.output_text and again.store is False
+    client.responses.delete(response.id)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(response.id)
+
+
+def test_an_exception_within_a_native_stream_is_raised(client, gateway):
+    post(f"{gateway.simulator}/_sim/faults", {
+        "region": "us-east-1", "fault": "stream_exception", "exception": "throttlingException", "after_events": 3})
+    with pytest.raises(openai.APIError) as caught:
+        for _ in client.responses.create(model=NATIVE, input="long [[words:40]]", stream=True):
+            pass
+    assert caught.value.code == "rate_limit_exceeded"

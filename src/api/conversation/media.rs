@@ -23,7 +23,13 @@ pub struct Label<'a> {
 
 /// Whether `payload` begins as a picture in base64 does, whatever else it is said to be.
 pub fn is_picture(payload: &str) -> bool {
-    payload.as_bytes().get(..16).and_then(first_bytes).is_some_and(|first| picture(&first).is_some())
+    picture_type(payload).is_some()
+}
+
+/// The media type of the picture in base64 that `payload` begins as, such as `image/png`.
+pub fn picture_type(payload: &str) -> Option<&'static str> {
+    let format = payload.as_bytes().get(..16).and_then(first_bytes).and_then(|first| picture(&first))?;
+    ["image/png", "image/jpeg", "image/gif", "image/webp"].into_iter().find(|known| known.ends_with(format))
 }
 
 /// The picture that `payload` encodes in base64, found at `at`.

@@ -19,7 +19,7 @@ pub use at::At;
 pub use builder::{Builder, Conversation, ToolAnswer};
 pub use cache::CachePoints;
 pub use form::{Form, Wanted};
-pub use media::{Label, audio, document, image, is_picture, video};
+pub use media::{Label, audio, document, image, is_picture, picture_type, video};
 pub use metadata::request_metadata;
 pub use names::ToolNames;
 pub use sampling::{Sampling, max_tokens, sampling, stop_sequences, top_k};

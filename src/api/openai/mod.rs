@@ -6,6 +6,7 @@ mod chat;
 mod choices;
 mod embeddings;
 pub mod error;
+mod forward;
 #[cfg(test)]
 pub(super) mod golden_tests;
 mod images;

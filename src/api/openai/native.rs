@@ -4,8 +4,6 @@
 //! for the usage, which is taken out of the stream again where the client did not ask for it. Answers are forwarded
 //! untouched.
 
-use std::borrow::Cow;
-
 use axum::response::{IntoResponse as _, Response};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
@@ -14,14 +12,14 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error;
+use super::forward::{bedrock_headers, data_url, pointer};
 use crate::api::answer::annotate;
 use crate::api::body;
 use crate::api::caller::Strictness;
-use crate::api::conversation::{At, image};
 use crate::api::remote::{Remote, fetch_all};
 use crate::api::sse;
 use crate::catalog::Resolved;
-use crate::converse::{MediaSource, Object};
+use crate::converse::Object;
 use crate::error::{Error, Result};
 use crate::gateway::{Asked, Gateway, Origin, Trail};
 use crate::report::{Action, Report};
@@ -110,10 +108,7 @@ pub(super) async fn create(
 
 /// The body as it goes to AWS, without its model.
 async fn prepare(gateway: &Gateway, head: &Head, body: Bytes, report: &mut Report) -> Result<(Bytes, Usage)> {
-    let members = Members::read(&body).map_err(Error::internal)?;
-    if let Some(key) = members.repeated() {
-        return Err(Error::invalid(key, format!("`{key}` is given twice.")));
-    }
+    let members = body::object(&body)?;
     let mut edits = Edits::new(&body);
     edits.remove(&members, &["model"]);
     let usage = ask_for_usage(head, &members, &mut edits);
@@ -174,33 +169,12 @@ fn pictures<'a>(members: &Members<'a>) -> Result<Vec<Picture<'a>>> {
                 Err(_) => Some(image),
             };
             let Some(place) = url else { continue };
-            let Ok(url) = serde_json::from_str::<Cow<'_, str>>(place.get()) else { continue };
-            if !is_data(&url) {
-                let path = format!("{}[{j}].image_url.url", path());
-                pictures.push(Picture { remote: Remote { path, url: url.into_owned() }, url: place });
-            }
+            let Some(url) = pointer(place) else { continue };
+            let path = format!("{}[{j}].image_url.url", path());
+            pictures.push(Picture { remote: Remote { path, url: url.into_owned() }, url: place });
         }
     }
     Ok(pictures)
-}
-
-/// A fetched picture as a URL that holds it, in JSON. The server's word for its format counts for nothing.
-fn data_url(base64: String, path: &str) -> Result<String> {
-    let image = image(base64, At::field("image_url")).map_err(|error| error.param(path))?;
-    let MediaSource::Bytes(base64) = image.source else { return Err(Error::internal("a picture without its bytes")) };
-    // Neither a format nor base64 has anything to escape.
-    Ok(format!("\"data:image/{};base64,{base64}\"", image.format))
-}
-
-/// Whether a URL holds what it points at.
-fn is_data(url: &str) -> bool {
-    url.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"))
-}
-
-/// The headers that belong to the call: guardrail, trace, latency, tier.
-fn bedrock_headers(headers: &HeaderMap) -> HeaderMap {
-    let ours = headers.iter().filter(|(name, _)| name.as_str().starts_with("x-amzn-bedrock-"));
-    ours.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Forwards the chunks of one answer.

@@ -59,7 +59,8 @@ fn text(url: &Url) -> &str {
     }
 }
 
-fn is_http(url: &str) -> bool {
+/// Whether a URL is one that can be fetched.
+pub(super) fn is_http(url: &str) -> bool {
     let has = |scheme: &str| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme));
     has("https://") || has("http://")
 }

@@ -10,5 +10,6 @@ mod models;
 mod native;
 mod reasoning;
 mod responses;
+mod responses_native;
 mod stream;
 mod tools;

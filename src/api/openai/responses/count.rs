@@ -11,7 +11,7 @@ use http::HeaderMap;
 use serde::{Deserialize, Serialize};
 
 use super::super::error::ErrorBody;
-use super::{gather, origin, translate, wire};
+use super::{end_user, gather, origin, translate, wire};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
 use crate::converse::{self, Message, Object, SystemBlock, ToolConfig};
@@ -51,7 +51,7 @@ pub(super) async fn count(
     // Nothing is answered, so there is nothing to keep.
     wire.store = Some(false);
     let model = gateway.model(wire.model.clone())?;
-    let origin = origin("input_tokens", &trail, &wire);
+    let origin = origin("input_tokens", &trail, end_user(&wire));
     let (asked, _) = gather(&gateway, &caller, wire, &model).await?;
     let traits = families::traits(model.resolved.model.as_deref());
     let translate::Translated { request, report, .. } = translate::request(asked, &traits)?;

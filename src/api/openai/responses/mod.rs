@@ -1,9 +1,10 @@
-//! `/v1/responses`: <https://platform.openai.com/docs/api-reference/responses>. On any model that Converse takes, by
-//! translation; what is kept of a response is for its team alone.
+//! `/v1/responses`: <https://platform.openai.com/docs/api-reference/responses>. On models that speak it on Bedrock as it
+//! is, on any other that Converse takes by translation; what is kept of a response is for its team alone.
 
 mod count;
 #[cfg(test)]
 mod golden_tests;
+mod native;
 mod pointed;
 mod state;
 mod stored;
@@ -16,6 +17,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::BytesMut;
+use http::HeaderMap;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -48,7 +50,7 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
 
 /// Create a response
 ///
-/// Any model that Bedrock's Converse takes. With `stream` the answer is server-sent events, the last of which is
+/// A model that speaks responses on Bedrock gets the request as it is; any other that Converse takes, by translation. With `stream` the answer is server-sent events, the last of which is
 /// `response.completed`, `response.incomplete` or `response.failed`. A response is kept for a later
 /// `previous_response_id` unless `store` is false. What the translation changed is named in `x-gateway-translation`; with
 /// `x-gateway-strict: 1` it is a 400 instead.
@@ -70,16 +72,21 @@ pub(super) async fn create(
     caller: Caller,
     trail: Trail,
     strictness: Strictness,
+    headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
     caller.require(Scope::Inference)?;
+    let head = native::head(&body)?;
+    let model = gateway.model(head.model.clone())?;
+    if native::lane(&model.resolved) == native::Lane::Native {
+        return native::create(&gateway, &caller, (trail, strictness), (&model, head), (&headers, body)).await;
+    }
     let wire = wire::parse(&body)?;
 
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
-    let model = gateway.model(wire.model.clone())?;
     let stream = wire.stream.unwrap_or(false);
-    let origin = origin("responses", &trail, &wire);
+    let origin = origin("responses", &trail, end_user(&wire));
     let (asked, keeper) = gather(&gateway, &caller, wire, &model).await?;
     let Translated { request, report, context } =
         translate::request(asked, &families::traits(model.resolved.model.as_deref()))?;
@@ -109,9 +116,13 @@ pub(super) async fn create(
 }
 
 /// Where a request came from.
-fn origin(operation: &'static str, trail: &Trail, wire: &wire::Request) -> Origin {
-    let end_user = wire.user.clone().or_else(|| wire.safety_identifier.clone());
+fn origin(operation: &'static str, trail: &Trail, end_user: Option<String>) -> Origin {
     Origin { surface: "openai", operation, trail: trail.clone(), end_user, status: error::status }
+}
+
+/// Who the caller says its own user is.
+fn end_user(wire: &wire::Request) -> Option<String> {
+    wire.user.clone().or_else(|| wire.safety_identifier.clone())
 }
 
 /// Puts everything together that a request points to: the conversation it goes on from, the items it refers to. A

@@ -37,27 +37,73 @@ pub(super) fn items(input: Option<TextOrList<Item>>) -> Vec<(At, Item)> {
 
 /// Replaces references among `items` by what they refer to: items that `team` stored.
 pub(super) async fn resolve(items: &mut [(At, Item)], responses: &Responses, team: &TeamId) -> Result<()> {
-    let mut loaded: HashMap<String, HashMap<String, Box<RawValue>>> = HashMap::new();
+    let mut references = References::new(responses, team);
     for (at, item) in items.iter_mut().filter(|(_, item)| is_reference(item)) {
-        let path = at.dot("id");
-        let id = item.id.take().ok_or_else(|| Error::invalid(path, "A reference needs the id of an item."))?;
-        let not_found = || Error::invalid(path, format!("Item with id '{id}' not found."));
-        let response = owner(&id).ok_or_else(not_found)?;
-        if loaded.len() >= MAX_REFERRED && !loaded.contains_key(&response) {
-            let message = format!("The references of a request may point to {MAX_REFERRED} responses at most.");
-            return Err(Error::invalid(path, message));
-        }
-        let found = match loaded.entry(response) {
-            Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                let kept = responses.find(team, entry.key()).await?;
-                entry.insert(kept.map(|kept| by_id(&kept)).transpose()?.unwrap_or_default())
-            }
-        };
-        let text = found.get(&id).ok_or_else(not_found)?;
+        let text = references.find(*at, item.id.as_deref()).await?;
         *item = serde_json::from_str(text.get()).map_err(unreadable)?;
     }
     Ok(())
+}
+
+/// Finds what references refer to: items that a team stored.
+pub(super) struct References<'a> {
+    responses: &'a Responses,
+    team: &'a TeamId,
+    /// The items of the responses looked at, by their ids.
+    loaded: HashMap<String, HashMap<String, Box<RawValue>>>,
+    /// Whose the items are that do not say it themselves.
+    owners: HashMap<String, String>,
+}
+
+impl<'a> References<'a> {
+    /// Among what `team` stored.
+    pub(super) fn new(responses: &'a Responses, team: &'a TeamId) -> Self {
+        Self { responses, team, loaded: HashMap::new(), owners: HashMap::new() }
+    }
+
+    /// The item with this id, for the reference at `at`.
+    pub(super) async fn find(&mut self, at: At, id: Option<&str>) -> Result<&RawValue> {
+        let path = at.dot("id");
+        let id = id.ok_or_else(|| Error::invalid(path, "A reference needs the id of an item."))?;
+        let not_found = || Error::invalid(path, format!("Item with id '{id}' not found."));
+        let mut response = owner(id);
+        let is_there = match &response {
+            Some(response) => self.load(path, response).await?.contains_key(id),
+            None => false,
+        };
+        if !is_there {
+            response = self.owner(id).await?;
+        }
+        let response = response.ok_or_else(not_found)?;
+        self.load(path, &response).await?.get(id).map(|item| &**item).ok_or_else(not_found)
+    }
+
+    /// Whose item this is, where the id does not tell.
+    async fn owner(&mut self, id: &str) -> Result<Option<String>> {
+        if let Some(known) = self.owners.get(id) {
+            return Ok(Some(known.clone()));
+        }
+        let found = self.responses.owner(self.team, id).await?;
+        if let Some(found) = &found {
+            self.owners.insert(id.to_owned(), found.clone());
+        }
+        Ok(found)
+    }
+
+    /// The items of a response; none, if there is no such response.
+    async fn load(&mut self, path: At, response: &str) -> Result<&HashMap<String, Box<RawValue>>> {
+        if self.loaded.len() >= MAX_REFERRED && !self.loaded.contains_key(response) {
+            let message = format!("The references of a request may point to {MAX_REFERRED} responses at most.");
+            return Err(Error::invalid(path, message));
+        }
+        Ok(match self.loaded.entry(response.to_owned()) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => {
+                let kept = self.responses.find(self.team, response).await?;
+                entry.insert(kept.map(|kept| by_id(&kept)).transpose()?.unwrap_or_default())
+            }
+        })
+    }
 }
 
 /// A reference need not say its type.
@@ -86,7 +132,7 @@ fn by_id(kept: &Kept) -> Result<HashMap<String, Box<RawValue>>> {
 /// The items of the conversation that ends with the response `previous`.
 pub(super) async fn history(responses: &Responses, team: &TeamId, previous: &str) -> Result<Vec<(At, Item)>> {
     let mut items = Vec::new();
-    for Turn { input, output } in responses.history(team, previous).await? {
+    for Turn { input, output, .. } in responses.history(team, previous).await? {
         for list in [input, output] {
             let list: Vec<Item> = serde_json::from_str(&list).map_err(unreadable)?;
             items.extend(list.into_iter().map(|item| (At::field("previous_response_id"), item)));
@@ -95,7 +141,7 @@ pub(super) async fn history(responses: &Responses, team: &TeamId, previous: &str
     Ok(items)
 }
 
-fn unreadable(cause: serde_json::Error) -> Error {
+pub(super) fn unreadable(cause: serde_json::Error) -> Error {
     Error::new(Kind::Internal, "A stored response could not be read.").source(cause)
 }
 
@@ -116,18 +162,9 @@ impl Keeper {
         previous: Option<String>,
         (id, items): (&str, &mut [(At, Item)]),
     ) -> Result<Self> {
-        // The ids of what came in are apart from those of what goes out.
-        let prefix = |item: &Item| match item.kind.as_deref() {
-            Some("function_call") => "fc_",
-            Some("function_call_output") => "fco_",
-            Some("custom_tool_call") => "ctc_",
-            Some("custom_tool_call_output") => "ctco_",
-            Some("reasoning") => "rs_",
-            _ => "msg_",
-        };
         for (position, (_, item)) in items.iter_mut().enumerate() {
             if item.id.is_none() {
-                item.id = Some(format!("{}i", item_id(prefix(item), id, position)));
+                item.id = Some(input_id(item.kind.as_deref(), id, position));
             }
             if item.role.is_some() {
                 item.kind.get_or_insert_with(|| "message".to_owned());
@@ -154,20 +191,39 @@ impl Keeper {
         Box::pin(async move {
             let (output, response) = texts.map_err(Error::internal)?;
             let Self { responses, team, previous, input } = self;
-            responses.save(&Kept { id, team, previous, model, input, output, response }).await
+            responses.save(&Kept { id, team, previous, model, input, output, response }, &[]).await
         })
     }
 }
 
 /// A response on its way into the store.
-pub(super) type Keeping = Pin<Box<dyn Future<Output = Result<()>> + Send>>;
+pub(super) type Keeping<T = Result<()>> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 /// Says in `response` whether it was kept. An answer that the model gave is not taken back because the store is away.
 pub(super) fn settle(response: &mut Response, kept: Result<()>) {
-    if let Err(error) = kept {
+    if !came_off(kept, &response.id) {
         response.store = false;
-        tracing::warn!(%error, causes = error.causes(), id = response.id, "a response could not be kept");
     }
+}
+
+/// Whether the response `id` was kept. Why not, is for the log.
+pub(super) fn came_off(kept: Result<()>, id: &str) -> bool {
+    let Err(error) = kept else { return true };
+    tracing::warn!(%error, causes = error.causes(), id, "a response could not be kept");
+    false
+}
+
+/// The id of an input item of this kind, at `position` of the response `id`: apart from those of what goes out.
+pub(super) fn input_id(kind: Option<&str>, id: &str, position: usize) -> String {
+    let prefix = match kind {
+        Some("function_call") => "fc_",
+        Some("function_call_output") => "fco_",
+        Some("custom_tool_call") => "ctc_",
+        Some("custom_tool_call_output") => "ctco_",
+        Some("reasoning") => "rs_",
+        _ => "msg_",
+    };
+    format!("{}i", item_id(prefix, id, position))
 }
 
 #[cfg(test)]

@@ -5,14 +5,14 @@
 use bytes::BytesMut;
 
 use super::told::{
-    Part, Told, close_arguments, close_input, close_summary, close_text, delta_prefix, tell, tell_error,
+    Part, Told, close_arguments, close_input, close_summary, close_text, delta_prefix, failure, tell, tell_error,
     tell_item_done, write_delta,
 };
 use super::{Context, answer};
 use crate::api::openai::error::status_and_body;
-use crate::api::openai::responses::wire::{Failure, OutputItem, OutputText, Response, Status, SummaryText};
+use crate::api::openai::responses::wire::{OutputItem, OutputText, Response, Status, SummaryText};
 use crate::converse::{BlockStart, Delta, Event, ReasoningContent, ReasoningText, StopReason, ToolUseStart};
-use crate::error::{Error, Kind};
+use crate::error::Error;
 
 /// Writes the server-sent events of one response.
 ///
@@ -121,12 +121,7 @@ impl Events {
         let response = &mut self.context.response;
         response.status = Status::Failed;
         response.store = false;
-        let code = match error.kind() {
-            Kind::UpstreamThrottled | Kind::RateLimited => "rate_limit_exceeded",
-            Kind::UpstreamRejected => "invalid_prompt",
-            _ => "server_error",
-        };
-        response.error = Some(Failure { code, message: said.message.clone() });
+        response.error = Some(failure(error.kind(), said.message.clone()));
         for position in self.undone.drain(..) {
             response.output[position].set_status(Status::Incomplete);
         }

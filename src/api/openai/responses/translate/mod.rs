@@ -16,6 +16,9 @@ use std::collections::HashSet;
 
 pub use answer::response;
 pub use events::Events;
+pub use reasoning::is_sealed;
+pub use settings::impossible;
+pub use told::{failure, tell_error};
 
 use input::Input;
 use tools::Offer;
@@ -79,19 +82,25 @@ impl Context {
 
 /// The id of an item of the response `id`.
 pub fn item_id(prefix: &str, id: &str, position: usize) -> String {
-    format!("{prefix}{}{position:04x}", id.strip_prefix(RESPONSE_PREFIX).unwrap_or(id))
+    let response = id.strip_prefix(RESPONSE_PREFIX).unwrap_or(id);
+    // An id that Bedrock made has a length of its own.
+    let between = if response.len() == RESPONSE_DIGITS { "" } else { "_" };
+    format!("{prefix}{response}{between}{position:04x}")
 }
 
 /// The id of the response that the item with this id belongs to, if this gateway made the id.
 pub fn owner(item_id: &str) -> Option<String> {
     let (_, rest) = item_id.split_once('_')?;
-    let response = rest.get(..RESPONSE_DIGITS)?;
-    response.bytes().all(|byte| byte.is_ascii_hexdigit()).then(|| format!("{RESPONSE_PREFIX}{response}"))
+    let response = match rest.rsplit_once('_') {
+        Some((response, _)) => response,
+        None => rest.get(..RESPONSE_DIGITS).filter(|id| id.bytes().all(|byte| byte.is_ascii_hexdigit()))?,
+    };
+    Some(format!("{RESPONSE_PREFIX}{response}"))
 }
 
 /// What the id of a response begins with.
 pub const RESPONSE_PREFIX: &str = "resp_";
-/// How many hex digits follow it.
+/// How many hex digits follow it in an id that this gateway made.
 const RESPONSE_DIGITS: usize = 32;
 
 /// The caller's tools by the names that Bedrock has for them.

@@ -50,6 +50,11 @@ pub(super) fn open(encrypted: &str, provider: &str) -> Option<ReasoningContent> 
     }
 }
 
+/// Whether [`seal`] made this, for a model of any maker.
+pub fn is_sealed(encrypted: &str) -> bool {
+    STANDARD.decode(encrypted).is_ok_and(|json| serde_json::from_slice::<Sealed>(&json).is_ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +70,7 @@ mod tests {
             let sealed = seal(&thought, "anthropic");
             assert_eq!(open(&sealed, "anthropic"), Some(thought));
             assert_eq!(open(&sealed, "amazon"), None);
+            assert!(is_sealed(&sealed));
         }
     }
 
@@ -72,6 +78,9 @@ mod tests {
     fn what_somebody_else_sealed_is_not_opened() {
         for foreign in ["", "gAAAAABo", "e30=", "!", "eyJieSI6ImEifQ=="] {
             assert_eq!(open(foreign, "a"), None);
+        }
+        for foreign in ["", "gAAAAABo", "e30=", "!"] {
+            assert!(!is_sealed(foreign), "{foreign}");
         }
     }
 }

@@ -19,17 +19,25 @@ pub(super) fn refuse_impossible(wire: &Request) -> Result<(), Error> {
     if wire.stream_options.is_some() && wire.stream != Some(true) {
         return Err(Error::invalid("stream_options", "`stream_options` needs `stream` to be true."));
     }
-    let impossible = [
-        ("background", wire.background == Some(true), "Responses are made while the caller waits: use `stream`."),
-        ("conversation", wire.conversation.is_some(), "Use `previous_response_id`, or send the conversation itself."),
-        ("prompt", wire.prompt.is_some(), "Templates are kept at OpenAI: send `instructions` and `input`."),
+    let asked = [
+        ("background", wire.background == Some(true)),
+        ("conversation", wire.conversation.is_some()),
+        ("prompt", wire.prompt.is_some()),
     ];
-    for (field, present, message) in impossible {
-        if present {
-            return Err(Error::unsupported(field, message));
-        }
+    match asked.into_iter().find(|(_, asked)| *asked) {
+        Some((field, _)) => Err(impossible(field)),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// The refusal of a field that needs what only OpenAI has: `background`, `conversation` or `prompt`.
+pub fn impossible(field: &'static str) -> Error {
+    let message = match field {
+        "background" => "Responses are made while the caller waits: use `stream`.",
+        "conversation" => "Use `previous_response_id`, or send the conversation itself.",
+        _ => "Templates are kept at OpenAI: send `instructions` and `input`.",
+    };
+    Error::unsupported(field, message)
 }
 
 /// Notes the fields that cannot be sent, unless they say what happens anyway.

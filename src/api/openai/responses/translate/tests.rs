@@ -35,6 +35,8 @@ fn the_id_of_an_item_leads_back_to_its_response() {
         assert_eq!(owner(&id).as_ref(), Some(&response), "{id}");
         assert_eq!(owner(&format!("{id}i")).as_ref(), Some(&response));
     }
+    let of_bedrock = format!("resp_{}", "0123456789abcdef".repeat(3));
+    assert_eq!(owner(&format!("{}i", item_id("msg_", &of_bedrock, 17))), Some(of_bedrock));
     for foreign in
         ["", "msg_", "msg_123", "msg", "msg_é123456789abcdef0123456789abcdef", "msg_zzzz6789abcdef0123456789abcdef01"]
     {

@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::answer::custom_input;
 use crate::api::openai::error::ErrorObject;
-use crate::api::openai::responses::wire::{OutputItem, OutputText, Response, SummaryText};
+use crate::api::openai::responses::wire::{Failure, OutputItem, OutputText, Response, SummaryText};
+use crate::error::Kind;
 
 /// Tells that an item is done.
 pub(super) fn tell_item_done(position: usize, item: &mut OutputItem, sequence: &mut u64, out: &mut BytesMut) {
@@ -117,7 +118,7 @@ pub(super) enum Part<'a> {
 
 /// Appends the event of a stream that broke. OpenAI documents the error's fields on top and sends them one level down
 /// (<https://github.com/openai/openai-dotnet/issues/881>); here they are in both places.
-pub(super) fn tell_error(error: &ErrorObject, sequence: &mut u64, out: &mut BytesMut) {
+pub fn tell_error(error: &ErrorObject, sequence: &mut u64, out: &mut BytesMut) {
     #[derive(Serialize)]
     struct Broken<'a> {
         #[serde(rename = "type")]
@@ -140,6 +141,16 @@ pub(super) fn tell_error(error: &ErrorObject, sequence: &mut u64, out: &mut Byte
     json(&broken, out);
     out.extend_from_slice(b"\n\n");
     *sequence += 1;
+}
+
+/// Why a response failed that broke with an error of this kind.
+pub fn failure(kind: Kind, message: String) -> Failure {
+    let code = match kind {
+        Kind::UpstreamThrottled | Kind::RateLimited => "rate_limit_exceeded",
+        Kind::UpstreamRejected => "invalid_prompt",
+        _ => "server_error",
+    };
+    Failure { code, message }
 }
 
 /// Appends an event, and counts it.

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::api::conversation::picture_type;
 use crate::api::openai::wire::{TextOrList, Url};
 use crate::converse::Object;
 
@@ -121,7 +122,8 @@ fn url<S: Serializer>(url: &Option<Url>, serializer: S) -> Result<S::Ok, S::Erro
     match url {
         Some(Url::Data { head, payload }) => serializer.collect_str(&format_args!("data:{head},{payload}")),
         Some(Url::Fetched { media_type, payload }) => {
-            let media_type = media_type.as_deref().unwrap_or("application/octet-stream");
+            // Servers are often wrong about pictures, and a model that reads the URL itself believes it.
+            let media_type = picture_type(payload).or(media_type.as_deref()).unwrap_or("application/octet-stream");
             serializer.collect_str(&format_args!("data:{media_type};base64,{payload}"))
         }
         Some(Url::Other(text)) => serializer.serialize_str(text),

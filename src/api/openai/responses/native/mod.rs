@@ -1,0 +1,268 @@
+//! The native lane of responses: models whose Bedrock endpoint speaks OpenAI's dialect get the body as it came.
+//!
+//! State is the one thing that cannot be left to Bedrock: what it stores lives in one Region, and for the whole account.
+//! So Bedrock is always asked to store nothing, and the gateway keeps each response for its team, under the id that
+//! Bedrock gave it. What a request goes on from is put before its own input, as text; reasoning is asked for in the form
+//! that can be sent again.
+//!
+//! The answer is forwarded as it came but for `store` and `previous_response_id`. Bedrock was told another thing than the
+//! client had said, and repeats it: clients that read there whether they may go on from a response would be misled.
+
+mod answer;
+mod input;
+mod stream;
+
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::{HeaderMap, header};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use self::answer::{Keeper, State, ended_well};
+use self::input::{Input, Maker};
+use super::super::forward::bedrock_headers;
+use super::state::References;
+use super::{origin, provider, translate};
+use crate::api::answer::annotate;
+use crate::api::body;
+use crate::api::caller::Strictness;
+use crate::api::conversation::At;
+use crate::api::remote::fetch_all;
+use crate::api::sse;
+use crate::catalog::Resolved;
+use crate::error::Result;
+use crate::gateway::{Asked, Gateway, Trail};
+use crate::report::{Action, Report};
+use crate::splice::{Edits, Members};
+use crate::tenancy::Caller;
+use crate::upstream::{Call, Operation};
+
+/// Which way a model is asked for a response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// As it is, on the runtime's own responses.
+    Native,
+    /// Translated, by Converse.
+    Converse,
+}
+
+/// The native lane where the catalog says that the runtime takes the model's responses.
+pub(super) fn lane(model: &Resolved) -> Lane {
+    let speaks_it = model.model.as_ref().is_some_and(|model| model.apis.responses == Some(true));
+    if speaks_it { Lane::Native } else { Lane::Converse }
+}
+
+/// What the gateway itself has to know of a request.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
+pub(super) struct Head {
+    /// By any name the gateway knows.
+    pub(super) model: String,
+    stream: Option<bool>,
+    store: Option<bool>,
+    previous_response_id: Option<String>,
+    user: Option<String>,
+    safety_identifier: Option<String>,
+}
+
+/// Reads what the gateway has to know, and passes over the rest.
+pub(super) fn head(body: &[u8]) -> Result<Head> {
+    body::read(body)
+}
+
+/// A request on its way.
+struct Draft {
+    /// As it goes to AWS, without its model.
+    body: Bytes,
+    report: Report,
+    /// Keeps the response, if it is to be kept.
+    keeper: Option<Keeper>,
+}
+
+/// Answers a request on the native lane.
+pub(super) async fn create(
+    gateway: &Gateway,
+    caller: &Caller,
+    (trail, strictness): (Trail, Strictness),
+    (model, head): (&Asked, Head),
+    (headers, body): (&HeaderMap, Bytes),
+) -> Result<Response> {
+    let Draft { body, report, keeper } = prepare(gateway, caller, model, &head, body).await?;
+    strictness.judge(&report)?;
+    let call = Call { operation: Operation::Responses, headers: bedrock_headers(headers), body };
+    let origin = origin("responses", &trail, head.user.or(head.safety_identifier));
+    let state = State { store: keeper.is_some(), previous: head.previous_response_id };
+    if head.stream == Some(true) {
+        let answer = gateway.forward_stream(caller, origin, model, call).await?;
+        let (_, frames) = answer.body;
+        let response = sse::response(stream::to_its_end(frames), stream::Writer::new(trail, state, keeper));
+        Ok(annotate(response, &answer.served, &report))
+    } else {
+        let answer = gateway.forward(caller, origin, model, call).await?;
+        let body = whole(answer.body.body, state, keeper).await;
+        let response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
+        Ok(annotate(response, &answer.served, &report))
+    }
+}
+
+/// A whole answer as the client gets it, once it is kept.
+async fn whole(body: Bytes, mut state: State, keeper: Option<Keeper>) -> Bytes {
+    if state.is_as_bedrock_says() {
+        return body;
+    }
+    state.store = match keeper.filter(|_| ended_well(&body)) {
+        Some(keeper) => keeper.keep(&body).await,
+        None => false,
+    };
+    state.put_right(&body).unwrap_or(body)
+}
+
+/// Puts together what goes to AWS, and what is to be kept of it. A request that points to nothing and is not to be kept
+/// costs the store nothing.
+async fn prepare(gateway: &Gateway, caller: &Caller, model: &Asked, head: &Head, body: Bytes) -> Result<Draft> {
+    let members = body::object(&body)?;
+    refuse_impossible(&members)?;
+    let (responses, team) = (gateway.responses(), &caller.team.id);
+    let mut report = Report::default();
+    if head.store == Some(true) && !responses.keeps() {
+        report.add(Action::Dropped, "store");
+    }
+    let is_kept = head.store != Some(false) && responses.keeps();
+    let previous = head.previous_response_id.as_deref();
+    let mut edits = Edits::new(&body);
+    edits.remove(&members, if previous.is_some() { &["model", "previous_response_id"] } else { &["model"] });
+    set(&members, &mut edits, "store", "false");
+
+    let value = members.value("input").filter(|input| input.get() != "null");
+    let needs_a_look = is_kept || previous.is_some() || value.is_some_and(input::may_point_elsewhere);
+    let mut kept = None;
+    if needs_a_look {
+        let mut input = read(gateway, caller, value, &mut report).await?;
+        if is_kept {
+            kept = Some(input.to_keep());
+        }
+        input.leave_out_unreadable(&mut report);
+        if let Some(previous) = previous {
+            let own = provider(model.resolved.model.as_deref());
+            for turn in responses.history(team, previous).await? {
+                let maker = if maker(gateway, &turn.model) == own { Maker::Same } else { Maker::Other };
+                input.put_after(&turn, maker, &mut report)?;
+            }
+        }
+        if let Some(input) = input.changed() {
+            set(&members, &mut edits, "input", &input);
+        }
+    }
+    let reasons = model.resolved.model.as_ref().is_some_and(|model| model.abilities.reasoning != Some(false));
+    if is_kept && reasons {
+        include_reasoning(&members, &mut edits);
+    }
+    let keeper = kept.map(|input| Keeper {
+        responses: responses.clone(),
+        team: team.clone(),
+        previous: head.previous_response_id.clone(),
+        model: model.name.clone(),
+        input,
+    });
+    Ok(Draft { body: edits.apply(), report, keeper })
+}
+
+/// Who makes the model that a stored response names; nothing, when there is no such model any more.
+fn maker(gateway: &Gateway, model: &str) -> String {
+    let resolved = gateway.catalog().resolve(model).ok();
+    provider(resolved.and_then(|resolved| resolved.model).as_deref())
+}
+
+/// The request's own input, all that it points to put in its place.
+async fn read<'a>(
+    gateway: &Gateway,
+    caller: &Caller,
+    value: Option<&'a RawValue>,
+    report: &mut Report,
+) -> Result<Input<'a>> {
+    let mut input = Input::read(value)?;
+    let mut references = References::new(gateway.responses(), &caller.team.id);
+    for (position, id) in input.references() {
+        let item = references.find(At::item("input", position), id.as_deref()).await?;
+        input.resolve(position, item.get());
+    }
+    let pointed = input.pointed();
+    if !pointed.is_empty() {
+        let wanted = pointed.iter().map(input::Pointed::remote).collect();
+        let found = fetch_all(gateway.fetcher(), wanted).await?;
+        input.fill(pointed, found, report)?;
+    }
+    Ok(input)
+}
+
+/// Refuses what only OpenAI has.
+fn refuse_impossible(members: &Members<'_>) -> Result<()> {
+    for (field, harmless) in [("background", "false"), ("conversation", "null"), ("prompt", "null")] {
+        if members.value(field).is_some_and(|value| value.get() != harmless && value.get() != "null") {
+            return Err(translate::impossible(field));
+        }
+    }
+    Ok(())
+}
+
+/// Puts `json` in the place of the member, or adds it.
+fn set(members: &Members<'_>, edits: &mut Edits<'_>, key: &str, json: &str) {
+    match members.value(key) {
+        Some(value) => edits.replace(value, json),
+        None => edits.add(key, json),
+    }
+}
+
+/// Asks for reasoning in the form in which it can be sent again, as what is not stored by AWS has to be.
+fn include_reasoning(members: &Members<'_>, edits: &mut Edits<'_>) {
+    const ENCRYPTED: &str = "\"reasoning.encrypted_content\"";
+    let asked = members.value("include").map_or("null", RawValue::get);
+    if asked == "null" {
+        set(members, edits, "include", &format!("[{ENCRYPTED}]"));
+        return;
+    }
+    // What is no list is AWS's to refuse.
+    let Some(rest) = asked.strip_prefix('[').filter(|_| !asked.contains(ENCRYPTED)) else { return };
+    let comma = if rest.trim_start() == "]" { "" } else { "," };
+    set(members, edits, "include", &format!("[{ENCRYPTED}{comma}{rest}"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked_for(body: &str) -> String {
+        let members = Members::read(body.as_bytes()).unwrap();
+        let mut edits = Edits::new(body.as_bytes());
+        include_reasoning(&members, &mut edits);
+        String::from_utf8(edits.apply().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn reasoning_is_asked_for_once_and_beside_what_else_is() {
+        const BOTH: &str = r#"{"include":["reasoning.encrypted_content","x"]}"#;
+        const ALONE: &str = r#"{"include":["reasoning.encrypted_content"]}"#;
+        for (body, sent) in [
+            ("{}", ALONE),
+            (r#"{"include":null}"#, ALONE),
+            (r#"{"include":[]}"#, ALONE),
+            (r#"{"include":["x"]}"#, BOTH),
+            (BOTH, BOTH),
+            (r#"{"include":"x"}"#, r#"{"include":"x"}"#),
+        ] {
+            assert_eq!(asked_for(body), sent);
+        }
+    }
+
+    #[test]
+    fn what_only_openai_has_is_refused_by_name() {
+        let refused = |body: &str| {
+            let error = refuse_impossible(&Members::read(body.as_bytes()).unwrap()).err();
+            error.and_then(|error| error.blamed().map(str::to_owned))
+        };
+        assert_eq!(refused(r#"{"background":true}"#).as_deref(), Some("background"));
+        assert_eq!(refused(r#"{"conversation":"conv_1"}"#).as_deref(), Some("conversation"));
+        assert_eq!(refused(r#"{"prompt":{"id":"p"}}"#).as_deref(), Some("prompt"));
+        assert_eq!(refused(r#"{"background":false,"conversation":null,"prompt":null}"#), None);
+    }
+}
