@@ -7,12 +7,17 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bedrock_gateway::api::anthropic;
 use bedrock_gateway::api::openai::translate::{self, Chunks, Context};
 use bedrock_gateway::api::openai::wire;
 use bedrock_gateway::clock::Timestamp;
 use bedrock_gateway::config::Secret;
 use bedrock_gateway::converse::Event;
 use bedrock_gateway::families::Traits;
+use bedrock_gateway::report::Report;
+use bedrock_gateway::splice::{Edits, Members};
 use bedrock_gateway::upstream::frames::{self, Splitter};
 use bedrock_gateway::upstream::sign::{Keys, Signer};
 use bytes::{Bytes, BytesMut};
@@ -30,6 +35,55 @@ fn request(size: usize) -> Vec<u8> {
         "stream": true,
     });
     serde_json::to_vec(&body).unwrap()
+}
+
+/// Requests whose body is 20 MB of one picture's base64: what each lane does with it, beside one copy of it.
+fn large_body(c: &mut Criterion) {
+    const SIZE: usize = 20_000_000;
+    let base64 = STANDARD.encode([b"\x89PNG\r\n\x1a\n".as_slice(), &vec![7; SIZE / 4 * 3 - 8]].concat());
+    let chat = serde_json::json!({
+        "model": "nova-lite",
+        "messages": [{"role": "user", "content": [
+            {"type": "text", "text": "What is this?"},
+            {"type": "image_url", "image_url": {"url": format!("data:image/png;base64,{base64}")}},
+        ]}],
+    });
+    let message = serde_json::json!({
+        "model": "claude-haiku-4-5", "max_tokens": 256, "stream": true,
+        "messages": [{"role": "user", "content": [
+            {"type": "text", "text": "What is this?"},
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": base64}},
+        ]}],
+    });
+    let (chat, message) = (chat.to_string().into_bytes(), message.to_string().into_bytes());
+    let mut group = c.benchmark_group("large_body");
+    group.sample_size(10).throughput(Throughput::Bytes(SIZE as u64));
+    group.bench_function("copy", |b| b.iter(|| black_box(&chat).clone()));
+    group.bench_function("parse", |b| b.iter(|| wire::parse(black_box(&chat)).unwrap()));
+    group.bench_function("chat_translated", |b| {
+        b.iter(|| {
+            let translated = translate::request(wire::parse(&chat).unwrap(), &Traits::default()).unwrap();
+            sonic_rs::to_vec(&translated.request).unwrap()
+        });
+    });
+    group.bench_function("messages_translated", |b| {
+        b.iter(|| {
+            let mut report = Report::default();
+            let wire = anthropic::wire::parse(&message).unwrap();
+            let translated = anthropic::translate::request(wire, &Traits::default(), &mut report).unwrap();
+            sonic_rs::to_vec(&translated.request).unwrap()
+        });
+    });
+    group.bench_function("messages_native", |b| {
+        b.iter(|| {
+            let members = Members::read(black_box(&message)).unwrap();
+            let mut edits = Edits::new(&message);
+            edits.remove(&members, &["model", "stream"]);
+            edits.add("anthropic_version", "\"bedrock-2023-05-31\"");
+            edits.apply()
+        });
+    });
+    group.finish();
 }
 
 fn delta() -> Bytes {
@@ -59,7 +113,8 @@ fn translate_event(c: &mut Criterion) {
         id: "chatcmpl-01a205b2da5b776fbe95e11840adbce6".into(),
         created: 1_795_391_937,
         model: "claude-haiku-4-5".into(),
-        tool_names: translated.tool_names,
+        tools: translated.tools,
+        calling: translated.calling,
         form: translated.form,
         include_usage: false,
     };
@@ -123,6 +178,6 @@ fn decode_frames(c: &mut Criterion) {
 criterion_group! {
     name = hot_path;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = translate_request, translate_event, sign, decode_frames
+    targets = translate_request, translate_event, sign, decode_frames, large_body
 }
 criterion_main!(hot_path);

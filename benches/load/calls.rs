@@ -1,4 +1,5 @@
-//! The requests: one conversation, written for the gateway as OpenAI has it and for the floor as Bedrock has it.
+//! The requests: one conversation, written for the gateway as OpenAI or Anthropic has it and for the floor as Bedrock
+//! has it.
 
 use std::fmt::Write as _;
 
@@ -11,6 +12,8 @@ const MODEL: &str = "amazon.nova-lite-v1%3A0";
 const SHORT_ID: &str = "nova-lite";
 /// A model that takes Anthropic's own body; it can be called by its profile only.
 const CLAUDE: &str = "us.anthropic.claude-haiku-4-5-20251001-v1%3A0";
+/// The same model by the short id that an Anthropic client would use.
+const CLAUDE_SHORT_ID: &str = "claude-haiku-4-5";
 
 const SYSTEM: &str = "You are the assistant of a web shop. Answer in one short paragraph and never promise a date.";
 
@@ -46,15 +49,39 @@ pub(crate) fn native(operation: &str, size: usize) -> Pair {
 
 /// `InvokeModel` with Anthropic's body to both.
 pub(crate) fn invoke(size: usize) -> Pair {
+    let call = Call { path: format!("/model/{CLAUDE}/invoke"), body: anthropic(size).to_string().into() };
+    Pair { floor: call.clone(), gateway: call }
+}
+
+/// `POST /v1/messages` to the gateway, `InvokeModel` to the floor.
+pub(crate) fn messages(size: usize) -> Pair {
+    Pair { gateway: message(size, false), ..invoke(size) }
+}
+
+/// The same, streamed.
+pub(crate) fn messages_stream(size: usize) -> Pair {
+    let path = format!("/model/{CLAUDE}/invoke-with-response-stream");
+    Pair { floor: Call { path, body: anthropic(size).to_string().into() }, gateway: message(size, true) }
+}
+
+fn message(size: usize, stream: bool) -> Call {
+    let mut body = anthropic(size);
+    if let Some(members) = body.as_object_mut() {
+        members.remove("anthropic_version");
+        members.insert("model".into(), CLAUDE_SHORT_ID.into());
+        members.insert("stream".into(), stream.into());
+    }
+    Call { path: "/v1/messages".into(), body: body.to_string().into() }
+}
+
+fn anthropic(size: usize) -> Value {
     let messages: Vec<Value> = (turns(size).into_iter())
         .map(|(role, text)| json!({"role": role, "content": [{"type": "text", "text": text}]}))
         .collect();
-    let body = json!({
+    json!({
         "anthropic_version": "bedrock-2023-05-31", "max_tokens": 512, "temperature": 0.7,
         "system": SYSTEM, "messages": messages,
-    });
-    let call = Call { path: format!("/model/{CLAUDE}/invoke"), body: body.to_string().into() };
-    Pair { floor: call.clone(), gateway: call }
+    })
 }
 
 fn converse(operation: &str, size: usize) -> Call {

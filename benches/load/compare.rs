@@ -135,7 +135,8 @@ impl Bench {
     async fn check_answers(&self) -> Result<()> {
         progress("answers")?;
         self.set_pace(20, Gap::Flush).await?;
-        for pair in [calls::chat(1_000), calls::chat(50_000), calls::native("converse", 1_000), calls::invoke(1_000)] {
+        let whole = [calls::chat(1_000), calls::chat(50_000), calls::native("converse", 1_000), calls::invoke(1_000)];
+        for pair in whole.into_iter().chain([calls::messages(1_000), calls::messages(50_000)]) {
             for side in self.sides() {
                 expect(&side.target.exchange((side.call)(&pair)).await?, "A model would have written", 9)?;
             }
@@ -144,6 +145,11 @@ impl Bench {
             for side in self.sides() {
                 expect(&side.target.exchange((side.call)(&pair)).await?, "twenty characters..", 20)?;
             }
+        }
+        // What the floor forwards is base64.
+        let pair = calls::messages_stream(1_000);
+        for side in self.sides().skip(1) {
+            expect(&side.target.exchange((side.call)(&pair)).await?, "twenty characters..", 20)?;
         }
         Ok(())
     }
@@ -194,6 +200,10 @@ impl Bench {
         self.record("CPU per request, Bedrock converse 1 KB", "µs", native, Target::None);
         let (invoke, _) = self.rounds(&calls::invoke(1_000), CALLERS, until, 1).await?;
         self.record("CPU per request, Bedrock invoke 1 KB", "µs", invoke, Target::None);
+        for (size, name) in [(1_000, "1 KB"), (50_000, "50 KB")] {
+            let (messages, _) = self.rounds(&calls::messages(size), CALLERS, until, 1).await?;
+            self.record(format!("CPU per request, Claude by messages {name}"), "µs", messages, Target::None);
+        }
         Ok(saturation)
     }
 
@@ -207,6 +217,9 @@ impl Bench {
         self.record(format!("CPU per event, chat stream, {PACED_GAP_MS} ms apart"), "µs", samples, target);
         let (samples, _) = self.rounds(&native, PACED_STREAMS, once, paced.frames()).await?;
         self.record(format!("CPU per event, Bedrock stream, {PACED_GAP_MS} ms apart"), "µs", samples, target);
+        let messages = calls::messages_stream(1_000);
+        let (samples, _) = self.rounds(&messages, PACED_STREAMS, once, paced.frames()).await?;
+        self.record(format!("CPU per event, Claude messages stream, {PACED_GAP_MS} ms apart"), "µs", samples, target);
         let burst = self.set_pace(496, Gap::Flush).await?;
         let (samples, _) = self.rounds(&chat, CALLERS, Until::Elapsed(self.plan.round), burst.frames()).await?;
         self.record("CPU per event, chat stream, unpaced", "µs", samples, Target::None);

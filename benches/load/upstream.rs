@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use aws_smithy_eventstream::frame::write_message_to;
 use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt as _, unfold};
 use http::{Request, Response, StatusCode, header};
@@ -57,7 +59,10 @@ type Body = Either<Full<Bytes>, StreamBody<BoxStream<'static, Result<Frame<Bytes
 struct Upstream {
     converse: Bytes,
     invoke: Bytes,
+    /// Of Converse.
     frames: Frames,
+    /// Of InvokeModel, as Claude has them.
+    chunks: Frames,
     pace: Mutex<Pace>,
     /// Changes with every `Pace`; a held stream waits for that.
     released: watch::Sender<u64>,
@@ -100,6 +105,24 @@ pub(crate) async fn run() -> Result<()> {
                 frame("metadata", &json!({"metrics": {"latencyMs": 712}, "p": "abcdef", "usage": usage}))?,
             ],
         },
+        chunks: Frames {
+            start: chunk(&json!({"type": "message_start", "message": {
+                "id": "msg_bdrk_01", "type": "message", "role": "assistant", "model": "claude", "content": [],
+                "usage": {"input_tokens": 250, "output_tokens": 1},
+            }}))?,
+            delta: chunk(&json!({
+                "type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": " twenty characters.."},
+            }))?,
+            end: [
+                chunk(&json!({"type": "content_block_stop", "index": 0}))?,
+                chunk(&json!({
+                    "type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 180},
+                }))?,
+                chunk(&json!({"type": "message_stop", "amazon-bedrock-invocationMetrics": {
+                    "inputTokenCount": 250, "outputTokenCount": 180, "invocationLatency": 712, "firstByteLatency": 90,
+                }}))?,
+            ],
+        },
         pace: Mutex::new(Pace { deltas: 20, gap: Gap::Flush }),
         released: watch::Sender::new(0),
     });
@@ -119,7 +142,8 @@ impl Upstream {
         match path.rsplit('/').next() {
             Some("converse") => plain(StatusCode::OK, self.converse.clone()),
             Some("invoke") => plain(StatusCode::OK, self.invoke.clone()),
-            Some("converse-stream") => self.stream(),
+            Some("converse-stream") => self.stream(&self.frames),
+            Some("invoke-with-response-stream") => self.stream(&self.chunks),
             _ if path == STREAM_PATH => self.set_pace(&body.to_bytes()),
             _ => plain(StatusCode::NOT_FOUND, Bytes::from_static(b"{\"message\":\"no such operation\"}")),
         }
@@ -134,11 +158,11 @@ impl Upstream {
         plain(StatusCode::OK, Bytes::from_static(b"{}"))
     }
 
-    fn stream(&self) -> Response<Body> {
+    fn stream(&self, frames: &Frames) -> Response<Body> {
         let pace = *self.pace.lock().unwrap_or_else(PoisonError::into_inner);
         let mut released = self.released.subscribe();
         released.mark_unchanged();
-        let frames = self.frames.clone();
+        let frames = frames.clone();
         let body = unfold((0, released), move |(position, mut released)| {
             let next = frames.at(position, pace);
             async move {
@@ -180,6 +204,11 @@ fn plain(status: StatusCode, body: Bytes) -> Response<Body> {
 
 fn to_bytes(value: &Value) -> Bytes {
     Bytes::from(value.to_string())
+}
+
+/// A frame with an event of the model's own, padded as AWS does.
+fn chunk(event: &Value) -> Result<Bytes> {
+    frame("chunk", &json!({"bytes": STANDARD.encode(event.to_string()), "p": "abcdefghijklmn"}))
 }
 
 fn frame(event: &'static str, payload: &Value) -> Result<Bytes> {

@@ -1,7 +1,7 @@
 //! Reads a JSON body, and says where in it the fault is. A good body is read once; only a bad one is read a second
 //! time, with its path followed. No message repeats what the caller wrote: it may be a prompt.
 
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Kind};
 use crate::splice::Members;
@@ -15,7 +15,7 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Error> {
 pub(crate) fn object(body: &[u8]) -> Result<Members<'_>, Error> {
     let members = Members::read(body).map_err(|error| {
         // What is JSON, but no object, has no path to tell.
-        if serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+        if error.is_data() {
             return Error::new(Kind::Invalid, "The body has a wrong type: expected an object.");
         }
         Error::new(Kind::Invalid, format!("The body is not valid JSON: {error}."))
@@ -110,6 +110,17 @@ mod tests {
         assert_eq!(fault(r#"{"inner":[{}]}"#).0.as_deref(), Some("inner[0].number"));
         assert_eq!(fault(r#"{"inner":[],"inner":[]}"#).1, "`inner` is given twice.");
         assert_eq!(fault("7"), (None, "The body has a wrong type: expected an object.".into()));
+    }
+
+    #[test]
+    fn an_object_is_told_from_other_json_and_both_from_what_is_none() {
+        let fault = |body: &[u8]| object(body).unwrap_err().message().to_owned();
+        assert_eq!(fault(b"[1]"), "The body has a wrong type: expected an object.");
+        assert_eq!(fault(b"7"), "The body has a wrong type: expected an object.");
+        for no_json in [&b""[..], b"{", b"{} x", b"{\"a\":\"\xff\"}"] {
+            assert!(fault(no_json).starts_with("The body is not valid JSON: "), "{no_json:?}");
+        }
+        assert_eq!(fault(br#"{"a":1,"a":2}"#), "`a` is given twice.");
     }
 
     #[test]

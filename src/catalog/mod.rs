@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use self::place::Places;
 use self::price::PriceList;
+use crate::config::PromptCache;
 use crate::error::{Error, Kind as ErrorKind, Result};
 
 pub use model::{Abilities, Apis, Kind, Lifecycle, Model, PromptCaching, Stage};
@@ -74,6 +75,8 @@ pub struct Resolved {
     /// The id of the model, for labels and the ledger; behind an ARN that hides it, the type of resource, such as
     /// `application-inference-profile`. Never an ARN, and one of a bounded set.
     pub name: Arc<str>,
+    /// Who says what of a prompt is worth caching; an alias may say so.
+    pub prompt_cache: PromptCache,
     target: Target,
 }
 
@@ -99,6 +102,12 @@ impl Catalog {
     /// `Invalid` for what is no name at all, `ModelNotFound` for a name that is not known.
     pub fn resolve(&self, name: &str) -> Result<Resolved> {
         self.0.resolve(name)
+    }
+
+    /// What `name` stands for, if it is a name by itself and not inside an ARN. Nothing is made up or suggested: this is for
+    /// a look ahead.
+    pub fn known(&self, name: &str) -> Option<&Resolved> {
+        self.0.names.get(name)
     }
 
     /// Where it can be called, in the order of `regions`; empty when in none of them.

@@ -19,7 +19,7 @@ pub use request::{
     GuardrailConfig, InferenceConfig, InputSchema, JsonSchema, OutputConfig, Request, Structure, SystemBlock,
     TextFormat, Tool, ToolChoice, ToolConfig, ToolSpec,
 };
-pub use response::{Metrics, Output, Response, StopReason, Usage};
+pub use response::{CacheDetail, Metrics, Output, Response, StopReason, Usage};
 
 /// A JSON object whose keys keep their order: the order of a tool's schema is part of what the model sees and of
 /// what the prompt cache compares.

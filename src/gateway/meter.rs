@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 use serde::Deserialize;
 
-use crate::converse::{Event, Usage};
+use crate::converse::{CacheDetail, Event, Usage};
 use crate::upstream::Operation;
 
 /// Bytes of text that make a token, for what has to be estimated. English prose has about four; code and other
@@ -105,7 +105,10 @@ impl Meter {
         if first {
             self.told = inner.message.map(|message| message.usage.into());
         }
-        inner.metrics.map(|metrics| Told::Usage(metrics.into()))
+        let mut usage = Usage::from(inner.metrics?);
+        // How long what was written to the cache lives there is told in the first event alone.
+        usage.cache_details = self.told.take().map(|told| told.cache_details).unwrap_or_default();
+        Some(Told::Usage(usage))
     }
 
     fn messages(&mut self, kind: &str, payload: &[u8]) -> Option<Told> {
@@ -205,16 +208,18 @@ fn padding(payload: &[u8]) -> usize {
 /// The usage of a whole native answer: Bedrock's own count in the headers, else what the body says.
 fn invoke_usage(headers: &HeaderMap, body: &[u8]) -> Option<Usage> {
     let count = |name: &str| headers.get(name)?.to_str().ok()?.parse::<u64>().ok();
-    if let Some(input) = count("x-amzn-bedrock-input-token-count") {
-        return Some(total(Usage {
-            input_tokens: input,
-            output_tokens: count("x-amzn-bedrock-output-token-count").unwrap_or(0),
-            cache_read_input_tokens: count("x-amzn-bedrock-cache-read-input-token-count").unwrap_or(0),
-            cache_write_input_tokens: count("x-amzn-bedrock-cache-write-input-token-count").unwrap_or(0),
-            ..Usage::default()
-        }));
-    }
-    Some(serde_json::from_slice::<WithUsage>(body).ok()?.usage.into())
+    let told = || Some(Usage::from(serde_json::from_slice::<WithUsage>(body).ok()?.usage));
+    let Some(input) = count("x-amzn-bedrock-input-token-count") else { return told() };
+    let written = count("x-amzn-bedrock-cache-write-input-token-count").unwrap_or(0);
+    Some(total(Usage {
+        input_tokens: input,
+        output_tokens: count("x-amzn-bedrock-output-token-count").unwrap_or(0),
+        cache_read_input_tokens: count("x-amzn-bedrock-cache-read-input-token-count").unwrap_or(0),
+        cache_write_input_tokens: written,
+        // No header tells how long it lives there, and an hour costs more than five minutes.
+        cache_details: if written > 0 { told().map(|told| told.cache_details).unwrap_or_default() } else { Vec::new() },
+        ..Usage::default()
+    }))
 }
 
 /// The usage that a whole answer tells.
@@ -257,8 +262,27 @@ struct NativeUsage {
     output_tokens: Option<u64>,
     cache_read_input_tokens: Option<u64>,
     cache_creation_input_tokens: Option<u64>,
+    cache_creation: Option<CacheCreation>,
     #[serde(alias = "prompt_tokens_details")]
     input_tokens_details: Option<InputDetails>,
+}
+
+/// Anthropic's cache writes by lifetime.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct CacheCreation {
+    ephemeral_5m_input_tokens: Option<u64>,
+    ephemeral_1h_input_tokens: Option<u64>,
+}
+
+impl CacheCreation {
+    fn details(self) -> Vec<CacheDetail> {
+        let written = [("5m", self.ephemeral_5m_input_tokens), ("1h", self.ephemeral_1h_input_tokens)];
+        let detail = |(ttl, tokens): (&str, Option<u64>)| {
+            Some(CacheDetail { ttl: ttl.to_owned(), input_tokens: tokens.filter(|tokens| *tokens > 0)? })
+        };
+        written.into_iter().filter_map(detail).collect()
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -282,6 +306,7 @@ impl NativeUsage {
             output_tokens: self.output_tokens.unwrap_or(before.output_tokens),
             cache_read_input_tokens: cache_read.max(cached_tokens),
             cache_write_input_tokens: cache_write.max(cache_write_tokens),
+            cache_details: self.cache_creation.map_or(before.cache_details, CacheCreation::details),
             ..Usage::default()
         })
     }
@@ -392,6 +417,30 @@ mod tests {
         let stop = r#"{"type":"message_stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":11,"outputTokenCount":40,"invocationLatency":5,"firstByteLatency":1}}"#;
         let usage = used(meter.observe("chunk", &chunk(stop)));
         assert_eq!((usage.input_tokens, usage.output_tokens, usage.total_tokens), (11, 40, 51));
+    }
+
+    #[test]
+    fn what_the_cache_keeps_for_an_hour_is_told_apart_whatever_the_dialect() {
+        let counts = r#""usage":{"input_tokens":1,"cache_creation_input_tokens":30,"output_tokens":1,"cache_creation":{"ephemeral_5m_input_tokens":10,"ephemeral_1h_input_tokens":20}}"#;
+        let expected: Vec<CacheDetail> =
+            serde_json::from_str(r#"[{"ttl":"5m","inputTokens":10},{"ttl":"1h","inputTokens":20}]"#).unwrap();
+        let body = format!("{{{counts}}}");
+        let mut headers = HeaderMap::new();
+        assert_eq!(invoke_usage(&headers, body.as_bytes()).unwrap().cache_details, expected);
+        headers.insert("x-amzn-bedrock-input-token-count", 1.into());
+        headers.insert("x-amzn-bedrock-cache-write-input-token-count", 30.into());
+        assert_eq!(invoke_usage(&headers, body.as_bytes()).unwrap().cache_details, expected);
+
+        let start = format!(r#"{{"type":"message_start","message":{{{counts}}}}}"#);
+        let mut invoke = Meter::of(Operation::InvokeModelWithResponseStream);
+        assert_eq!(invoke.observe("chunk", &chunk(&start)), None);
+        let metrics = r#"{"amazon-bedrock-invocationMetrics":{"inputTokenCount":1,"cacheWriteInputTokenCount":30}}"#;
+        assert_eq!(used(invoke.observe("chunk", &chunk(metrics))).cache_details, expected);
+
+        let mut messages = Meter::of(Operation::Messages);
+        assert_eq!(messages.observe("message_start", start.as_bytes()), None);
+        assert_eq!(messages.observe("message_delta", br#"{"usage":{"output_tokens":9}}"#), None);
+        assert_eq!(used(messages.observe("message_stop", b"{}")).cache_details, expected);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use super::translate::{self, Context, Events, Translated};
 use super::wire::{self, MessagesRequest};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
+use crate::api::conversation::auto_cache;
 use crate::api::{body, remote, sse};
 use crate::converse::Event;
 use crate::error::{Error, Result};
@@ -120,8 +121,9 @@ impl Exchange {
         }
         let origin = self.origin(wire.metadata.as_ref().and_then(|metadata| metadata.user_id.clone()));
         let traits = families::traits(self.model.resolved.model.as_deref());
-        let Translated { request, form, tool_names } = translate::request(wire, &traits, &mut report)?;
+        let Translated { mut request, form, tool_names } = translate::request(wire, &traits, &mut report)?;
         self.strictness.judge(&report)?;
+        auto_cache(&self.model.resolved, &traits, &mut request);
         let context = Context {
             id: ids::fresh("msg_"),
             model: self.model.name.clone(),

@@ -8,17 +8,18 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error;
-use super::forward::{bedrock_headers, data_url, pointer};
+use super::forward::{ToolHead, bedrock_headers, data_url, may_name, pointer};
 use crate::api::answer::annotate;
 use crate::api::body;
 use crate::api::caller::Strictness;
 use crate::api::remote::{Remote, fetch_all};
 use crate::api::sse;
-use crate::catalog::Resolved;
+use crate::catalog::{Catalog, Resolved};
 use crate::converse::Object;
 use crate::error::{Error, Result};
 use crate::gateway::{Asked, Gateway, Origin, Trail};
@@ -37,10 +38,21 @@ pub(super) enum Lane {
 }
 
 /// The native lane where the catalog says that the runtime takes the model's chat completions, unless several answers
-/// are asked for: those are made by asking several times.
+/// are asked for: those are made by asking several times. Nor for custom
+/// tools and the `functions` of 2023, which Bedrock knows nothing of.
 pub(super) fn lane(model: &Resolved, head: &Head) -> Lane {
-    let speaks_chat = model.model.as_ref().is_some_and(|model| model.apis.chat_completions == Some(true));
-    if speaks_chat && head.n.is_none_or(|n| n == 1) { Lane::Native } else { Lane::Converse }
+    let has_custom = head.tools.iter().flatten().any(ToolHead::is_custom);
+    let takes = head.n.is_none_or(|n| n == 1) && head.functions.is_none() && !has_custom;
+    if takes && speaks_chat(model) { Lane::Native } else { Lane::Converse }
+}
+
+/// Whether the native lane may be the one for `body`.
+pub(super) fn may_take(body: &[u8], catalog: &Catalog) -> bool {
+    may_name(body, catalog, speaks_chat)
+}
+
+fn speaks_chat(model: &Resolved) -> bool {
+    model.model.as_ref().is_some_and(|model| model.apis.chat_completions == Some(true))
 }
 
 /// What the gateway itself has to know of a request.
@@ -52,6 +64,8 @@ pub(super) struct Head {
     stream: Option<bool>,
     stream_options: Option<Object>,
     n: Option<u32>,
+    functions: Option<IgnoredAny>,
+    tools: Option<Vec<ToolHead>>,
     user: Option<String>,
 }
 
@@ -108,6 +122,7 @@ pub(super) async fn create(
 
 /// The body as it goes to AWS, without its model.
 async fn prepare(gateway: &Gateway, head: &Head, body: Bytes, report: &mut Report) -> Result<(Bytes, Usage)> {
+    // The head was read; text that is no UTF-8 is first met here.
     let members = body::object(&body)?;
     let mut edits = Edits::new(&body);
     edits.remove(&members, &["model"]);
@@ -230,6 +245,7 @@ fn without_usage(chunk: &[u8]) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     fn prepared(body: &str) -> (String, Usage) {
         let head: Head = serde_json::from_str(body).unwrap();
@@ -252,6 +268,19 @@ mod tests {
         let other = r#"{"model":"m","stream":true,"stream_options":{"x":1,"include_usage":false}}"#;
         let merged = r#"{"stream":true,"stream_options":{"x":1,"include_usage":true}}"#.to_owned();
         assert_eq!(prepared(other), (merged, Usage::Hidden));
+    }
+
+    #[test]
+    fn the_lane_is_looked_for_without_reading_the_body() {
+        let catalog = Catalog::configured(&Config::default()).unwrap();
+        let found = |body: &str| may_take(body.as_bytes(), &catalog);
+        assert!(found(r#"{"messages":[],"model" : "gpt-oss-120b"}"#));
+        assert!(found(r#"{"x":{"model":"nova-lite"},"model":"openai.gpt-oss-120b-1:0"}"#));
+        for other in
+            [r#"{"model":"claude-haiku-4-5"}"#, r#"{"model":7}"#, r#"{"model""#, r#"{"model":"gpt-oss-120b"#, ""]
+        {
+            assert!(!found(other), "{other}");
+        }
     }
 
     #[test]

@@ -104,6 +104,41 @@ async fn cached_tokens_are_told_and_booked_by_class() {
 }
 
 #[tokio::test]
+async fn an_hour_in_the_cache_costs_more_than_five_minutes_by_every_way_to_claude() {
+    let t = TestGateway::start().await;
+    let mut costs = Vec::new();
+    for (place, ttl) in [(0, "5m"), (1, "1h")] {
+        // As long as each other, and never seen before.
+        let body = |call: char, more: Value| {
+            let long = format!("The rules of {call} and {place}. ").repeat(1500);
+            let control = json!({"type": "ephemeral", "ttl": ttl});
+            with(
+                with(message("hi"), json!({"system": [{"type": "text", "text": long, "cache_control": control}]})),
+                more,
+            )
+        };
+        assert_eq!(t.anthropic().send(&body('a', json!({}))).await.status(), 200);
+        assert_eq!(t.anthropic().stream(body('b', json!({}))).await.rest().await.status(), 200);
+        assert_eq!(t.anthropic().send(&body('c', json!({"model": "claude-opus-5-5"}))).await.status(), 200);
+        let streamed = body('d', json!({"model": "claude-opus-5-5"}));
+        assert_eq!(t.anthropic().stream(streamed).await.rest().await.status(), 200);
+        let mut native = body('e', json!({"anthropic_version": "bedrock-2023-05-31"}));
+        native.as_object_mut().unwrap().remove("model");
+        assert_eq!(t.bedrock().send("invoke", native.to_string()).await.status(), 200);
+        native["system"][0]["text"] = json!(native["system"][0]["text"].as_str().unwrap().replace(" e ", " f "));
+        assert_eq!(t.bedrock().send("invoke-with-response-stream", native.to_string()).await.status(), 200);
+        let calls = t.booked_calls(6 * (place + 1)).await.split_off(6 * place);
+        assert!(calls.iter().all(|call| call.cache_write_tokens > 4096 && call.cache_read_tokens == 0), "{calls:?}");
+        costs.push(calls.into_iter().map(|call| call.cost.unwrap().0).collect::<Vec<_>>());
+    }
+    // AWS charges 2 and 1.25 times the price of input for the two.
+    for (short, long) in costs[0].iter().zip(&costs[1]) {
+        assert!(long * 10 > short * 15, "{costs:?}");
+    }
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn the_users_id_is_in_the_ledger_and_in_the_body() {
     let t = TestGateway::tapped(|_| {}).await;
     let body = with(message("hi"), json!({"metadata": {"user_id": "user-7"}}));

@@ -24,10 +24,15 @@ pub(super) fn refuse_impossible(wire: &Request) -> Result<(), Error> {
         ("conversation", wire.conversation.is_some()),
         ("prompt", wire.prompt.is_some()),
     ];
-    match asked.into_iter().find(|(_, asked)| *asked) {
-        Some((field, _)) => Err(impossible(field)),
-        None => Ok(()),
+    if let Some((field, _)) = asked.into_iter().find(|(_, asked)| *asked) {
+        return Err(impossible(field));
     }
+    // Handed to the model as a field of its own, one of these would stand against what is sent for its successor.
+    let moved = MOVED.into_iter().find(|(field, _)| wire.extra.get(*field).is_some_and(|value| !value.is_null()));
+    if let Some((field, successor)) = moved {
+        return Err(Error::unsupported(field, format!("Responses have no `{field}`: use `{successor}`.")));
+    }
+    Ok(())
 }
 
 /// The refusal of a field that needs what only OpenAI has: `background`, `conversation` or `prompt`.
@@ -39,6 +44,19 @@ pub fn impossible(field: &'static str) -> Error {
     };
     Error::unsupported(field, message)
 }
+
+/// What chat completions call otherwise, and its name here.
+const MOVED: [(&str, &str); 9] = [
+    ("messages", "input"),
+    ("max_tokens", "max_output_tokens"),
+    ("max_completion_tokens", "max_output_tokens"),
+    ("response_format", "text.format"),
+    ("reasoning_effort", "reasoning.effort"),
+    ("verbosity", "text.verbosity"),
+    ("functions", "tools"),
+    ("function_call", "tool_choice"),
+    ("web_search_options", "tools"),
+];
 
 /// Notes the fields that cannot be sent, unless they say what happens anyway.
 pub(super) fn drop_untranslatable(wire: &Request, report: &mut Report) -> Result<(), Error> {
