@@ -4,11 +4,41 @@
 use std::borrow::Cow;
 
 use http::HeaderMap;
+use memchr::{memchr, memmem};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::api::conversation::{At, image};
+use crate::catalog::{Catalog, Resolved};
 use crate::converse::MediaSource;
 use crate::error::{Error, Result};
+
+/// Whether `body` names a model of which `takes` holds, somewhere. Looked for without reading the body, because most bodies
+/// go the other way and are read there. A model that is named with escapes is not found, and is served by Converse.
+pub(super) fn may_name(body: &[u8], catalog: &Catalog, takes: fn(&Resolved) -> bool) -> bool {
+    memmem::find_iter(body, b"\"model\"").any(|at| {
+        let value = body[at + b"\"model\"".len()..].trim_ascii_start().strip_prefix(b":");
+        let text = value.and_then(|value| value.trim_ascii_start().strip_prefix(b"\""));
+        let name = text.and_then(|text| str::from_utf8(&text[..memchr(b'"', text)?]).ok());
+        // ARNs are few, and tell their model to who reads them.
+        name.is_some_and(|name| name.starts_with("arn:") || catalog.known(name).is_some_and(takes))
+    })
+}
+
+/// What has to be known of a tool.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
+pub(super) struct ToolHead {
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+impl ToolHead {
+    /// Whether it takes text, which Bedrock knows nothing of.
+    pub(super) fn is_custom(&self) -> bool {
+        self.kind.as_deref() == Some("custom")
+    }
+}
 
 /// The headers that belong to the call: guardrail, trace, latency, tier.
 pub(super) fn bedrock_headers(headers: &HeaderMap) -> HeaderMap {

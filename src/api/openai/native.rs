@@ -13,7 +13,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error;
-use super::forward::{bedrock_headers, data_url, pointer};
+use super::forward::{ToolHead, bedrock_headers, data_url, may_name, pointer};
 use crate::api::answer::annotate;
 use crate::api::body;
 use crate::api::caller::Strictness;
@@ -41,22 +41,14 @@ pub(super) enum Lane {
 /// are asked for: those are made by asking several times. Nor for custom
 /// tools and the `functions` of 2023, which Bedrock knows nothing of.
 pub(super) fn lane(model: &Resolved, head: &Head) -> Lane {
-    let of_functions = head.tools.iter().flatten().all(|tool| tool.kind.as_deref() != Some("custom"));
-    let takes = head.n.is_none_or(|n| n == 1) && head.functions.is_none() && of_functions;
+    let has_custom = head.tools.iter().flatten().any(ToolHead::is_custom);
+    let takes = head.n.is_none_or(|n| n == 1) && head.functions.is_none() && !has_custom;
     if takes && speaks_chat(model) { Lane::Native } else { Lane::Converse }
 }
 
-/// Whether the native lane may be the one for `body`: it names a model of that lane somewhere. Looked for without reading
-/// the body, because most bodies go the other way and are read there. A model that is named with escapes is not found, and
-/// is served by Converse.
+/// Whether the native lane may be the one for `body`.
 pub(super) fn may_take(body: &[u8], catalog: &Catalog) -> bool {
-    memchr::memmem::find_iter(body, b"\"model\"").any(|at| {
-        let value = body[at + b"\"model\"".len()..].trim_ascii_start().strip_prefix(b":");
-        let text = value.and_then(|value| value.trim_ascii_start().strip_prefix(b"\""));
-        let name = text.and_then(|text| str::from_utf8(&text[..memchr::memchr(b'"', text)?]).ok());
-        // ARNs are few, and tell their model to who reads them.
-        name.is_some_and(|name| name.starts_with("arn:") || catalog.known(name).is_some_and(speaks_chat))
-    })
+    may_name(body, catalog, speaks_chat)
 }
 
 fn speaks_chat(model: &Resolved) -> bool {
@@ -75,14 +67,6 @@ pub(super) struct Head {
     functions: Option<IgnoredAny>,
     tools: Option<Vec<ToolHead>>,
     user: Option<String>,
-}
-
-/// What has to be known of a tool.
-#[derive(Debug, Deserialize)]
-#[serde(expecting = "an object")]
-struct ToolHead {
-    #[serde(rename = "type")]
-    kind: Option<String>,
 }
 
 /// Reads what the gateway has to know, and passes over the rest.

@@ -404,6 +404,19 @@ async fn tokens_from_the_cache_are_booked_as_bedrock_counts_them() {
 }
 
 #[tokio::test]
+async fn custom_tools_are_for_the_translation_where_there_is_one() {
+    let t = TestGateway::start().await;
+    let fields = json!({"tools": [{"type": "custom", "name": "patch"}], "input": "Patch it [[tool]]"});
+    let response = create(&t, &with(fields.clone(), json!({"model": NATIVE}))).await;
+    assert_eq!(item(&response, "custom_tool_call")["name"], "patch");
+    let reply = send(&t, &with(fields, json!({"model": ALONE}))).await;
+    assert_eq!((reply.status(), &reply.openai_error()["code"]), (400, &json!("upstream_rejected")));
+    let operations: Vec<_> = t.sim.calls().iter().map(|call| call.operation).collect();
+    assert_eq!(operations, ["Converse", "Responses"]);
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn bad_input_is_refused_here_or_by_the_model_with_its_reason() {
     let t = TestGateway::start().await;
     let twice = format!(r#"{{"model":"{NATIVE}","input":"x","mod\u0065l":"other"}}"#);

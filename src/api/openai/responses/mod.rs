@@ -77,15 +77,18 @@ pub(super) async fn create(
     Body(body): Body,
 ) -> Result<Response> {
     caller.require(Scope::Inference)?;
-    let head = native::head(&body)?;
-    let model = gateway.model(head.model.clone())?;
-    if native::lane(&model.resolved) == native::Lane::Native {
-        return native::create(&gateway, &caller, (trail, strictness), (&model, head), (&headers, body)).await;
+    if native::may_take(&body, gateway.catalog()) {
+        let head = native::head(&body)?;
+        let model = gateway.model(head.model.clone())?;
+        if native::lane(&model.resolved, &head) == native::Lane::Native {
+            return native::create(&gateway, &caller, (trail, strictness), (&model, head), (&headers, body)).await;
+        }
     }
     let wire = wire::parse(&body)?;
 
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
+    let model = gateway.model(wire.model.clone())?;
     purpose::converses(&model, "POST /v1/responses")?;
     let stream = wire.stream.unwrap_or(false);
     let origin = origin("responses", &trail, end_user(&wire));

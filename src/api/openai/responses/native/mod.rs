@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use self::answer::{Keeper, State, ended_well};
 use self::input::{Input, Maker};
-use super::super::forward::bedrock_headers;
+use super::super::forward::{ToolHead, bedrock_headers, may_name};
 use super::state::References;
 use super::{origin, provider, translate};
 use crate::api::answer::annotate;
@@ -29,7 +29,7 @@ use crate::api::caller::Strictness;
 use crate::api::conversation::At;
 use crate::api::remote::fetch_all;
 use crate::api::sse;
-use crate::catalog::Resolved;
+use crate::catalog::{Catalog, Resolved};
 use crate::error::Result;
 use crate::gateway::{Asked, Gateway, Trail};
 use crate::report::{Action, Report};
@@ -46,10 +46,21 @@ pub(super) enum Lane {
     Converse,
 }
 
-/// The native lane where the catalog says that the runtime takes the model's responses.
-pub(super) fn lane(model: &Resolved) -> Lane {
-    let speaks_it = model.model.as_ref().is_some_and(|model| model.apis.responses == Some(true));
-    if speaks_it { Lane::Native } else { Lane::Converse }
+/// The native lane where the catalog says that the runtime takes the model's responses. Custom tools, which Bedrock knows
+/// nothing of, are for the translation, if the model can be asked that way.
+pub(super) fn lane(model: &Resolved, head: &Head) -> Lane {
+    let converses = model.model.as_ref().is_some_and(|model| model.apis.converse == Some(true));
+    let is_translated = converses && head.tools.iter().flatten().any(ToolHead::is_custom);
+    if speaks_responses(model) && !is_translated { Lane::Native } else { Lane::Converse }
+}
+
+/// Whether the native lane may be the one for `body`.
+pub(super) fn may_take(body: &[u8], catalog: &Catalog) -> bool {
+    may_name(body, catalog, speaks_responses)
+}
+
+fn speaks_responses(model: &Resolved) -> bool {
+    model.model.as_ref().is_some_and(|model| model.apis.responses == Some(true))
 }
 
 /// What the gateway itself has to know of a request.
@@ -61,6 +72,7 @@ pub(super) struct Head {
     stream: Option<bool>,
     store: Option<bool>,
     previous_response_id: Option<String>,
+    tools: Option<Vec<ToolHead>>,
     user: Option<String>,
     safety_identifier: Option<String>,
 }

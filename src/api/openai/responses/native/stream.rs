@@ -229,7 +229,73 @@ fn write(name: &str, event: &[u8], out: &mut BytesMut) {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::api::sse::Render as _;
+    use crate::clock::Clock;
+    use crate::config;
+    use crate::ids::RequestId;
+    use crate::responses::Responses;
+    use crate::store::testing::{self, TestStore};
+
+    fn frame(name: &'static str, status: &str) -> Frame {
+        let response = json!({"id": "resp_1", "status": status, "store": false, "output": [{"id": "msg_1"}]});
+        let payload = json!({"type": name, "sequence_number": 0, "response": response}).to_string();
+        let raw = format!("event: {name}\ndata: {payload}\n\n").into();
+        Frame { raw, kind: FrameKind::Event(name.into()), payload: payload.into() }
+    }
+
+    fn responses(store: &TestStore) -> Responses {
+        Responses::new((**store).clone(), Clock::system(), &config::Responses::default(), 1000)
+    }
+
+    /// What is written of these events, and of the end of the stream, for a response that is to be kept.
+    async fn written(responses: &Responses, frames: Vec<Frame>) -> Vec<Value> {
+        let keeper = Keeper {
+            responses: responses.clone(),
+            team: "team".into(),
+            previous: None,
+            model: "m".into(),
+            input: Vec::new(),
+        };
+        let state = State { store: true, previous: None };
+        let mut writer = Writer::new(Trail::new(RequestId::from("req_1")), state, Some(keeper));
+        let mut out = BytesMut::new();
+        for frame in frames {
+            writer.event(frame, &mut out).unwrap();
+        }
+        poll_fn(|cx| writer.poll_finish(cx, &mut out)).await;
+        let text = String::from_utf8(out.to_vec()).unwrap();
+        let data = |event: &str| serde_json::from_str(event.split_once("\ndata: ").unwrap().1).unwrap();
+        text.split_terminator("\n\n").map(data).collect()
+    }
+
+    #[tokio::test]
+    async fn a_response_that_failed_is_forwarded_and_not_kept() {
+        let store = testing::sqlite().await;
+        let responses = responses(&store);
+        for (name, status) in [("response.failed", "failed"), ("response.cancelled", "cancelled")] {
+            let events = written(&responses, vec![frame("response.created", "in_progress"), frame(name, status)]).await;
+            let told: Vec<_> = events.iter().map(|event| (&event["type"], &event["response"]["store"])).collect();
+            assert_eq!(told, [(&json!("response.created"), &json!(true)), (&json!(name), &json!(false))]);
+        }
+        assert_eq!(responses.find(&"team".into(), "resp_1").await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn nothing_follows_the_end_of_a_response_and_it_is_kept_by_then() {
+        let store = testing::sqlite().await;
+        let responses = responses(&store);
+        let failure = Frame { kind: FrameKind::Exception("throttlingException".into()), ..frame("error", "failed") };
+        let events = written(&responses, vec![frame("response.completed", "completed"), failure]).await;
+        assert_eq!((events.len(), &events[0]["response"]["store"]), (1, &json!(true)));
+        let kept = responses.find(&"team".into(), "resp_1").await.unwrap().unwrap();
+        assert_eq!((&*kept.input, &*kept.output), ("[]", r#"[{"id":"msg_1"}]"#));
+        assert_eq!(responses.owner(&"team".into(), "msg_1").await.unwrap().as_deref(), Some("resp_1"));
+    }
 
     #[test]
     fn an_event_of_several_lines_stays_one() {
