@@ -310,7 +310,11 @@ impl Gateway {
         let input_estimate = match call.operation {
             // Free, even when nobody waited for the answer.
             Operation::CountTokens => 0,
-            _ => settle::input_estimate(call.body.len()),
+            // A picture has many bytes and few tokens; no call that AWS took had more than the model can read.
+            _ => {
+                let most = model.resolved.model.as_ref().and_then(|model| model.context_window);
+                settle::input_estimate(call.body.len()).min(most.unwrap_or(u64::MAX))
+            }
         };
         let names = model.resolved.names(&model.name);
         let need = Need { scope: Scope::Inference, model: Some(&model.name), names: &names };
