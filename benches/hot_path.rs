@@ -113,7 +113,8 @@ fn translate_event(c: &mut Criterion) {
         id: "chatcmpl-01a205b2da5b776fbe95e11840adbce6".into(),
         created: 1_795_391_937,
         model: "claude-haiku-4-5".into(),
-        tool_names: translated.tool_names,
+        tools: translated.tools,
+        calling: translated.calling,
         form: translated.form,
         include_usage: false,
     };

@@ -113,6 +113,17 @@ mod tests {
     }
 
     #[test]
+    fn an_object_is_told_from_other_json_and_both_from_what_is_none() {
+        let fault = |body: &[u8]| object(body).unwrap_err().message().to_owned();
+        assert_eq!(fault(b"[1]"), "The body has a wrong type: expected an object.");
+        assert_eq!(fault(b"7"), "The body has a wrong type: expected an object.");
+        for no_json in [&b""[..], b"{", b"{} x", b"{\"a\":\"\xff\"}"] {
+            assert!(fault(no_json).starts_with("The body is not valid JSON: "), "{no_json:?}");
+        }
+        assert_eq!(fault(br#"{"a":1,"a":2}"#), "`a` is given twice.");
+    }
+
+    #[test]
     fn what_is_no_json_is_said_to_be_none() {
         assert!(fault("").1.starts_with("The body is not valid JSON: EOF"));
         assert!(fault(r#"{"inner":[]} x"#).1.contains("trailing characters"));

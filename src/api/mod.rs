@@ -58,7 +58,8 @@ use crate::tenancy::Caller;
         (name = "OpenAI", description = "For the `openai` clients; base URL `/v1`."),
         (name = "Anthropic", description = "For the `anthropic` clients; base URL `/`."),
         (name = "Rerank", description = "For clients of Cohere's or Jina's rerank; base URL `/v1`."),
-        (name = "Bedrock runtime", description = "For the AWS SDKs' `bedrock-runtime` clients; endpoint `/`.")
+        (name = "Bedrock runtime", description = "For the AWS SDKs' `bedrock-runtime` clients; endpoint `/`."),
+        (name = "Bedrock control plane", description = "For the AWS SDKs' `bedrock` clients; endpoint `/`.")
     )
 )]
 struct Document;

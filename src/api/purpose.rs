@@ -22,6 +22,31 @@ pub(super) fn family<F>(asked: &Asked, wanted: &str, of: impl Fn(&Model) -> Opti
     })
 }
 
+/// Refuses, on `route`, a model that Converse does not take: AWS would, without a word on what to do.
+pub(super) fn converses(asked: &Asked, route: &str) -> Result<()> {
+    let Some(model) = asked.resolved.model.as_deref() else { return Ok(()) };
+    let name = &asked.name;
+    let message = match purpose(model.kind) {
+        Some(("chat", _)) if model.apis.converse != Some(false) => return Ok(()),
+        // An unknown kind is AWS's to judge.
+        None => return Ok(()),
+        Some(("chat", _)) => {
+            let apis = &model.apis;
+            let others = [
+                (apis.messages, "POST /v1/messages"),
+                (apis.responses, "POST /v1/responses"),
+                (apis.chat_completions, "POST /v1/chat/completions"),
+                (apis.invoke, "POST /model/{id}/invoke"),
+            ];
+            let other = others.into_iter().find(|(takes, other)| *takes == Some(true) && *other != route);
+            let advice = other.map_or("name another model".to_owned(), |(_, other)| format!("use {other}"));
+            format!("Bedrock does not offer `{name}` to {route}: {advice}.")
+        }
+        Some((kind, other)) => format!("`{name}` is a model for {kind}: use {other}."),
+    };
+    Err(Error::invalid("model", message))
+}
+
 /// What a kind of model is for, and where it is called.
 fn purpose(kind: Kind) -> Option<(&'static str, &'static str)> {
     match kind {
@@ -30,6 +55,8 @@ fn purpose(kind: Kind) -> Option<(&'static str, &'static str)> {
         Kind::Image => Some(("images", "POST /v1/images/generations")),
         Kind::ImageEdit => Some(("changing images", "POST /model/{id}/invoke")),
         Kind::Rerank => Some(("reranking", "POST /v1/rerank")),
-        Kind::Video | Kind::Realtime | Kind::Other => None,
+        Kind::Video => Some(("making films", "POST /async-invoke")),
+        Kind::Realtime => Some(("speech both ways at once", "an SDK of AWS's, because it is not offered here")),
+        Kind::Other => None,
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use strum::VariantArray as _;
 
 use super::problem::Problem;
-use super::{bedrock, openai, route};
+use super::{anthropic, bedrock, openai, route};
 use crate::error::{Error, Exception, Kind};
 
 /// When it happens, for the table. A kind that is new needs its line.
@@ -19,7 +19,7 @@ fn meaning(kind: Kind) -> &'static str {
         Kind::Invalid => "The request is malformed, or a field has a value that cannot be",
         Kind::Unauthenticated => "No key, or one that is wrong, expired or revoked",
         Kind::Forbidden => "The key lacks the scope, or may use none of the Regions that serve the model",
-        Kind::NotFound => "No such route",
+        Kind::NotFound => "No such route, or nothing with this id that the caller may see",
         Kind::ModelNotFound => "The model is unknown, offered in none of the Regions, or not allowed to this key",
         Kind::MethodNotAllowed => "The route exists, but not with this method",
         Kind::Conflict => "The request contradicts the present state",
@@ -85,7 +85,9 @@ fn header<'a>(response: &'a Response, name: &str) -> Option<&'a str> {
 async fn row(case: Case) -> String {
     let reason = route::refusal(&case.error()).map_or_else(|| "-".into(), |reason| format!("`{reason}`"));
     let problem = Problem(Arc::new(case.error()));
-    let (aws, response) = (bedrock::shape(&problem), openai::shape(&problem, &"req_1".into()));
+    let id = "req_1".into();
+    let (aws, theirs) = (bedrock::shape(&problem), anthropic::shape(&problem, &id));
+    let response = openai::shape(&problem, &id);
 
     let hint = match (header(&response, "retry-after"), header(&response, "x-should-retry")) {
         (Some(_), None) => "`retry-after`",
@@ -93,26 +95,36 @@ async fn row(case: Case) -> String {
         (None, None) => "-",
         other => panic!("{:?}: {other:?}", case.kind),
     };
-    assert_eq!(header(&response, "retry-after"), header(&aws, "retry-after"), "{:?}", case.kind);
-    let status = response.status().as_u16();
-    let body = response.into_body().collect().await.unwrap().to_bytes();
-    let body: Value = serde_json::from_slice(&body).unwrap();
+    for name in ["retry-after", "x-should-retry"] {
+        let told = header(&response, name);
+        assert_eq!((told, told), (header(&aws, name), header(&theirs, name)), "{:?}", case.kind);
+    }
+    let (status, body) = told(response).await;
     let code = body["error"]["code"].as_str().map_or_else(|| "null".into(), |code| format!("`{code}`"));
     let class = body["error"]["type"].as_str().unwrap();
+    let (their_status, theirs) = told(theirs).await;
+    let their_class = theirs["error"]["type"].as_str().unwrap();
     let exception = header(&aws, "x-amzn-errortype").unwrap();
     format!(
-        "| {} | {} | {status} `{class}`, {code} | {} `{exception}` | {hint} | {reason} |\n",
+        "| {} | {} | {status} `{class}`, {code} | {their_status} `{their_class}` | {} `{exception}` | {hint} | {reason} |\n",
         case.name(),
         case.means,
         aws.status().as_u16()
     )
 }
 
+/// Status and body of an answer.
+async fn told(response: Response) -> (u16, Value) {
+    let status = response.status().as_u16();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&body).unwrap())
+}
+
 #[tokio::test]
 async fn the_table_of_errors_is_what_the_surfaces_send() {
     let mut table = String::from(
-        "| kind | when | OpenAI: status `type`, `code` | Bedrock: status, exception | header | `reason` |\n\
-         |---|---|---|---|---|---|\n",
+        "| kind | when | OpenAI: status `type`, `code` | Anthropic: status `type` | Bedrock: status, exception | header | \
+         `reason` |\n|---|---|---|---|---|---|---|\n",
     );
     for case in cases() {
         write!(table, "{}", row(case).await).unwrap();

@@ -7,7 +7,7 @@ use super::data::{Data, ModelRow, ProfileRow};
 use super::place::{self, Geography, Places, Profile};
 use super::price::PriceList;
 use super::{Catalog, Entry, Facts, InferenceProfile, Model, Region, Resolved, Target, names};
-use crate::config::Alias;
+use crate::config::{Alias, PromptCache};
 use crate::error::{Error, Result};
 
 impl Catalog {
@@ -107,6 +107,7 @@ impl Facts {
         for (index, (alias, target)) in aliases.iter().zip(targets).enumerate() {
             match target {
                 Ok(resolved) => {
+                    let resolved = Resolved { prompt_cache: alias.prompt_cache, ..resolved };
                     self.names.insert(alias.alias.as_str().into(), resolved);
                     self.aliases.push(alias.alias.as_str().into());
                 }
@@ -141,5 +142,10 @@ fn draft(
 }
 
 fn resolved(model: &Arc<Model>, places: &Arc<Places>) -> Resolved {
-    Resolved { model: Some(Arc::clone(model)), name: Arc::clone(&model.id), target: Target::Places(Arc::clone(places)) }
+    Resolved {
+        model: Some(Arc::clone(model)),
+        name: Arc::clone(&model.id),
+        prompt_cache: PromptCache::Explicit,
+        target: Target::Places(Arc::clone(places)),
+    }
 }

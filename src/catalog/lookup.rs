@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::arn::{self, Arn, Resource};
 use super::{Facts, Place, Resolved, Scope, Target, names};
+use crate::config::PromptCache;
 use crate::error::{Error, Kind, Result};
 
 impl Facts {
@@ -26,7 +27,12 @@ impl Facts {
         let id = match arn.resource {
             Resource::Known(id) => id,
             Resource::Opaque(kind) => {
-                return Ok(Resolved { model: None, name: kind.into(), target: target(Scope::InRegion, None) });
+                return Ok(Resolved {
+                    model: None,
+                    name: kind.into(),
+                    prompt_cache: PromptCache::Explicit,
+                    target: target(Scope::InRegion, None),
+                });
             }
         };
         let known = self.ids.get(id).ok_or_else(|| self.unknown(id))?;

@@ -20,6 +20,7 @@ use std::sync::Arc;
 
 use self::place::Places;
 use self::price::PriceList;
+use crate::config::PromptCache;
 use crate::error::{Error, Kind as ErrorKind, Result};
 
 pub use model::{Abilities, Apis, Kind, Lifecycle, Model, PromptCaching, Stage};
@@ -74,6 +75,8 @@ pub struct Resolved {
     /// The id of the model, for labels and the ledger; behind an ARN that hides it, the type of resource, such as
     /// `application-inference-profile`. Never an ARN, and one of a bounded set.
     pub name: Arc<str>,
+    /// Who says what of a prompt is worth caching; an alias may say so.
+    pub prompt_cache: PromptCache,
     target: Target,
 }
 

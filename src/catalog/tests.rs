@@ -32,7 +32,7 @@ fn catalog() -> Catalog {
 }
 
 fn alias(alias: &str, model: &str) -> Alias {
-    Alias { alias: alias.into(), model: model.into() }
+    Alias { alias: alias.into(), model: model.into(), ..Alias::default() }
 }
 
 fn regions(codes: &[&str]) -> Vec<Arc<str>> {

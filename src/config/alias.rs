@@ -12,11 +12,24 @@ pub struct Alias {
     pub alias: String,
     /// Any name of a model but another alias.
     pub model: String,
+    /// Who says what of a prompt is worth caching.
+    pub prompt_cache: PromptCache,
+}
+
+/// Who says what of a prompt is worth caching.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PromptCache {
+    /// The caller.
+    #[default]
+    Explicit,
+    /// The gateway, in requests in which the caller says nothing of it.
+    Auto,
 }
 
 pub(super) fn validate(aliases: &[Alias], problems: &mut Problems) {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
-    for (index, Alias { alias, model }) in aliases.iter().enumerate() {
+    for (index, Alias { alias, model, .. }) in aliases.iter().enumerate() {
         let path = format!("models[{index}].alias");
         if alias.is_empty() {
             problems.add(path, "is missing");

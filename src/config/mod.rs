@@ -24,7 +24,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
-pub use alias::Alias;
+pub use alias::{Alias, PromptCache};
 pub use auth::{Auth, Jwt};
 pub use aws::{Aws, Endpoints, Quota, Secret};
 pub use batch::{Batch, BatchLimits, SmallBatches};

@@ -151,7 +151,7 @@ fn the_environment_wins_over_the_file_and_is_read_by_the_type_of_its_key() {
     assert_eq!(config.server.cors_origins, ["https://a.example", "https://b.example"]);
     assert_eq!(config.batch.prefix, "123");
     assert_eq!(config.batch.limits.max_records_per_job, Some(500));
-    assert_eq!(config.models, [Alias { alias: "fast".into(), model: "nova-lite".into() }]);
+    assert_eq!(config.models, [Alias { alias: "fast".into(), model: "nova-lite".into(), ..Alias::default() }]);
     assert_eq!(config.aws.bearer_token.unwrap().expose(), "token");
 }
 

@@ -55,6 +55,17 @@ async fn a_chat_body_that_is_no_request_is_a_400_of_the_dialect() {
 }
 
 #[tokio::test]
+async fn text_that_is_no_utf_8_is_a_400_on_the_native_lane_too() {
+    let t = TestGateway::start().await;
+    let body = b"{\"model\":\"gpt-oss-120b\",\"messages\":[{\"role\":\"user\",\"content\":\"\xff\"}]}";
+    let reply = t.openai().send_bytes(body.to_vec()).await;
+    let message = reply.openai_error()["message"].to_string();
+    assert!(reply.status() == 400 && message.contains("not valid JSON"), "{message}");
+    assert!(t.sim.calls().is_empty());
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn a_field_that_is_wrong_is_named() {
     let t = TestGateway::start().await;
     let user = |content: Value| json!({"messages": [{"role": "user", "content": content}]});

@@ -15,6 +15,7 @@ use super::translate::{self, Context, Events, Translated};
 use super::wire::{self, MessagesRequest};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
+use crate::api::conversation::auto_cache;
 use crate::api::{body, guardrail, remote, sse};
 use crate::converse::Event;
 use crate::error::{Error, Result};
@@ -129,6 +130,7 @@ impl Exchange {
         let Translated { mut request, form, tool_names } = translate::request(wire, &traits, &mut report)?;
         request.guardrail_config = guardrail::of(headers)?;
         self.strictness.judge(&report)?;
+        auto_cache(&self.model.resolved, &traits, &mut request);
         let context = Context {
             id: ids::fresh("msg_"),
             model: self.model.name.clone(),

@@ -16,6 +16,9 @@ use crate::report::{Action, Report};
 /// The tool whose arguments are the answer.
 const ANSWER: &str = "answer_in_json";
 
+/// An answer without any fields.
+const NOTHING: &str = "{}";
+
 /// What a caller asked its answer to be.
 #[derive(Debug)]
 pub enum Wanted {
@@ -42,9 +45,16 @@ pub enum Form {
     Tool(Block),
 }
 
-/// Which block of a stream is the answer.
+/// What of a stream is the answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Block(Option<u32>);
+pub struct Block {
+    /// The block it comes in.
+    index: Option<u32>,
+    /// Some of it was there.
+    begun: bool,
+    /// The caller's own tools were called, too.
+    others: bool,
+}
 
 impl Form {
     /// Asks for the answer that `field` wants. `tools` are the caller's, before they are applied; `ask` is what was
@@ -111,9 +121,12 @@ impl Form {
         for block in &mut response.output.message.content {
             match block {
                 ContentBlock::ToolUse(tool) if tool.name == ANSWER => {
-                    *block = ContentBlock::Text(tool.input.to_string());
+                    *block = ContentBlock::Text(match &tool.input {
+                        Value::Null => NOTHING.to_owned(),
+                        input => input.to_string(),
+                    });
                 }
-                ContentBlock::ToolUse(_) => others = true,
+                ContentBlock::ToolUse(tool) if tool.kind.is_none() => others = true,
                 _ => {}
             }
         }
@@ -122,24 +135,35 @@ impl Form {
         }
     }
 
-    /// Makes text of the call in a stream, event by event.
-    pub fn event(&mut self, event: &mut Event) {
-        let Self::Tool(Block(answer)) = self else { return };
+    /// Makes text of the call in a stream, event by event. What is returned comes before the event: an answer without
+    /// any fields may come as a call without any text.
+    #[must_use]
+    pub fn event(&mut self, event: &mut Event) -> Option<Event> {
+        let Self::Tool(answer) = self else { return None };
         match event {
             Event::BlockStart { index, start: BlockStart::ToolUse(tool) } if tool.name == ANSWER => {
-                *answer = Some(*index);
+                *answer = Block { index: Some(*index), begun: false, others: answer.others };
                 *event = Event::Unknown;
             }
-            Event::BlockDelta { index, delta } if *answer == Some(*index) => {
+            Event::BlockStart { start: BlockStart::ToolUse(tool), .. } if tool.kind.is_none() => answer.others = true,
+            Event::BlockDelta { index, delta } if answer.index == Some(*index) => {
                 if let Delta::ToolInput(piece) = delta {
+                    answer.begun |= !piece.is_empty();
                     *delta = Delta::Text(std::mem::take(piece));
                 }
             }
-            Event::MessageStop { stop_reason, .. } if *stop_reason == StopReason::ToolUse && answer.is_some() => {
+            Event::BlockStop { index } if answer.index == Some(*index) && !answer.begun => {
+                answer.begun = true;
+                return Some(Event::BlockDelta { index: *index, delta: Delta::Text(NOTHING.to_owned()) });
+            }
+            Event::MessageStop { stop_reason, .. }
+                if *stop_reason == StopReason::ToolUse && answer.index.is_some() && !answer.others =>
+            {
                 *stop_reason = StopReason::EndTurn;
             }
             _ => {}
         }
+        None
     }
 }
 
@@ -175,7 +199,7 @@ mod tests {
         assert!(request.output_config.unwrap().text_format.is_some());
         let without = Traits { structured_output: false, ..Traits::default() };
         let (form, tools, request, report) = asked(&without, None);
-        assert_eq!((form, report.as_str()), (Form::Tool(Block(None)), "renamed:format"));
+        assert_eq!((form, report.as_str()), (Form::Tool(Block::default()), "renamed:format"));
         assert_eq!((tools.choice, request.system.len()), (Choice::Named(ANSWER.into()), 0));
         for (traits, ask) in [
             (&without, Some(Ask::Adaptive)),
@@ -215,12 +239,42 @@ mod tests {
             Event::MessageStop { stop_reason: StopReason::ToolUse, additional: None },
         ];
         for event in &mut events {
-            form.event(event);
+            assert_eq!(form.event(event), None);
         }
         let [start, first, second, stop] = events;
         assert_eq!(start, Event::Unknown);
         assert_eq!(first, Event::BlockDelta { index: 1, delta: Delta::Text("{".into()) });
         assert_eq!(second, Event::BlockDelta { index: 2, delta: Delta::ToolInput("{".into()) });
         assert_eq!(stop, Event::MessageStop { stop_reason: StopReason::EndTurn, additional: None });
+    }
+
+    /// What becomes of a stream in which the tools of these names are called one after the other, without arguments.
+    fn streamed(names: &[&str]) -> Vec<Event> {
+        let mut form = Form::Tool(Block::default());
+        let calls = (0..).zip(names).flat_map(|(index, name)| {
+            let start = ToolUseStart { tool_use_id: "t".into(), name: (*name).into(), kind: None };
+            [Event::BlockStart { index, start: BlockStart::ToolUse(start) }, Event::BlockStop { index }]
+        });
+        let stop = Event::MessageStop { stop_reason: StopReason::ToolUse, additional: None };
+        let events = calls.chain([stop]).flat_map(|mut event| form.event(&mut event).into_iter().chain([event]));
+        events.collect::<Vec<_>>()
+    }
+
+    #[test]
+    fn an_answer_without_fields_is_an_object_in_a_stream_too() {
+        let events = streamed(&[ANSWER]);
+        assert!(events.contains(&Event::BlockDelta { index: 0, delta: Delta::Text("{}".into()) }), "{events:?}");
+    }
+
+    #[test]
+    fn a_stream_that_calls_the_callers_tools_beside_the_answer_stops_for_them() {
+        let reason = |names: &[&str]| match streamed(names).pop() {
+            Some(Event::MessageStop { stop_reason, .. }) => stop_reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(reason(&[ANSWER]), StopReason::EndTurn);
+        assert_eq!(reason(&[ANSWER, "f"]), StopReason::ToolUse);
+        assert_eq!(reason(&["f", ANSWER]), StopReason::ToolUse);
+        assert_eq!(reason(&["f"]), StopReason::ToolUse);
     }
 }

@@ -5,8 +5,10 @@
 //! with its place.
 
 mod at;
+mod auto_cache;
 mod builder;
 mod cache;
+mod custom;
 mod form;
 mod media;
 mod metadata;
@@ -16,8 +18,10 @@ mod schema;
 mod tools;
 
 pub use at::At;
+pub use auto_cache::auto_cache;
 pub use builder::{Builder, Conversation, ToolAnswer};
 pub use cache::CachePoints;
+pub use custom::{CallerTools, Grammar, custom_arguments, custom_schema, custom_text, custom_text_of};
 pub use form::{Form, Wanted};
 pub use media::{Label, audio, document, image, is_picture, video};
 pub use metadata::request_metadata;

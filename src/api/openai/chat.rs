@@ -12,8 +12,8 @@ use super::translate::{self, Chunks, Context, Translated};
 use super::{native, pointed, wire};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
-use crate::api::conversation::Form;
-use crate::api::{guardrail, sse};
+use crate::api::conversation::{Form, auto_cache};
+use crate::api::{guardrail, purpose, sse};
 use crate::converse::Event;
 use crate::error::{Error, Result};
 use crate::families;
@@ -60,6 +60,7 @@ pub(super) async fn create(
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
     let model = gateway.model(request.model.clone())?;
+    purpose::converses(&model, "POST /v1/chat/completions")?;
     let origin = Origin {
         surface: "openai",
         operation: "chat",
@@ -69,12 +70,20 @@ pub(super) async fn create(
     };
     pointed::fetch(gateway.fetcher(), &mut request).await?;
     let traits = families::traits(model.resolved.model.as_deref());
-    let Translated { request, report, tool_names, form, choices, stream, include_usage } =
+    let Translated { mut request, report, tools, calling, form, choices, stream, include_usage } =
         translate::request(request, &traits)?;
     strictness.judge(&report)?;
+    auto_cache(&model.resolved, &traits, &mut request);
     let created = gateway.clock().now().seconds();
-    let context =
-        Context { id: ids::fresh("chatcmpl-"), created, model: model.name.clone(), tool_names, form, include_usage };
+    let context = Context {
+        id: ids::fresh("chatcmpl-"),
+        created,
+        model: model.name.clone(),
+        tools,
+        calling,
+        form,
+        include_usage,
+    };
 
     let more = choices - 1;
     let calls = Calls { gateway: &gateway, caller: &caller, origin, model: &model, request: &request, more };
@@ -117,7 +126,9 @@ impl sse::Render for Writer {
 
     fn event(&mut self, (number, mut event): Self::Item, out: &mut BytesMut) -> Result<()> {
         let choice = number.checked_sub(1).and_then(|index| self.others.get_mut(index)).unwrap_or(&mut self.first);
-        choice.form.event(&mut event);
+        if let Some(before) = choice.form.event(&mut event) {
+            choice.chunks.event(&before, out);
+        }
         choice.chunks.event(&event, out);
         Ok(())
     }

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -39,9 +40,12 @@ pub(super) enum Lane {
 }
 
 /// The native lane where the catalog says that the runtime takes the model's chat completions, unless several answers
-/// are asked for: those are made by asking several times.
+/// are asked for: those are made by asking several times. Nor for custom
+/// tools and the `functions` of 2023, which Bedrock knows nothing of.
 pub(super) fn lane(model: &Resolved, head: &Head) -> Lane {
-    if speaks_chat(model) && head.n.is_none_or(|n| n == 1) { Lane::Native } else { Lane::Converse }
+    let of_functions = head.tools.iter().flatten().all(|tool| tool.kind.as_deref() != Some("custom"));
+    let takes = head.n.is_none_or(|n| n == 1) && head.functions.is_none() && of_functions;
+    if takes && speaks_chat(model) { Lane::Native } else { Lane::Converse }
 }
 
 /// Whether the native lane may be the one for `body`: it names a model of that lane somewhere. Looked for without reading
@@ -70,7 +74,17 @@ pub(super) struct Head {
     stream: Option<bool>,
     stream_options: Option<Object>,
     n: Option<u32>,
+    functions: Option<IgnoredAny>,
+    tools: Option<Vec<ToolHead>>,
     user: Option<String>,
+}
+
+/// What has to be known of a tool.
+#[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
+struct ToolHead {
+    #[serde(rename = "type")]
+    kind: Option<String>,
 }
 
 /// Reads what the gateway has to know, and passes over the rest.
@@ -126,10 +140,8 @@ pub(super) async fn create(
 
 /// The body as it goes to AWS, without its model.
 async fn prepare(gateway: &Gateway, head: &Head, body: Bytes, report: &mut Report) -> Result<(Bytes, Usage)> {
-    let members = Members::read(&body).map_err(Error::internal)?;
-    if let Some(key) = members.repeated() {
-        return Err(Error::invalid(key, format!("`{key}` is given twice.")));
-    }
+    // The head was read; text that is no UTF-8 is first met here.
+    let members = body::object(&body)?;
     let mut edits = Edits::new(&body);
     edits.remove(&members, &["model"]);
     let usage = ask_for_usage(head, &members, &mut edits);

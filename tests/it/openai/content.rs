@@ -1,5 +1,6 @@
 //! What a message may hold beside text, and what is told to be worth caching.
 
+use bedrock_gateway::config::{Alias, PromptCache};
 use serde_json::{Value, json};
 
 use crate::support::calls::{chat, with};
@@ -78,6 +79,44 @@ async fn a_marked_prompt_is_cached_and_counted_once() {
         (reply.status(), reply.header("x-gateway-translation")),
         (200, "dropped:messages[0].content[0].cache_control")
     );
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn an_alias_caches_by_itself_what_nobody_marks() {
+    let alias =
+        |alias: &str, model: &str, prompt_cache| Alias { alias: alias.into(), model: model.into(), prompt_cache };
+    let t = TestGateway::with(|config| {
+        config.models = vec![
+            alias("house", MODEL, PromptCache::Auto),
+            alias("other-house", "nova-lite", PromptCache::Auto),
+            alias("plain", MODEL, PromptCache::Explicit),
+        ];
+    })
+    .await;
+    let long = "All of the rules of the house. ".repeat(2000);
+    let chat = |model: &str| {
+        let messages = json!([{"role": "system", "content": long}, {"role": "user", "content": "Which?"}]);
+        ("/v1/chat/completions", json!({"model": model, "messages": messages}))
+    };
+    let responses = ("/v1/responses", json!({"model": "house", "instructions": long, "input": "What for?"}));
+    let turn = json!([{"role": "user", "content": "Who?"}]);
+    let messages = json!({"model": "other-house", "max_tokens": 9, "system": long, "messages": turn});
+    let of_openai = "/usage/prompt_tokens_details/cached_tokens";
+    for ((path, body), place, caches) in [
+        (chat("house"), of_openai, true),
+        (responses, "/usage/input_tokens_details/cached_tokens", true),
+        (("/v1/messages", messages), "/usage/cache_read_input_tokens", true),
+        (chat("plain"), of_openai, false),
+    ] {
+        let mut read = 0;
+        for _ in 0..2 {
+            let reply = t.openai().post(path, &body).await;
+            assert_eq!((reply.status(), reply.header("x-gateway-translation")), (200, ""), "{}", reply.text());
+            read = reply.json().pointer(place).and_then(Value::as_u64).unwrap_or(0);
+        }
+        assert_eq!(read > 4096, caches, "{path}: {read}");
+    }
     t.finish().await;
 }
 

@@ -54,3 +54,47 @@ async fn a_model_that_does_not_exist_is_named_with_what_may_have_been_meant() {
     assert!(t.ledger().await.is_empty(), "nothing was asked of Bedrock, so nothing is booked");
     t.finish().await;
 }
+
+#[tokio::test]
+async fn a_model_that_the_route_is_not_for_is_refused_here_with_the_route_it_is_for() {
+    let chat_route = "/v1/chat/completions";
+    let table = [
+        (chat_route, "amazon.titan-embed-text-v2:0", "POST /v1/embeddings"),
+        (chat_route, "cohere.rerank-v3-5:0", "POST /v1/rerank"),
+        (chat_route, "stability.sd3-5-large-v1:0", "POST /v1/images/generations"),
+        (chat_route, "luma.ray-v2:0", "POST /async-invoke"),
+        (chat_route, "amazon.nova-2-sonic-v1:0", "speech both ways"),
+        (chat_route, "twelvelabs.pegasus-1-2-v1:0", "POST /model/{id}/invoke"),
+        (chat_route, "gpt-5.4", "POST /v1/responses"),
+        ("/v1/responses", "amazon.titan-embed-text-v2:0", "POST /v1/embeddings"),
+        ("/v1/responses", "twelvelabs.pegasus-1-2-v1:0", "POST /model/{id}/invoke"),
+    ];
+    let t = TestGateway::start().await;
+    for (route, model, advice) in table {
+        let body = with(chat("hi"), json!({"model": model, "input": "hi"}));
+        let error = t.openai().post(route, &body).await.openai_error();
+        let message = error["message"].as_str().unwrap();
+        assert!(error["param"] == "model" && message.contains(advice), "{route} {model}: {error}");
+    }
+    assert!(t.sim.calls().is_empty());
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_field_of_chat_completions_is_refused_by_responses_with_the_one_that_took_its_place() {
+    let t = TestGateway::start().await;
+    for (field, value, successor) in [
+        ("messages", json!([]), "`input`"),
+        ("max_tokens", json!(5), "`max_output_tokens`"),
+        ("max_completion_tokens", json!(5), "`max_output_tokens`"),
+        ("response_format", json!({"type": "json_object"}), "`text.format`"),
+        ("reasoning_effort", json!("low"), "`reasoning.effort`"),
+    ] {
+        let reply = t.openai().post("/v1/responses", &json!({"model": MODEL, "input": "hi", field: value})).await;
+        let error = reply.openai_error();
+        assert_eq!((reply.status(), &error["param"]), (400, &json!(field)));
+        assert!(error["message"].as_str().unwrap().contains(successor), "{error}");
+    }
+    assert!(t.sim.calls().is_empty());
+    t.finish().await;
+}

@@ -40,7 +40,7 @@ async fn a_key_sees_only_the_models_that_it_may_use() {
 
 #[tokio::test]
 async fn an_alias_is_listed_first_and_answers_under_its_own_name() {
-    let alias = Alias { alias: "house-model".into(), model: MODEL_ID.into() };
+    let alias = Alias { alias: "house-model".into(), model: MODEL_ID.into(), ..Alias::default() };
     let t = TestGateway::with(|config| config.models = vec![alias]).await;
     assert_eq!(t.openai().models().await.json()["data"][0]["id"], "house-model");
     let body = json!({"model": "house-model", "messages": [{"role": "user", "content": "hi"}]});

@@ -57,7 +57,9 @@ impl Events {
 
     /// Appends what `event` says to a client: no event, one, or a few.
     pub fn event(&mut self, mut event: Event, out: &mut BytesMut) {
-        self.context.form.event(&mut event);
+        if let Some(before) = self.context.form.event(&mut event) {
+            self.event(before, out);
+        }
         self.take(event, out);
     }
 

@@ -25,7 +25,8 @@ use self::wire::Status;
 use super::error::{self, ErrorBody};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
-use crate::api::sse;
+use crate::api::conversation::auto_cache;
+use crate::api::{purpose, sse};
 use crate::catalog::Model;
 use crate::clock::Clock;
 use crate::converse::Event;
@@ -78,12 +79,14 @@ pub(super) async fn create(
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
     let model = gateway.model(wire.model.clone())?;
+    purpose::converses(&model, "POST /v1/responses")?;
     let stream = wire.stream.unwrap_or(false);
     let origin = origin("responses", &trail, &wire);
     let (asked, keeper) = gather(&gateway, &caller, wire, &model).await?;
-    let Translated { request, report, context } =
-        translate::request(asked, &families::traits(model.resolved.model.as_deref()))?;
+    let traits = families::traits(model.resolved.model.as_deref());
+    let Translated { mut request, report, context } = translate::request(asked, &traits)?;
     strictness.judge(&report)?;
+    auto_cache(&model.resolved, &traits, &mut request);
 
     if stream {
         let answer = gateway.stream(&caller, origin, &model, &request).await?;

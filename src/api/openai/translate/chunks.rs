@@ -4,9 +4,9 @@
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 
-use super::Context;
 use super::response::{finish_reason, service_tier, usage};
-use crate::api::conversation::ToolNames;
+use super::{Calling, Context};
+use crate::api::conversation::{CallerTools, custom_text_of};
 use crate::api::openai::error;
 use crate::api::openai::wire::{AnswerThinking, Usage};
 use crate::converse::{BlockStart, Delta, Event};
@@ -24,7 +24,8 @@ pub struct Chunks {
     prefix: String,
     /// All of a chunk that comes after its choices.
     tail: &'static str,
-    tool_names: ToolNames,
+    caller: CallerTools,
+    calling: Calling,
     include_usage: bool,
     usage: Option<Usage>,
     service_tier: Option<String>,
@@ -42,6 +43,8 @@ struct Tool {
     /// Bedrock's index, which counts all blocks.
     block: u32,
     progress: Progress,
+    /// Of a custom tool: its arguments so far. Its text stands in them, so it is told when they are whole.
+    custom: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,7 +74,8 @@ impl Chunks {
             prefix: format!("{head},\"choices\":[{{\"index\":{index},\"delta\":{{"),
             head,
             tail: if context.include_usage { ",\"usage\":null}\n\n" } else { "}\n\n" },
-            tool_names: context.tool_names.clone(),
+            caller: context.tools.clone(),
+            calling: context.calling,
             include_usage: context.include_usage,
             usage: None,
             service_tier: None,
@@ -104,7 +108,7 @@ impl Chunks {
                 }
                 out.extend_from_slice(self.prefix.as_bytes());
                 out.extend_from_slice(b"},\"logprobs\":null,\"finish_reason\":");
-                json(finish_reason(*stop_reason), out);
+                json(finish_reason(*stop_reason, self.calling), out);
                 out.extend_from_slice(b"}]");
                 out.extend_from_slice(self.tail.as_bytes());
             }
@@ -155,8 +159,12 @@ impl Chunks {
             }
             Delta::ToolInput(piece) if !piece.is_empty() => {
                 if let Some(position) = self.position(block) {
-                    self.tools[position].progress = Progress::Arguing;
-                    self.argue(position, piece, out);
+                    let tool = &mut self.tools[position];
+                    tool.progress = Progress::Arguing;
+                    match &mut tool.custom {
+                        Some(arguments) => arguments.push_str(piece),
+                        None => self.argue(position, piece, out),
+                    }
                 }
             }
             Delta::Signature(signature) if !signature.is_empty() => {
@@ -205,18 +213,50 @@ impl Chunks {
 
     fn name_tool(&mut self, block: u32, id: &str, name: &str, out: &mut BytesMut) {
         let position = self.tools.len();
-        self.tools.push(Tool { block, progress: Progress::Named });
+        if self.calling == Calling::Function {
+            self.name_function(block, name, out);
+            return;
+        }
+        let name = self.caller.original(name);
+        let custom = self.caller.is_custom(name);
         self.open_tool(position, out);
         out.extend_from_slice(b",\"id\":");
         json(id, out);
-        out.extend_from_slice(b",\"type\":\"function\",\"function\":{\"name\":");
-        json(self.tool_names.original(name), out);
-        out.extend_from_slice(b",\"arguments\":\"\"}}]");
+        let (before, after): (&[u8], &[u8]) = if custom {
+            (b",\"type\":\"custom\",\"custom\":{\"name\":", b",\"input\":\"\"}}]")
+        } else {
+            (b",\"type\":\"function\",\"function\":{\"name\":", b",\"arguments\":\"\"}}]")
+        };
+        out.extend_from_slice(before);
+        json(name, out);
+        out.extend_from_slice(after);
+        self.close(out);
+        self.tools.push(Tool { block, progress: Progress::Named, custom: custom.then(String::new) });
+    }
+
+    /// There is room for one call; of others nothing is told.
+    fn name_function(&mut self, block: u32, name: &str, out: &mut BytesMut) {
+        if !self.tools.is_empty() {
+            return;
+        }
+        self.tools.push(Tool { block, progress: Progress::Named, custom: None });
+        out.extend_from_slice(self.prefix.as_bytes());
+        out.extend_from_slice(b"\"function_call\":{\"name\":");
+        json(self.caller.original(name), out);
+        out.extend_from_slice(b",\"arguments\":\"\"}");
         self.close(out);
     }
 
     fn argue(&self, position: usize, piece: &str, out: &mut BytesMut) {
         out.reserve(self.prefix.len() + piece.len() + 128);
+        if self.calling == Calling::Function {
+            out.extend_from_slice(self.prefix.as_bytes());
+            out.extend_from_slice(b"\"function_call\":{\"arguments\":");
+            json(piece, out);
+            out.extend_from_slice(b"}");
+            self.close(out);
+            return;
+        }
         self.open_tool(position, out);
         out.extend_from_slice(b",\"function\":{\"arguments\":");
         json(piece, out);
@@ -226,10 +266,17 @@ impl Chunks {
 
     /// A tool that takes no arguments may be called with no text at all; clients parse what they get as JSON.
     fn complete(&mut self, position: usize, out: &mut BytesMut) {
-        if self.tools[position].progress == Progress::Named {
+        let tool = &mut self.tools[position];
+        let progress = std::mem::replace(&mut tool.progress, Progress::Complete);
+        if let Some(arguments) = tool.custom.take() {
+            self.open_tool(position, out);
+            out.extend_from_slice(b",\"custom\":{\"input\":");
+            json(&custom_text_of(&arguments), out);
+            out.extend_from_slice(b"}}]");
+            self.close(out);
+        } else if progress == Progress::Named {
             self.argue(position, "{}", out);
         }
-        self.tools[position].progress = Progress::Complete;
     }
 
     fn open_tool(&self, position: usize, out: &mut BytesMut) {

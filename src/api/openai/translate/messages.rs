@@ -2,16 +2,17 @@
 
 use serde_json::Value;
 
+use super::Calling;
 use super::parts::{Allowed, Parts};
 use crate::api::conversation::{self, At, Builder, CachePoints, Conversation, Dialect, Grain, ToolAnswer, ToolNames};
 use crate::api::openai::wire;
-use crate::converse::{ContentBlock, ReasoningContent, ReasoningText, SystemBlock};
+use crate::converse::{ContentBlock, Object, ReasoningContent, ReasoningText, SystemBlock};
 use crate::error::Error;
 use crate::families::Traits;
 use crate::report::{Action, Report};
 
 /// What chat completions call things.
-pub(super) const DIALECT: Dialect = Dialect {
+const DIALECT: Dialect = Dialect {
     conversation: "messages",
     grain: Grain::Messages,
     call_id: "id",
@@ -22,6 +23,46 @@ pub(super) const DIALECT: Dialect = Dialect {
     tool_choice_name: "tool_choice.function.name",
     parallel: "parallel_tool_calls",
 };
+
+/// The same in the words of 2023.
+const OLD_DIALECT: Dialect =
+    Dialect { tools: "functions", tool_choice: "function_call", tool_choice_name: "function_call.name", ..DIALECT };
+
+/// What a request that speaks of tools in the words of `calling` calls things.
+pub(super) fn dialect(calling: Calling) -> &'static Dialect {
+    match calling {
+        Calling::Tools => &DIALECT,
+        Calling::Function => &OLD_DIALECT,
+    }
+}
+
+/// The function calls of the assistant, which have no ids of their own.
+#[derive(Default)]
+struct FunctionCalls {
+    made: usize,
+    /// Name and id of the latest, until it is answered.
+    open: Option<(String, String)>,
+}
+
+impl FunctionCalls {
+    /// The id of a new call.
+    fn call(&mut self, name: &str) -> String {
+        self.made += 1;
+        let id = format!("function_call_{}", self.made);
+        self.open = Some((name.to_owned(), id.clone()));
+        id
+    }
+
+    /// The id of the call that the `function` message at `at` answers.
+    fn answer(&mut self, at: At, name: Option<&str>) -> Result<String, Error> {
+        let at = at.dot("name");
+        let Some(name) = name else {
+            return Err(Error::invalid(at, "A `function` message has to name the function that it answers."));
+        };
+        let open = self.open.take_if(|(open, _)| open == name);
+        open.map(|(_, id)| id).ok_or_else(|| Error::invalid(at, "This answers no function call made before it."))
+    }
+}
 
 /// Puts `messages` into canonical form.
 pub(super) fn conversation(
@@ -35,8 +76,14 @@ pub(super) fn conversation(
         return Err(Error::invalid("messages", "There has to be at least one message."));
     }
     let mut builder = Builder::new(&DIALECT, names, traits, report);
-    for (i, message) in messages.into_iter().enumerate() {
-        add(&mut builder, points, traits, At::item("messages", i), message)?;
+    let mut functions = FunctionCalls::default();
+    for (i, mut message) in messages.into_iter().enumerate() {
+        let at = At::item("messages", i);
+        look_at_extra(at, &message, builder.report());
+        if message.role == wire::Role::Function {
+            message.tool_call_id = Some(functions.answer(at, message.name.as_deref())?);
+        }
+        add(&mut builder, points, traits, &mut functions, (at, message))?;
     }
     builder.finish()
 }
@@ -45,20 +92,19 @@ fn add(
     builder: &mut Builder<'_>,
     points: &mut CachePoints,
     traits: &Traits,
-    at: At,
-    mut message: wire::Message,
+    functions: &mut FunctionCalls,
+    (at, mut message): (At, wire::Message),
 ) -> Result<(), Error> {
-    look_at_extra(at, &message, builder.report())?;
     let allowed = match message.role {
         wire::Role::User => Allowed::Everything,
-        wire::Role::Tool => Allowed::Results,
+        wire::Role::Tool | wire::Role::Function => Allowed::Results,
         _ => Allowed::Text,
     };
     let thinking = message.thinking_blocks.take().unwrap_or_default();
     let mut parts = Parts { builder, points, traits, allowed };
     let mut content = parts.read(at, message.content)?;
     match message.role {
-        wire::Role::Tool => {
+        wire::Role::Tool | wire::Role::Function => {
             let Some(id) = message.tool_call_id else {
                 let message = "A `tool` message has to name the call that it answers.";
                 return Err(Error::invalid(at.dot("tool_call_id"), message));
@@ -77,16 +123,21 @@ fn add(
             builder.user(at, blocks);
         }
         wire::Role::Assistant => {
-            let calls = message.tool_calls.take().unwrap_or_default();
+            let (calls, function) = (message.tool_calls.take().unwrap_or_default(), message.function_call.take());
             content.add_text(message.refusal.filter(|text| !text.trim().is_empty()));
             let said = parts.mark(at, content, message.cache_control)?;
             let mut blocks = thoughts(builder, at, thinking)?;
             blocks.extend(said);
-            if !blocks.is_empty() || calls.is_empty() {
+            if !blocks.is_empty() || calls.is_empty() && function.is_none() {
                 builder.assistant(at, blocks);
             }
             for (j, call) in calls.into_iter().enumerate() {
                 add_call(builder, at.at("tool_calls", j), call)?;
+            }
+            if let Some(function) = function {
+                let at = at.dot("function_call");
+                let input = input(at, function.arguments.as_deref())?;
+                builder.call(at, functions.call(&function.name), &function.name, input)?;
             }
         }
     }
@@ -121,21 +172,32 @@ fn thoughts(builder: &mut Builder<'_>, at: At, thinking: Vec<wire::ThinkingBlock
 }
 
 fn add_call(builder: &mut Builder<'_>, at: At, call: wire::ToolCall) -> Result<(), Error> {
-    if call.kind.as_deref().is_some_and(|kind| kind != "function") {
-        return Err(Error::unsupported(at.dot("type"), "Only tool calls of the type `function` can be sent."));
+    let missing = |field: &'static str| Error::invalid(at.dot(field), format!("`{field}` is missing."));
+    match call.kind.as_deref() {
+        None | Some("function") => {
+            let function = call.function.ok_or_else(|| missing("function"))?;
+            let input = input(at.dot("function"), function.arguments.as_deref())?;
+            builder.call(at, call.id, &function.name, input)
+        }
+        Some("custom") => {
+            let custom = call.custom.ok_or_else(|| missing("custom"))?;
+            builder.call(at, call.id, &custom.name, conversation::custom_arguments(custom.input))
+        }
+        Some(_) => {
+            let message = "Only tool calls of the types `function` and `custom` can be sent.";
+            Err(Error::unsupported(at.dot("type"), message))
+        }
     }
-    let Some(function) = call.function else {
-        return Err(Error::invalid(at.dot("function"), "`function` is missing."));
-    };
-    let Some(input) = conversation::arguments(function.arguments.as_deref().unwrap_or_default()) else {
-        let message = "`arguments` has to be the text of a JSON object.";
-        return Err(Error::invalid(at.dot("function.arguments"), message));
-    };
-    builder.call(at, call.id, &function.name, input)
+}
+
+/// The arguments of the call at `at`.
+fn input(at: At, arguments: Option<&str>) -> Result<Object, Error> {
+    conversation::arguments(arguments.unwrap_or_default())
+        .ok_or_else(|| Error::invalid(at.dot("arguments"), "`arguments` has to be the text of a JSON object."))
 }
 
 /// Notes what a message has and its role gives no meaning to.
-fn look_at_extra(at: At, message: &wire::Message, report: &mut Report) -> Result<(), Error> {
+fn look_at_extra(at: At, message: &wire::Message, report: &mut Report) {
     for (key, value) in &message.extra {
         let empty = match value {
             Value::Null => true,
@@ -149,10 +211,6 @@ fn look_at_extra(at: At, message: &wire::Message, report: &mut Report) -> Result
         if key == "reasoning_content" && message.thinking_blocks.is_some() {
             continue;
         }
-        if key == "function_call" {
-            let message = "Use `tool_calls`, which replaced `function_call`.";
-            return Err(Error::unsupported(at.dot("function_call"), message));
-        }
         report.add(Action::Dropped, format!("{at}.{key}"));
     }
     let assistant = message.role == wire::Role::Assistant;
@@ -160,10 +218,11 @@ fn look_at_extra(at: At, message: &wire::Message, report: &mut Report) -> Result
         ("tool_calls", !assistant && message.tool_calls.as_ref().is_some_and(|calls| !calls.is_empty())),
         ("thinking_blocks", !assistant && message.thinking_blocks.is_some()),
         ("refusal", !assistant && message.refusal.is_some()),
+        ("function_call", !assistant && message.function_call.is_some()),
+        ("name", message.role != wire::Role::Function && message.name.is_some()),
         ("tool_call_id", message.role != wire::Role::Tool && message.tool_call_id.is_some()),
     ];
     for (field, _) in misplaced.into_iter().filter(|(_, present)| *present) {
         report.add(Action::Dropped, at.dot(field));
     }
-    Ok(())
 }

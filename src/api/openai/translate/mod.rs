@@ -15,7 +15,7 @@ pub use chunks::Chunks;
 pub use response::response;
 
 use super::wire;
-use crate::api::conversation::{self, CachePoints, Form, ToolNames, request_metadata};
+use crate::api::conversation::{self, CachePoints, CallerTools, Form, request_metadata};
 use crate::converse;
 use crate::error::Error;
 use crate::families::{Traits, reasoning};
@@ -28,8 +28,10 @@ pub struct Translated {
     pub request: converse::Request,
     /// What a caller could notice of the translation.
     pub report: Report,
-    /// The way back to the caller's tool names.
-    pub tool_names: ToolNames,
+    /// The caller's tools.
+    pub tools: CallerTools,
+    /// What calls are in the answer.
+    pub calling: Calling,
     /// The way back to the form of the answer.
     pub form: Form,
     /// How many answers; at least 1.
@@ -49,12 +51,24 @@ pub struct Context {
     pub created: i64,
     /// The model as the caller named it.
     pub model: String,
-    /// The way back to the caller's tool names.
-    pub tool_names: ToolNames,
+    /// The caller's tools.
+    pub tools: CallerTools,
+    /// What calls are in the answer.
+    pub calling: Calling,
     /// The way back to the form of the answer.
     pub form: Form,
     /// Whether a stream ends by telling the usage.
     pub include_usage: bool,
+}
+
+/// What the calls that the model makes are in the answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Calling {
+    /// Tool calls.
+    #[default]
+    Tools,
+    /// The one function call that answers had room for in 2023, for those who ask in those words.
+    Function,
 }
 
 /// Puts a request into canonical form, for a model with `traits`. What cannot be is `Kind::Invalid` or
@@ -62,7 +76,9 @@ pub struct Context {
 pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, Error> {
     settings::refuse_impossible(&wire)?;
     let mut report = Report::default();
-    let tool_names = tools::names(&wire, &mut report)?;
+    let calling = tools::calling(&wire, &mut report)?;
+    let caller = tools::caller(&wire, &mut report)?;
+    let tool_names = &caller.names;
     let (stream, include_usage) = settings::stream(&wire, &mut report)?;
     let inference_config = settings::inference(&wire, traits, &mut report)?;
     settings::drop_untranslatable(&wire, &mut report);
@@ -84,10 +100,13 @@ pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, E
     };
     // In the order of the prompt, which is that of the cache points.
     let mut points = CachePoints::new(traits);
-    let choice = wire.tool_choice.as_ref();
-    let parallel = wire.parallel_tool_calls;
-    let mut tools = tools::tools(wire.tools, choice, parallel, &tool_names, &mut points, &mut report)?;
-    let conversation = messages::conversation(wire.messages, &tool_names, traits, &mut points, &mut report)?;
+    let mut tools = if let Some(offered) = wire.functions {
+        tools::functions(offered, wire.function_call.as_ref(), tool_names, traits, &mut report)?
+    } else {
+        let (choice, parallel) = (wire.tool_choice.as_ref(), wire.parallel_tool_calls);
+        tools::tools(wire.tools, choice, parallel, &caller, &mut points, &mut report)?
+    };
+    let conversation = messages::conversation(wire.messages, tool_names, traits, &mut points, &mut report)?;
     request.system = conversation.system;
     request.messages = conversation.messages;
     tools.used = conversation.tools_used;
@@ -98,11 +117,11 @@ pub fn request(wire: wire::ChatRequest, traits: &Traits) -> Result<Translated, E
         }
         None => Form::Plain,
     };
-    tools.apply(&messages::DIALECT, &tool_names, traits, &mut request, &mut report)?;
+    tools.apply(messages::dialect(calling), tool_names, traits, &mut request, &mut report)?;
     conversation::top_k(wire.top_k, traits, &mut request.additional_model_request_fields, &mut report);
     if let Some(ask) = ask {
         reasoning::apply(ask, "reasoning_effort", traits, &mut request, &mut report)?;
     }
     let choices = usize::try_from(wire.n.unwrap_or(1)).unwrap_or(1);
-    Ok(Translated { request, report, tool_names, form, choices, stream, include_usage })
+    Ok(Translated { request, report, tools: caller, calling, form, choices, stream, include_usage })
 }

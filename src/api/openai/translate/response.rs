@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use super::Context;
+use super::{Calling, Context};
+use crate::api::conversation::custom_text;
 use crate::api::openai::wire::{
-    Answer, AnswerFunction, AnswerThinking, AnswerToolCall, ChatCompletion, Choice, CompletionDetails, PromptDetails,
-    Usage,
+    Answer, AnswerCustom, AnswerFunction, AnswerThinking, AnswerToolCall, ChatCompletion, Choice, CompletionDetails,
+    PromptDetails, Usage,
 };
 use crate::converse::{ContentBlock, ReasoningContent, Response, StopReason, ToolUse, Usage as Tokens};
 
@@ -42,7 +43,7 @@ fn reasons(answer: &Response) -> bool {
 fn choice(index: u32, response: Response, context: &Context) -> Choice {
     let mut text = String::new();
     let mut reasoning = String::new();
-    let mut tool_calls = Vec::new();
+    let (mut tool_calls, mut function_call) = (Vec::new(), None);
     let mut thinking_blocks = Vec::new();
     for block in response.output.message.content {
         match block {
@@ -54,19 +55,25 @@ fn choice(index: u32, response: Response, context: &Context) -> Choice {
                 thinking_blocks.extend(thinking(thought));
             }
             // A tool that Bedrock runs itself is none of the caller's business.
-            ContentBlock::ToolUse(tool) if tool.kind.is_none() => tool_calls.push(tool_call(tool, context)),
+            ContentBlock::ToolUse(tool) if tool.kind.is_none() => match context.calling {
+                Calling::Tools => tool_calls.push(tool_call(tool, context)),
+                // There is room for one; what else the model asked for it will ask for again.
+                Calling::Function => function_call = function_call.or_else(|| Some(called(tool, context))),
+            },
             _ => {}
         }
     }
     let message = Answer {
         role: "assistant",
-        content: Some(text).filter(|text| !text.is_empty() || tool_calls.is_empty()),
+        content: Some(text).filter(|text| !text.is_empty() || tool_calls.is_empty() && function_call.is_none()),
         refusal: None,
         reasoning_content: Some(reasoning).filter(|reasoning| !reasoning.is_empty()),
         thinking_blocks,
         tool_calls,
+        function_call,
     };
-    Choice { index, message, logprobs: None, finish_reason: finish_reason(response.stop_reason) }
+    let finish_reason = finish_reason(response.stop_reason, context.calling);
+    Choice { index, message, logprobs: None, finish_reason }
 }
 
 /// Reasoning as it has to come back, if it is signed.
@@ -81,18 +88,30 @@ fn thinking(thought: ReasoningContent) -> Option<AnswerThinking> {
 }
 
 fn tool_call(tool: ToolUse, context: &Context) -> AnswerToolCall {
+    let id = tool.tool_use_id.clone();
+    let name = context.tools.original(&tool.name);
+    if context.tools.is_custom(name) {
+        let custom = AnswerCustom { name: name.to_owned(), input: custom_text(tool.input) };
+        return AnswerToolCall { id, kind: "custom", function: None, custom: Some(custom) };
+    }
+    AnswerToolCall { id, kind: "function", function: Some(called(tool, context)), custom: None }
+}
+
+fn called(tool: ToolUse, context: &Context) -> AnswerFunction {
     let arguments = match tool.input {
         Value::Null => "{}".to_owned(),
         input => input.to_string(),
     };
-    let name = context.tool_names.original(&tool.name).to_owned();
-    AnswerToolCall { id: tool.tool_use_id, kind: "function", function: AnswerFunction { name, arguments } }
+    AnswerFunction { name: context.tools.original(&tool.name).to_owned(), arguments }
 }
 
 /// OpenAI's word for why the model stopped.
-pub(super) fn finish_reason(reason: StopReason) -> &'static str {
+pub(super) fn finish_reason(reason: StopReason, calling: Calling) -> &'static str {
     match reason {
-        StopReason::ToolUse => "tool_calls",
+        StopReason::ToolUse => match calling {
+            Calling::Tools => "tool_calls",
+            Calling::Function => "function_call",
+        },
         StopReason::MaxTokens | StopReason::ModelContextWindowExceeded => "length",
         StopReason::GuardrailIntervened | StopReason::ContentFiltered => "content_filter",
         StopReason::EndTurn

@@ -28,8 +28,6 @@ pub(super) fn refuse_impossible(wire: &ChatRequest) -> Result<(), Error> {
     }
     let impossible = [
         ("audio", wire.audio.is_some(), "Answers come as text only."),
-        ("functions", wire.functions.is_some(), "Use `tools`, which replaced `functions`."),
-        ("function_call", wire.function_call.is_some(), "Use `tool_choice`, which replaced `function_call`."),
         ("web_search_options", wire.web_search_options.is_some(), "There is no web search; offer one as a tool."),
     ];
     for (field, present, message) in impossible {

@@ -4,8 +4,8 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Chunks, Context, request};
-use crate::api::conversation::{Form, ToolNames};
+use super::{Calling, Chunks, Context, request};
+use crate::api::conversation::{CallerTools, Form};
 use crate::api::openai::wire;
 use crate::converse::{ContentBlock, Delta, Event, Message, Role, ToolResultBlock};
 use crate::error::{Error, Kind};
@@ -16,7 +16,8 @@ fn context() -> Context {
         id: "chatcmpl-\"quoted\"".into(),
         created: 1,
         model: "a\\b".into(),
-        tool_names: ToolNames::default(),
+        tools: CallerTools::default(),
+        calling: Calling::Tools,
         form: Form::Plain,
         include_usage: false,
     }

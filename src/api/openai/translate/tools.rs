@@ -2,26 +2,55 @@
 
 use serde_json::Value;
 
+use super::Calling;
 use super::parts::ttl;
-use crate::api::conversation::{self, At, CachePoints, Choice, Parallel, ToolNames, Tools};
+use crate::api::conversation::{self, At, CachePoints, CallerTools, Choice, Grammar, Parallel, ToolNames, Tools};
 use crate::api::openai::wire;
 use crate::converse::{Tool, ToolSpec};
 use crate::error::Error;
+use crate::families::Traits;
 use crate::report::{Action, Report};
 
-/// The names of all tools in `request`.
-pub(super) fn names(request: &wire::ChatRequest, report: &mut Report) -> Result<ToolNames, Error> {
+/// In which words a request speaks of tools. Those of 2023 do not go with the newer ones.
+pub(super) fn calling(request: &wire::ChatRequest, report: &mut Report) -> Result<Calling, Error> {
+    if request.functions.is_none() {
+        if request.function_call.is_some() {
+            return Err(Error::invalid("function_call", "`function_call` needs `functions`."));
+        }
+        let history = request.messages.iter().any(|message| message.function_call.is_some());
+        return Ok(if history && request.tools.is_none() { Calling::Function } else { Calling::Tools });
+    }
+    if request.tools.is_some() || request.tool_choice.is_some() {
+        let message = "`functions` goes with `function_call`: for `tools` and `tool_choice`, put the functions there.";
+        return Err(Error::invalid("functions", message));
+    }
+    if request.parallel_tool_calls == Some(true) {
+        report.add(Action::Dropped, "parallel_tool_calls");
+    }
+    Ok(Calling::Function)
+}
+
+/// All tools in `request`, under all their names.
+pub(super) fn caller(request: &wire::ChatRequest, report: &mut Report) -> Result<CallerTools, Error> {
     let offered = request.tools.iter().flatten().enumerate().filter_map(|(i, tool)| {
-        let function = tool.function.as_ref()?;
-        Some((At::item("tools", i).dot("function.name"), function.name.as_str()))
+        let (field, name) = tool.name()?;
+        Some((At::item("tools", i).dot(field), name))
     });
+    let functions = request.functions.iter().flatten().enumerate();
+    let offered =
+        offered.chain(functions.map(|(i, function)| (At::item("functions", i).dot("name"), function.name.as_str())));
     let called = request.messages.iter().enumerate().flat_map(|(i, message)| {
-        message.tool_calls.iter().flatten().enumerate().filter_map(move |(j, call)| {
-            let function = call.function.as_ref()?;
-            Some((At::item("messages", i).at("tool_calls", j).dot("function.name"), function.name.as_str()))
-        })
+        let at = At::item("messages", i);
+        let calls = message.tool_calls.iter().flatten().enumerate().filter_map(move |(j, call)| {
+            let (field, name) = call.name()?;
+            Some((at.at("tool_calls", j).dot(field), name))
+        });
+        let function = message.function_call.as_ref();
+        calls.chain(function.map(|function| (at.dot("function_call.name"), function.name.as_str())))
     });
-    ToolNames::collect(offered, called, report)
+    let custom = request.tools.iter().flatten().filter(|tool| tool.kind == "custom");
+    let custom = custom.filter_map(|tool| Some(tool.name()?.1.to_owned())).collect();
+    Ok(CallerTools { names: ToolNames::collect(offered, called, report)?, custom })
 }
 
 /// What a request says about tools, without those that its history used.
@@ -29,11 +58,19 @@ pub(super) fn tools(
     offered: Option<Vec<wire::Tool>>,
     choice: Option<&Value>,
     parallel: Option<bool>,
-    names: &ToolNames,
+    caller: &CallerTools,
     points: &mut CachePoints,
     report: &mut Report,
 ) -> Result<Tools, Error> {
+    let names = &caller.names;
+    let is_custom = choice.is_some_and(|choice| choice["type"] == "custom");
     let (choice, allowed) = wanted(choice)?;
+    if let Choice::Named(name) = &choice
+        && is_custom != caller.is_custom(name)
+    {
+        let field = if is_custom { "tool_choice.custom.name" } else { "tool_choice.function.name" };
+        return Err(Error::invalid(field, "This names a tool that is not offered."));
+    }
     let mut tools = Vec::new();
     for (i, mut tool) in offered.into_iter().flatten().enumerate() {
         let at = At::item("tools", i);
@@ -50,6 +87,37 @@ pub(super) fn tools(
         }
     }
     let parallel = if parallel == Some(false) { Parallel::Forbidden } else { Parallel::Allowed };
+    Ok(Tools { offered: tools, choice, parallel, used: Vec::new() })
+}
+
+/// The same in the words of 2023: the answer has room for one call.
+pub(super) fn functions(
+    offered: Vec<wire::Function>,
+    choice: Option<&Value>,
+    names: &ToolNames,
+    traits: &Traits,
+    report: &mut Report,
+) -> Result<Tools, Error> {
+    let choice = match choice {
+        None => Choice::Auto,
+        Some(Value::String(word)) if word == "auto" => Choice::Auto,
+        Some(Value::String(word)) if word == "none" => Choice::None,
+        Some(choice) => {
+            let Value::String(name) = &choice["name"] else {
+                let message = "`function_call` has to be `none`, `auto` or {\"name\":...}.";
+                return Err(Error::invalid("function_call", message));
+            };
+            Choice::Named(name.clone())
+        }
+    };
+    let mut tools = Vec::with_capacity(offered.len());
+    for (i, function) in offered.into_iter().enumerate() {
+        let name = (names.sent(&function.name), At::item("functions", i).dot("parameters"));
+        let spec = conversation::spec(name, function.description, function.parameters, function.strict, report);
+        tools.push(Tool::ToolSpec(spec));
+    }
+    // Nobody asked for the switch, so where there is none that is not worth a word.
+    let parallel = if traits.parallel_tool_switch { Parallel::Forbidden } else { Parallel::Allowed };
     Ok(Tools { offered: tools, choice, parallel, used: Vec::new() })
 }
 
@@ -71,38 +139,64 @@ fn wanted(choice: Option<&Value>) -> Result<(Choice, Option<Vec<String>>), Error
     };
     match (choice["type"].as_str(), &choice["function"]["name"]) {
         (Some("function"), Value::String(name)) => Ok((Choice::Named(name.clone()), None)),
+        (Some("custom"), _) => match &choice["custom"]["name"] {
+            Value::String(name) => Ok((Choice::Named(name.clone()), None)),
+            _ => Err(Error::invalid("tool_choice.custom.name", "Name the tool.")),
+        },
         (Some("allowed_tools"), _) => {
             let allowed = &choice["allowed_tools"];
             let mode = allowed["mode"].as_str().and_then(word).ok_or_else(|| {
                 Error::invalid("tool_choice.allowed_tools.mode", "`mode` has to be `auto` or `required`.")
             })?;
             let names = allowed["tools"].as_array().into_iter().flatten();
-            let names = names.map(|tool| tool["function"]["name"].as_str().map(str::to_owned));
+            let names = names.map(|tool| {
+                let kind = if tool["type"] == "custom" { "custom" } else { "function" };
+                tool[kind]["name"].as_str().map(str::to_owned)
+            });
             let names: Option<Vec<_>> = names.collect();
             let names = names
                 .filter(|names| !names.is_empty())
-                .ok_or_else(|| Error::invalid("tool_choice.allowed_tools.tools", "`tools` has to name functions."))?;
+                .ok_or_else(|| Error::invalid("tool_choice.allowed_tools.tools", "`tools` has to name tools."))?;
             Ok((mode, Some(names)))
-        }
-        (Some("custom"), _) => {
-            Err(Error::unsupported("tool_choice", "Only tools of the type `function` can be chosen."))
         }
         _ => Err(invalid()),
     }
 }
 
 fn spec(at: At, tool: wire::Tool, names: &ToolNames, report: &mut Report) -> Result<ToolSpec, Error> {
-    if tool.kind != "function" {
-        return Err(Error::unsupported(at.dot("type"), "Only tools of the type `function` can be used."));
+    if !matches!(tool.kind.as_str(), "function" | "custom") {
+        return Err(Error::unsupported(at.dot("type"), "Only tools of the types `function` and `custom` can be used."));
+    }
+    for (key, _) in tool.extra.iter().filter(|(_, value)| !value.is_null()) {
+        report.add(Action::Dropped, format!("{at}.{key}"));
+    }
+    if tool.kind == "custom" {
+        return custom(at, tool, names, report);
     }
     let Some(function) = tool.function else {
         return Err(Error::invalid(at.dot("function"), "`function` is missing."));
     };
-    for (key, _) in tool.extra.iter().filter(|(_, value)| !value.is_null()) {
-        report.add(Action::Dropped, format!("{at}.{key}"));
-    }
     let name = (names.sent(&function.name), at.dot("function.parameters"));
     Ok(conversation::spec(name, function.description, function.parameters, function.strict, report))
+}
+
+fn custom(at: At, tool: wire::Tool, names: &ToolNames, report: &mut Report) -> Result<ToolSpec, Error> {
+    let at = at.dot("custom");
+    let Some(custom) = tool.custom else {
+        return Err(Error::invalid(at, "`custom` is missing."));
+    };
+    let at_format = at.dot("format");
+    let grammar = match custom.format.as_ref().map(|format| (format.kind.as_str(), &format.grammar)) {
+        None | Some(("text", _)) => None,
+        Some(("grammar", Some(grammar))) => {
+            report.add(Action::Clamped, at_format);
+            Some(Grammar { syntax: &grammar.syntax, definition: &grammar.definition })
+        }
+        Some(("grammar", None)) => return Err(Error::invalid(at_format.dot("grammar"), "`grammar` is missing.")),
+        Some(_) => return Err(Error::invalid(at_format.dot("type"), "`type` has to be `text` or `grammar`.")),
+    };
+    let schema = conversation::custom_schema(grammar);
+    Ok(conversation::spec((names.sent(&custom.name), at), custom.description, Some(schema), None, report))
 }
 
 #[cfg(test)]
@@ -111,7 +205,6 @@ mod tests {
 
     use super::*;
     use crate::error::Kind;
-    use crate::families::Traits;
 
     const TOOLS: &str = r#""tools":[{"type":"function","function":{"name":"now"}}]"#;
     const HISTORY: &str = r#",{"role":"assistant","tool_calls":[{"id":"c","function":{"name":"now"}}]},

@@ -32,7 +32,7 @@ pub struct Choice {
     pub message: Answer,
     /// Always null.
     pub logprobs: Option<Value>,
-    /// `stop`, `length`, `tool_calls` or `content_filter`.
+    /// `stop`, `length`, `tool_calls`, `function_call` or `content_filter`.
     pub finish_reason: &'static str,
 }
 
@@ -54,6 +54,9 @@ pub struct Answer {
     /// The tools it asks for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tool_calls: Vec<AnswerToolCall>,
+    /// The function it asks for, where the request had `functions`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function_call: Option<AnswerFunction>,
 }
 
 /// A piece of signed reasoning.
@@ -79,11 +82,24 @@ pub enum AnswerThinking {
 pub struct AnswerToolCall {
     /// Pairs the call with its result.
     pub id: String,
-    /// Always `function`.
+    /// `function` or `custom`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// What to call.
-    pub function: AnswerFunction,
+    /// With `function`: what to call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub function: Option<AnswerFunction>,
+    /// With `custom`: what to call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub custom: Option<AnswerCustom>,
+}
+
+/// Which custom tool to call, and with what.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct AnswerCustom {
+    /// The tool's name as the request gave it.
+    pub name: String,
+    /// The text for it.
+    pub input: String,
 }
 
 /// What to call, and with what.

@@ -5,12 +5,13 @@ mod completion;
 mod request;
 
 pub use completion::{
-    Answer, AnswerFunction, AnswerThinking, AnswerToolCall, ChatCompletion, Choice, CompletionDetails, PromptDetails,
-    Usage,
+    Answer, AnswerCustom, AnswerFunction, AnswerThinking, AnswerToolCall, ChatCompletion, Choice, CompletionDetails,
+    PromptDetails, Usage,
 };
 pub use request::{
-    CacheControl, ChatRequest, File, Function, FunctionCall, ImageUrl, InputAudio, JsonSchema, Message, Part,
-    PerformanceConfig, ResponseFormat, Role, StreamOptions, TextOrList, ThinkingBlock, Tool, ToolCall, Url, VideoUrl,
+    CacheControl, ChatRequest, Custom, CustomCall, CustomFormat, CustomGrammar, File, Function, FunctionCall, ImageUrl,
+    InputAudio, JsonSchema, Message, Part, PerformanceConfig, ResponseFormat, Role, StreamOptions, TextOrList,
+    ThinkingBlock, Tool, ToolCall, Url, VideoUrl,
 };
 
 use super::body;

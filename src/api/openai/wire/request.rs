@@ -61,9 +61,9 @@ pub struct ChatRequest {
     pub modalities: Option<Vec<String>>,
     /// Spoken answers.
     pub audio: Option<Value>,
-    /// Tools, as they were called in 2023.
-    pub functions: Option<Value>,
-    /// Tool choice, as it was called in 2023.
+    /// Tools, as they were called in 2023; the answer then has `function_call`, and one call at most.
+    pub functions: Option<Vec<Function>>,
+    /// Tool choice, as it was called in 2023: `none`, `auto`, or one by name.
     pub function_call: Option<Value>,
     /// A search run by OpenAI.
     pub web_search_options: Option<Value>,
@@ -145,6 +145,8 @@ pub enum Role {
     Assistant,
     /// A tool the model asked for.
     Tool,
+    /// The same, as it was called in 2023.
+    Function,
 }
 
 /// One message.
@@ -156,10 +158,14 @@ pub struct Message {
     /// What was said.
     #[schema(inline)]
     pub content: Option<TextOrList<Part>>,
+    /// Of a function message: the function that it answers.
+    pub name: Option<String>,
     /// The assistant's refusal to answer.
     pub refusal: Option<String>,
     /// The tools the assistant asked for.
     pub tool_calls: Option<Vec<ToolCall>>,
+    /// The function the assistant asked for, as it was called in 2023.
+    pub function_call: Option<FunctionCall>,
     /// Which of those a tool message answers.
     pub tool_call_id: Option<String>,
     /// The assistant's signed reasoning, as an answer gave it.
@@ -193,11 +199,33 @@ pub struct ThinkingBlock {
 pub struct ToolCall {
     /// Pairs the call with its result.
     pub id: String,
-    /// `function`, also if absent.
+    /// `function`, also if absent, or `custom`.
     #[serde(rename = "type")]
     pub kind: Option<String>,
-    /// What was called.
+    /// With `function`: what was called.
     pub function: Option<FunctionCall>,
+    /// With `custom`: what was called.
+    pub custom: Option<CustomCall>,
+}
+
+impl ToolCall {
+    /// The tool's name, and the field it stands in.
+    pub fn name(&self) -> Option<(&'static str, &str)> {
+        match self.kind.as_deref() {
+            Some("custom") => self.custom.as_ref().map(|custom| ("custom.name", custom.name.as_str())),
+            _ => self.function.as_ref().map(|function| ("function.name", function.name.as_str())),
+        }
+    }
+}
+
+/// Which custom tool was called, and with what.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
+pub struct CustomCall {
+    /// The tool's name.
+    pub name: String,
+    /// The text for it.
+    pub input: String,
 }
 
 /// What was called, and with what.
@@ -333,11 +361,13 @@ impl<'de> Deserialize<'de> for Url {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(expecting = "an object")]
 pub struct Tool {
-    /// `function`.
+    /// `function` or `custom`.
     #[serde(rename = "type")]
     pub kind: String,
     /// With `function`.
     pub function: Option<Function>,
+    /// With `custom`.
+    pub custom: Option<Custom>,
     /// The tools up to here are worth caching.
     pub cache_control: Option<CacheControl>,
     /// Everything else.
@@ -358,6 +388,49 @@ pub struct Function {
     pub parameters: Option<Object>,
     /// Whether the arguments are held to the schema.
     pub strict: Option<bool>,
+}
+
+impl Tool {
+    /// The tool's name, and the field it stands in.
+    pub fn name(&self) -> Option<(&'static str, &str)> {
+        match self.kind.as_str() {
+            "custom" => self.custom.as_ref().map(|custom| ("custom.name", custom.name.as_str())),
+            _ => self.function.as_ref().map(|function| ("function.name", function.name.as_str())),
+        }
+    }
+}
+
+/// A tool the caller runs, which takes text instead of JSON.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
+pub struct Custom {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub description: Option<String>,
+    /// The form of the text.
+    pub format: Option<CustomFormat>,
+}
+
+/// The form of the text for a custom tool.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
+pub struct CustomFormat {
+    /// `text` or `grammar`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// With `grammar`.
+    pub grammar: Option<CustomGrammar>,
+}
+
+/// The grammar of the text for a custom tool.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(expecting = "an object")]
+pub struct CustomGrammar {
+    /// `lark` or `regex`.
+    pub syntax: String,
+    /// The grammar itself.
+    pub definition: String,
 }
 
 /// The form of the answer.

@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::{Context, reasoning};
+use crate::api::conversation::custom_text;
 use crate::api::openai::responses::wire::{
     Failure, Incomplete, InputDetails, OutputDetails, OutputItem, OutputText, Response, Status, SummaryText, Usage,
 };
@@ -66,28 +67,13 @@ fn call(tool: ToolUse, position: usize, context: &Context) -> OutputItem {
     let (call_id, status) = (tool.tool_use_id, Status::Completed);
     if context.tools.is_custom(&name) {
         let id = context.item_id("ctc_", position);
-        return OutputItem::CustomToolCall { id, call_id, name, input: custom_input(tool.input), status };
+        return OutputItem::CustomToolCall { id, call_id, name, input: custom_text(tool.input), status };
     }
     let arguments = match tool.input {
         Value::Null => "{}".to_owned(),
         input => input.to_string(),
     };
     OutputItem::FunctionCall { id: context.item_id("fc_", position), call_id, name, arguments, status }
-}
-
-/// The text for a custom tool, out of the object that the model had to put it in. A model that put in something else
-/// has it told as it is.
-pub(super) fn custom_input(input: Value) -> String {
-    match input {
-        Value::Object(mut fields) if fields.get("input").is_some_and(Value::is_string) => {
-            match fields.remove("input") {
-                Some(Value::String(text)) => text,
-                _ => String::new(),
-            }
-        }
-        Value::Null => String::new(),
-        other => other.to_string(),
-    }
 }
 
 /// Says how `response` ended, the model having stopped for `reason`.

@@ -61,7 +61,9 @@ impl Events {
     /// Appends what `event` says to a client: no event, one, or a few.
     pub fn event(&mut self, mut event: Event, out: &mut BytesMut) {
         self.start(out);
-        self.context.form.event(&mut event);
+        if let Some(before) = self.context.form.event(&mut event) {
+            self.event(before, out);
+        }
         match event {
             Event::BlockDelta { index, delta } => self.delta(index, delta, out),
             Event::BlockStart { index, start: BlockStart::ToolUse(tool) } if tool.kind.is_none() => {

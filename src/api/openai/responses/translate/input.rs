@@ -1,7 +1,5 @@
 //! The items of a conversation, one by one.
 
-use serde_json::Value;
-
 use super::reasoning;
 use crate::api::conversation::{self, At, Builder, Conversation, Dialect, Grain, Label, ToolAnswer, ToolNames};
 use crate::api::openai::responses::wire::{Item, Part, Role};
@@ -79,8 +77,7 @@ impl Reader<'_> {
                 self.call(at, item.call_id, item.name, input)
             }
             Some("custom_tool_call") => {
-                let mut input = Object::new();
-                input.insert("input".to_owned(), Value::String(item.input.unwrap_or_default()));
+                let input = conversation::custom_arguments(item.input.unwrap_or_default());
                 self.call(at, item.call_id, item.name, input)
             }
             Some("function_call_output" | "custom_tool_call_output") => {

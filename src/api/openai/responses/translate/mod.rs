@@ -12,8 +12,6 @@ mod tests;
 mod told;
 mod tools;
 
-use std::collections::HashSet;
-
 pub use answer::response;
 pub use events::Events;
 
@@ -21,7 +19,7 @@ use input::Input;
 use tools::Offer;
 
 use super::wire::{Item, Request, Response};
-use crate::api::conversation::{self, At, Form, ToolNames, request_metadata};
+use crate::api::conversation::{self, At, CallerTools, Form, request_metadata};
 use crate::converse;
 use crate::error::Error;
 use crate::families::{self, Traits};
@@ -93,26 +91,6 @@ pub fn owner(item_id: &str) -> Option<String> {
 pub const RESPONSE_PREFIX: &str = "resp_";
 /// How many hex digits follow it.
 const RESPONSE_DIGITS: usize = 32;
-
-/// The caller's tools by the names that Bedrock has for them.
-#[derive(Clone, Debug, Default)]
-pub struct CallerTools {
-    names: ToolNames,
-    /// Those that take text instead of JSON, by the caller's names.
-    custom: HashSet<String>,
-}
-
-impl CallerTools {
-    /// The caller's name for what Bedrock calls `sent`.
-    fn original<'a>(&'a self, sent: &'a str) -> &'a str {
-        self.names.original(sent)
-    }
-
-    /// Whether the tool takes text instead of JSON, by the caller's name.
-    fn is_custom(&self, name: &str) -> bool {
-        self.custom.contains(name)
-    }
-}
 
 /// Puts a request into canonical form, for a model with `traits`. What cannot be is `Kind::Invalid` or
 /// `Kind::Unsupported`, and names the field.

@@ -29,8 +29,26 @@ pub(super) fn refuse_impossible(wire: &Request) -> Result<(), Error> {
             return Err(Error::unsupported(field, message));
         }
     }
+    // Handed to the model as a field of its own, one of these would stand against what is sent for its successor.
+    let moved = MOVED.into_iter().find(|(field, _)| wire.extra.get(*field).is_some_and(|value| !value.is_null()));
+    if let Some((field, successor)) = moved {
+        return Err(Error::unsupported(field, format!("Responses have no `{field}`: use `{successor}`.")));
+    }
     Ok(())
 }
+
+/// What chat completions call otherwise, and its name here.
+const MOVED: [(&str, &str); 9] = [
+    ("messages", "input"),
+    ("max_tokens", "max_output_tokens"),
+    ("max_completion_tokens", "max_output_tokens"),
+    ("response_format", "text.format"),
+    ("reasoning_effort", "reasoning.effort"),
+    ("verbosity", "text.verbosity"),
+    ("functions", "tools"),
+    ("function_call", "tool_choice"),
+    ("web_search_options", "tools"),
+];
 
 /// Notes the fields that cannot be sent, unless they say what happens anyway.
 pub(super) fn drop_untranslatable(wire: &Request, report: &mut Report) -> Result<(), Error> {

@@ -3,7 +3,7 @@
 use bytes::{BufMut, BytesMut};
 use serde::Serialize;
 
-use super::answer::custom_input;
+use crate::api::conversation::custom_text_of;
 use crate::api::openai::error::ErrorObject;
 use crate::api::openai::responses::wire::{OutputItem, OutputText, Response, SummaryText};
 
@@ -64,10 +64,7 @@ pub(super) fn close_arguments(
 /// The text for a custom tool stands in an object, so it is told when that is whole.
 pub(super) fn close_input(item: &mut OutputItem, position: usize, json: &str, sequence: &mut u64, out: &mut BytesMut) {
     let OutputItem::CustomToolCall { id, input, .. } = item else { return };
-    *input = match serde_json::from_str(json) {
-        Ok(value) => custom_input(value),
-        Err(_) => json.to_owned(),
-    };
+    *input = custom_text_of(json);
     let place = || Told { item_id: Some(id), output_index: Some(position), ..Told::default() };
     if !input.is_empty() {
         tell(Told { kind: "response.custom_tool_call_input.delta", delta: Some(input), ..place() }, sequence, out);

@@ -1,14 +1,12 @@
-//! The tools that a request offers and names. A custom tool takes text; Bedrock's tools take objects, so it becomes one
-//! with a single field, `input`.
+//! The tools that a request offers and names.
 
 use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use super::CallerTools;
-use crate::api::conversation::{self, At, Choice, Parallel, ToolNames, Tools};
+use crate::api::conversation::{self, At, CallerTools, Choice, Grammar, Parallel, ToolNames, Tools};
 use crate::api::openai::responses::wire::{Item, Request, Tool};
-use crate::converse::{self, Object, ToolSpec};
+use crate::converse::{self, ToolSpec};
 use crate::error::Error;
 use crate::report::{Action, Report};
 
@@ -142,30 +140,16 @@ fn spec(at: At, tool: Tool, names: &ToolNames, report: &mut Report) -> ToolSpec 
     let name = tool.name.unwrap_or_default();
     let name = names.sent(&name);
     if tool.kind == "custom" {
-        let (description, schema) = custom(at, tool.description, tool.format.as_ref(), report);
-        return conversation::spec((name, at), description, Some(schema), None, report);
+        let format = tool.format.as_ref().filter(|format| format["type"] == "grammar");
+        if format.is_some() {
+            report.add(Action::Clamped, at.dot("format"));
+        }
+        let grammar = format.map(|format| Grammar {
+            syntax: format["syntax"].as_str().unwrap_or("regex"),
+            definition: format["definition"].as_str().unwrap_or_default(),
+        });
+        let schema = conversation::custom_schema(grammar);
+        return conversation::spec((name, at), tool.description, Some(schema), None, report);
     }
     conversation::spec((name, at.dot("parameters")), tool.description, tool.parameters, tool.strict, report)
-}
-
-/// Description and schema of a custom tool. No model here is held to a grammar; it is told of it.
-fn custom(
-    at: At,
-    description: Option<String>,
-    format: Option<&Value>,
-    report: &mut Report,
-) -> (Option<String>, Object) {
-    let mut description = description;
-    let mut field = json!({"type": "string", "description": "The text for the tool."});
-    if let Some(format) = format.filter(|format| format["type"] == "grammar") {
-        report.add(Action::Clamped, at.dot("format"));
-        let syntax = format["syntax"].as_str().unwrap_or("regex");
-        let grammar = format["definition"].as_str().unwrap_or_default();
-        field["description"] =
-            json!(format!("The text for the tool. It has to match this {syntax} grammar:\n{grammar}"));
-    }
-    description = description.filter(|text| !text.is_empty());
-    let schema = json!({"type": "object", "properties": {"input": field}, "required": ["input"]});
-    let Value::Object(schema) = schema else { return (description, Object::new()) };
-    (description, schema)
 }
