@@ -316,10 +316,13 @@ impl Gateway {
 
     /// Whether this caller may make this call now; what it may cost is held until the settlement.
     fn admit(&self, caller: &Caller, origin: Origin, model: &Asked, call: &Call) -> Result<Settlement, Error> {
-        let input_estimate = match call.operation {
+        let input_estimate = if call.operation == Operation::CountTokens {
             // Free, even when nobody waited for the answer.
-            Operation::CountTokens => 0,
-            _ => settle::input_estimate(call.body.len()),
+            0
+        } else {
+            // A picture has many bytes and few tokens; no call that AWS took had more than the model can read.
+            let most = model.resolved.model.as_ref().and_then(|model| model.context_window);
+            settle::input_estimate(call.body.len()).min(most.unwrap_or(u64::MAX))
         };
         let names = model.resolved.names(&model.name);
         let need = Need { scope: Scope::Inference, model: Some(&model.name), names: &names };

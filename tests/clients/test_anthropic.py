@@ -13,6 +13,7 @@ import pytest
 from conftest import start, stop
 
 CLAUDE = "claude-haiku-4-5"
+OPUS = "claude-opus-5-5"  # by the runtime's own messages path
 NOVA = "nova-lite"
 BOTH = pytest.mark.parametrize("model", [CLAUDE, NOVA])
 WEATHER = {
@@ -56,6 +57,13 @@ def test_a_message_has_text_and_usage(client, model):
     assert "Say hello" in message.content[0].text
     assert message.usage.input_tokens > 0 and message.usage.output_tokens > 0
     assert message._request_id
+
+
+def test_the_clients_own_version_is_served_by_the_messages_path(client):
+    message = client.messages.create(model=OPUS, max_tokens=1000, messages=ask("Say hello"))
+    assert "Say hello" in message.content[0].text
+    with client.messages.stream(model=OPUS, max_tokens=1000, messages=ask("Say hello")) as stream:
+        assert stream.get_final_message().content[0].text == message.content[0].text
 
 
 @BOTH

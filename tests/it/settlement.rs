@@ -58,6 +58,25 @@ async fn a_client_that_leaves_a_native_stream_pays_for_what_it_saw_and_bedrock_i
 }
 
 #[tokio::test]
+async fn who_leaves_after_a_large_picture_pays_for_no_more_than_the_model_can_read() {
+    let t = TestGateway::start().await;
+    t.sim.region(FIRST).slow_first_byte(1, FOR_EVER);
+    let data = format!("iVBORw0KGgoAAAANSUhEUgAA{}", "A".repeat(3_000_000));
+    let picture = json!({"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}});
+    let messages = json!([{"role": "user", "content": [picture, {"type": "text", "text": "What is this?"}]}]);
+    let body = with(crate::support::calls::message(""), json!({"messages": messages}));
+    let request = t.anthropic().request(reqwest::Method::POST, "/v1/messages").json(&body);
+    tokio::select! {
+        answer = request.send() => panic!("{answer:?}"),
+        () = eventually("Bedrock is at work", async || t.sim.waiting_faults() == 0) => {}
+    }
+    let call = t.only_call().await;
+    assert_eq!((call.outcome.as_str(), call.usage_source), ("cancelled", UsageSource::Estimated));
+    assert_eq!(call.input_tokens, 200_000, "the whole window, and not a token for every three bytes");
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn a_client_that_does_not_wait_for_an_answer_pays_for_what_it_asked() {
     let t = TestGateway::start().await;
     t.sim.region(FIRST).slow_first_byte(1, FOR_EVER);

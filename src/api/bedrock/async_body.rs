@@ -129,6 +129,11 @@ fn refuse_others(members: &Members<'_>, known: &[&str], path: &str) -> Result<()
     }
 }
 
+/// Whether a location may be in it: not in a number, of which an input may have millions.
+fn may_name(value: &RawValue) -> bool {
+    matches!(value.get().as_bytes().first(), Some(b'{' | b'[' | b'"'))
+}
+
 /// Every text that names a location in S3, wherever it stands: the gateway's role could read what the caller may not.
 fn collect<'a>(value: &'a RawValue, path: &str, depth: usize, found: &mut Vec<Location<'a>>) -> Result<()> {
     if depth > DEEPEST {
@@ -137,13 +142,13 @@ fn collect<'a>(value: &'a RawValue, path: &str, depth: usize, found: &mut Vec<Lo
     let broken = |_| Error::invalid("modelInput", "`modelInput` is not valid JSON.");
     match value.get().as_bytes().first() {
         Some(b'{') => {
-            for member in Members::of(value).map_err(broken)?.iter() {
+            for member in Members::of(value).map_err(broken)?.iter().filter(|member| may_name(member.value)) {
                 collect(member.value, &format!("{path}.{}", member.key), depth + 1, found)?;
             }
         }
         Some(b'[') => {
             let items: Vec<&RawValue> = serde_json::from_str(value.get()).map_err(broken)?;
-            for (index, item) in items.into_iter().enumerate() {
+            for (index, item) in items.into_iter().enumerate().filter(|(_, item)| may_name(item)) {
                 collect(item, &format!("{path}[{index}]"), depth + 1, found)?;
             }
         }

@@ -251,7 +251,8 @@ fn located(arn: &str) -> Option<(&str, &str)> {
     let ["arn", _, "bedrock", region, _, resource] = parts[..] else { return None };
     let id = resource.strip_prefix("async-invoke/")?;
     let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
-    (!id.is_empty() && id.len() <= 64 && id.bytes().all(is_plain)).then_some((region, id))
+    let is_region = region.bytes().all(|b| is_plain(b) || b == b'-');
+    (is_region && !id.is_empty() && id.len() <= 64 && id.bytes().all(is_plain)).then_some((region, id))
 }
 
 /// Which invocations are asked for.
@@ -300,6 +301,10 @@ fn token_of(mark: &Mark) -> String {
 fn mark_of(token: &str) -> Result<Mark> {
     let (at, id) = token.split_once('/').ok_or_else(bad_token)?;
     let at = at.parse().map(Timestamp::from_millis).map_err(|_| bad_token())?;
+    // Not every store takes every character.
+    if !id.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(bad_token());
+    }
     Ok(Mark { at, id: id.to_owned() })
 }
 
@@ -373,6 +378,24 @@ impl Told {
             last_modified_time: invocation.modified_at.map(Moment::at),
             end_time: invocation.ended_at.map(Moment::at),
             output_data_config: Output { s3_output_data_config: S3Output { s3_uri: invocation.output_uri } },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_invocation_can_be_called_does_not_reach_the_store() {
+        let arn = |region: &str, id: &str| format!("arn:aws:bedrock:{region}:{ACCOUNT}:async-invoke/{id}");
+        assert_eq!(located(&arn("us-east-1", "abc1")), Some(("us-east-1", "abc1")));
+        for (region, id) in [("us\0east", "a"), ("us/east", "a"), ("us-east-1", "a\0"), ("us-east-1", "")] {
+            assert_eq!(located(&arn(region, id)), None, "{region:?} {id:?}");
+        }
+        assert_eq!(mark_of("7/us-east-1/abc").unwrap().id, "us-east-1/abc");
+        for token in ["7/a\0", "7/é", "x/a", "7"] {
+            assert_eq!(mark_of(token).unwrap_err().blamed(), Some("nextToken"), "{token:?}");
         }
     }
 }
