@@ -14,6 +14,7 @@
 mod anthropic;
 mod bedrock;
 mod drain;
+mod exceptions;
 mod failover;
 mod hostile_input;
 mod keys;

@@ -50,7 +50,7 @@ pub(super) fn open(encrypted: &str, provider: &str) -> Option<ReasoningContent> 
     }
 }
 
-/// Whether [`seal`] made this, for a model of any maker.
+/// Whether `seal` made this, for a model of any maker.
 pub fn is_sealed(encrypted: &str) -> bool {
     STANDARD.decode(encrypted).is_ok_and(|json| serde_json::from_slice::<Sealed>(&json).is_ok())
 }
