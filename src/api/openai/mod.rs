@@ -7,6 +7,7 @@ mod choices;
 mod embeddings;
 pub mod error;
 mod forward;
+mod found;
 #[cfg(test)]
 pub(super) mod golden_tests;
 mod images;

@@ -1,6 +1,7 @@
 //! The content of a message, part by part.
 
 use crate::api::conversation::{self, At, Builder, CachePoints, Label};
+use crate::api::openai::found::Found;
 use crate::api::openai::wire::{CacheControl, File, Part, TextOrList, Url};
 use crate::converse::{CachePoint, ContentBlock, ToolResultBlock};
 use crate::error::Error;
@@ -139,7 +140,7 @@ impl Parts<'_, '_> {
                     self.builder.report().add(Action::Dropped, at.dot("image_url.detail"));
                 }
                 let at = at.dot("image_url.url");
-                let found = self.payload(at, image.url)?;
+                let found = Found::by(image.url, at, self.builder.report())?;
                 Some(ContentBlock::Image(conversation::image(found.payload, at)?))
             }
             "input_audio" => {
@@ -149,7 +150,8 @@ impl Parts<'_, '_> {
             }
             "video_url" => {
                 let at = at.dot("video_url.url");
-                let found = self.payload(at, part.video_url.ok_or_else(|| missing("video_url"))?.url)?;
+                let found =
+                    Found::by(part.video_url.ok_or_else(|| missing("video_url"))?.url, at, self.builder.report())?;
                 Some(conversation::video(found.payload, found.media_type.as_deref(), at, self.traits)?)
             }
             "file" => Some(self.file(at.dot("file"), part.file.ok_or_else(|| missing("file"))?)?),
@@ -174,7 +176,7 @@ impl Parts<'_, '_> {
         let found = match url {
             // OpenAI's own examples show a data URL, its clients send the bare base64 as well.
             Url::Other(payload) if !payload.contains("://") => Found { media_type: None, payload },
-            url => self.payload(at, url)?,
+            url => Found::by(url, at, self.builder.report())?,
         };
         if conversation::is_picture(&found.payload) {
             return conversation::image(found.payload, at).map(ContentBlock::Image);
@@ -187,35 +189,6 @@ impl Parts<'_, '_> {
         }
         conversation::document(found.payload, label, name, at).map(ContentBlock::Document)
     }
-
-    /// What is at `url`, which stands at `at`.
-    fn payload(&mut self, at: At, url: Url) -> Result<Found, Error> {
-        match url {
-            Url::Data { head, payload } => {
-                let (media_type, base64) = head.rsplit_once(';').unwrap_or(("", &head));
-                if !base64.trim().eq_ignore_ascii_case("base64") {
-                    return Err(Error::invalid(at, "A data URL has to be in base64: data:image/png;base64,..."));
-                }
-                let media_type = Some(media_type.to_owned()).filter(|media_type| !media_type.is_empty());
-                Ok(Found { media_type, payload })
-            }
-            Url::Fetched { media_type, payload } => {
-                self.builder.report().add(Action::Fetched, at);
-                Ok(Found { media_type, payload })
-            }
-            Url::Other(url) if url.contains("://") => {
-                Err(Error::unsupported(at, "Only data URLs (data:image/png;base64,...) and https URLs are taken."))
-            }
-            Url::Other(_) => Err(Error::invalid(at, "This is not a URL: use data:image/png;base64,...")),
-        }
-    }
-}
-
-/// What a URL led to.
-struct Found {
-    media_type: Option<String>,
-    /// In base64.
-    payload: String,
 }
 
 /// How long what is marked is to be kept.

@@ -3,6 +3,7 @@
 
 mod completion;
 mod request;
+mod url;
 
 pub use completion::{
     Answer, AnswerCustom, AnswerFunction, AnswerThinking, AnswerToolCall, ChatCompletion, Choice, CompletionDetails,
@@ -11,8 +12,9 @@ pub use completion::{
 pub use request::{
     CacheControl, ChatRequest, Custom, CustomCall, CustomFormat, CustomGrammar, File, Function, FunctionCall, ImageUrl,
     InputAudio, JsonSchema, Message, Part, PerformanceConfig, ResponseFormat, Role, StreamOptions, TextOrList,
-    ThinkingBlock, Tool, ToolCall, Url, VideoUrl,
+    ThinkingBlock, Tool, ToolCall, VideoUrl,
 };
+pub use url::Url;
 
 use super::body;
 use crate::error::Error;

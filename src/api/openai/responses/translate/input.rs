@@ -2,6 +2,7 @@
 
 use super::reasoning;
 use crate::api::conversation::{self, At, Builder, Conversation, Dialect, Grain, Label, ToolAnswer, ToolNames};
+use crate::api::openai::found::Found;
 use crate::api::openai::responses::wire::{Item, Part, Role};
 use crate::api::openai::wire::{TextOrList, Url};
 use crate::converse::{ContentBlock, Document, Image, Object, SystemBlock, ToolResultBlock};
@@ -215,7 +216,7 @@ impl Reader<'_> {
                 self.look_at_detail(at, part.detail.as_deref());
                 let url = part.image_url.ok_or_else(|| missing(at, "image_url"))?;
                 let at = at.dot("image_url");
-                let found = self.payload(at, url)?;
+                let found = Found::by(url, at, self.builder.report())?;
                 Ok(Some(Piece::Image(conversation::image(found.payload, at)?)))
             }
             "input_file" => self.file(at, part).map(Some),
@@ -245,7 +246,7 @@ impl Reader<'_> {
             Url::Other(payload) if field == "file_data" && !payload.contains("://") => {
                 Found { media_type: None, payload }
             }
-            url => self.payload(at.dot(field), url)?,
+            url => Found::by(url, at.dot(field), self.builder.report())?,
         };
         if found.media_type.as_deref().is_some_and(|media_type| media_type.starts_with("image/")) {
             return conversation::image(found.payload, at.dot(field)).map(Piece::Image);
@@ -257,35 +258,6 @@ impl Reader<'_> {
         }
         conversation::document(found.payload, label, name, at.dot(field)).map(Piece::Document)
     }
-
-    /// What is at `url`, which stands at `at`. Nothing is fetched here.
-    fn payload(&mut self, at: At, url: Url) -> Result<Found, Error> {
-        match url {
-            Url::Data { head, payload } => {
-                let (media_type, base64) = head.rsplit_once(';').unwrap_or(("", &head));
-                if !base64.trim().eq_ignore_ascii_case("base64") {
-                    return Err(Error::invalid(at, "A data URL has to be in base64: data:image/png;base64,..."));
-                }
-                let media_type = Some(media_type.to_owned()).filter(|media_type| !media_type.is_empty());
-                Ok(Found { media_type, payload })
-            }
-            Url::Fetched { media_type, payload } => {
-                self.builder.report().add(Action::Fetched, at);
-                Ok(Found { media_type, payload })
-            }
-            Url::Other(url) if url.contains("://") => {
-                Err(Error::unsupported(at, "Only data URLs (data:image/png;base64,...) and https URLs are taken."))
-            }
-            Url::Other(_) => Err(Error::invalid(at, "This is not a URL: use data:image/png;base64,...")),
-        }
-    }
-}
-
-/// What a URL led to.
-struct Found {
-    media_type: Option<String>,
-    /// In base64.
-    payload: String,
 }
 
 /// What the content of an item may hold.
