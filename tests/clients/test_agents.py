@@ -1,6 +1,7 @@
 """Agent frameworks that speak Responses, as their users set them up: base URL and key changed, nothing else."""
 
 import asyncio
+import base64
 from typing import Annotated
 
 import agents
@@ -10,6 +11,8 @@ import pydantic
 import pytest
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
+
+from test_openai import png
 
 MODEL = "claude-haiku-4-5"
 # Speaks responses on Bedrock: nothing is translated.
@@ -114,3 +117,47 @@ def test_langchain_thinks_and_sends_its_reasoning_back(gateway, name):
     first = llm.invoke([HumanMessage("Think about it.")])
     assert any(block["type"] == "reasoning" and block["summary"] for block in first.content)
     assert "once more" in llm.invoke([HumanMessage("Think about it."), first, HumanMessage("once more")]).text
+
+
+def on_chat(gateway, name=MODEL):
+    client = openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key=gateway.key, max_retries=0)
+    return agents.OpenAIChatCompletionsModel(model=name, openai_client=client)
+
+
+@pytest.mark.parametrize("make", [model, on_chat], ids=["responses", "chat"])
+def test_an_agent_sees_a_picture(gateway, make):
+    url = "data:image/png;base64," + base64.b64encode(png()).decode()
+    content = [{"type": "input_text", "text": "What is this?"}, {"type": "input_image", "image_url": url, "detail": "auto"}]
+    agent = agents.Agent(name="Viewer", model=make(gateway))
+    assert agents.Runner.run_sync(agent, [{"role": "user", "content": content}]).final_output
+
+
+@pytest.mark.parametrize("make", [model, on_chat], ids=["responses", "chat"])
+def test_an_agents_errors_are_those_of_the_openai_client(gateway, make):
+    agent = agents.Agent(name="Nobody", model=make(gateway, "no-such-model"))
+    with pytest.raises(openai.NotFoundError):
+        agents.Runner.run_sync(agent, "hi")
+
+
+def test_an_agent_on_chat_streams_its_text_and_runs_its_tools(gateway):
+    async def run():
+        agent = agents.Agent(name="Weather", model=on_chat(gateway), tools=[get_weather])
+        result = agents.Runner.run_streamed(agent, "The weather? [[tool]]")
+        text, items = "", []
+        async for event in result.stream_events():
+            if event.type == "raw_response_event" and event.data.type == "response.output_text.delta":
+                text += event.data.delta
+            elif event.type == "run_item_stream_event":
+                items.append(event.name)
+        return text, items, result.final_output
+
+    text, items, final = asyncio.run(run())
+    assert items.count("tool_called") == items.count("tool_output") == 1
+    assert "sunny in" in final and final in text
+
+
+@pytest.mark.parametrize("make", [model, on_chat], ids=["responses", "chat"])
+def test_one_agent_hands_off_to_another(gateway, make):
+    weather = agents.Agent(name="Weather", model=make(gateway))
+    desk = agents.Agent(name="Desk", model=make(gateway), handoffs=[weather])
+    assert agents.Runner.run_sync(desk, "Who knows? [[tool]]").last_agent.name == "Weather"

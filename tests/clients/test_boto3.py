@@ -7,6 +7,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from test_openai import png
+
 HAIKU = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 NOVA = "amazon.nova-lite-v1:0"
 
@@ -204,3 +206,34 @@ def test_async_invoke(client):
                                   outputDataConfig={"s3OutputDataConfig": {"s3Uri": "s3://files-east/elsewhere"}})
     with pytest.raises(client.exceptions.ValidationException, match="invocation ARN"):
         client.get_async_invoke(invocationArn=arn[:-12] + "a" * 12)
+
+
+WEATHER = {"tools": [{"toolSpec": {"name": "get_weather", "description": "The weather in a city.", "inputSchema": {"json": {
+    "type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}}}}]}
+
+
+def test_a_tool_round_trip(client):
+    messages = say("What is the weather? [[tool]]")
+    reply = client.converse(modelId=HAIKU, messages=messages, toolConfig=WEATHER)
+    assert reply["stopReason"] == "tool_use"
+    [call] = [block["toolUse"] for block in reply["output"]["message"]["content"] if "toolUse" in block]
+    assert call["name"] == "get_weather" and isinstance(call["input"]["city"], str)
+    result = {"toolUseId": call["toolUseId"], "content": [{"text": "sunny, 21 degrees"}], "status": "success"}
+    messages += [reply["output"]["message"], {"role": "user", "content": [{"toolResult": result}]}]
+    reply = client.converse(modelId=HAIKU, messages=messages, toolConfig=WEATHER)
+    assert "sunny, 21 degrees" in reply["output"]["message"]["content"][0]["text"]
+
+
+def test_structured_output_holds_to_its_schema(client):
+    schema = {"type": "object", "properties": {"name": {"type": "string"}, "age": {"type": "integer"}},
+              "required": ["name", "age"], "additionalProperties": False}
+    form = {"textFormat": {"type": "json_schema", "structure": {"jsonSchema": {"schema": json.dumps(schema)}}}}
+    reply = client.converse(modelId=HAIKU, messages=say("Who is it?"), outputConfig=form)
+    person = json.loads(reply["output"]["message"]["content"][0]["text"])
+    assert isinstance(person["name"], str) and isinstance(person["age"], int)
+
+
+def test_a_picture_is_accepted(client):
+    picture = {"image": {"format": "png", "source": {"bytes": png()}}}
+    content = [{"text": "What is this?"}, picture]
+    assert client.converse(modelId=HAIKU, messages=[{"role": "user", "content": content}])["stopReason"] == "end_turn"
