@@ -11,8 +11,11 @@ mod body;
 mod caller;
 pub mod conversation;
 mod fan_out;
+#[cfg(test)]
+mod golden;
 mod guardrail;
 mod models;
+mod native_headers;
 pub mod openai;
 pub mod ops;
 mod problem;

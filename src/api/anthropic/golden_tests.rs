@@ -2,7 +2,6 @@
 //! dialect (`src/api/openai/golden_tests.rs`): `request.json` becomes `converse.json` and `report.txt`, `answer.json`
 //! becomes `response.json`, `events.jsonl` becomes `stream.sse`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
@@ -10,22 +9,16 @@ use serde_json::{Value, json};
 
 use super::translate::{self, Context, Events, Translated};
 use super::wire;
-use crate::api::openai::golden_tests::{Differences, events, pretty, read};
+use crate::api::golden::{self, Differences, events, pretty, read};
 use crate::api::remote::Payload;
 use crate::error::Result;
 use crate::families::Traits;
 use crate::report::Report;
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/anthropic")
-}
+const SURFACE: &str = "anthropic";
 
 fn cases() -> Vec<PathBuf> {
-    let mut cases: Vec<_> = fs::read_dir(golden()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    cases.retain(|path| path.is_dir());
-    cases.sort();
-    assert!(cases.len() > 10, "the golden files are not where they should be");
-    cases
+    golden::cases(SURFACE, 11)
 }
 
 /// One white pixel: what every URL leads to.
@@ -64,10 +57,7 @@ fn requests_become_what_converse_takes() {
     let mut differences = Differences::default();
     for case in cases() {
         let Some((translated, report)) = translated(&case) else { continue };
-        differences.compare(&case.join("converse.json"), &pretty(&translated.request));
-        let report = report.to_string().replace(',', "\n");
-        let report = if report.is_empty() { report } else { report + "\n" };
-        differences.compare(&case.join("report.txt"), &report);
+        differences.compare_request(&case, &translated.request, &report);
     }
     differences.report();
 }
@@ -147,7 +137,8 @@ fn streams_keep_to_anthropics_order() {
 
 #[test]
 fn bad_inputs_are_refused_with_the_field_named() {
-    let table: Vec<Value> = serde_json::from_str(&read(&golden().join("bad_inputs.json")).unwrap()).unwrap();
+    let table: Vec<Value> =
+        serde_json::from_str(&read(&golden::folder(SURFACE).join("bad_inputs.json")).unwrap()).unwrap();
     assert!(table.len() > 30);
     for row in table {
         let name = row["name"].as_str().unwrap();

@@ -10,13 +10,14 @@ use axum::extract::{FromRequest, FromRequestParts as _, Request};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::Stream;
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 use http_body::Frame;
 use serde::Deserialize;
 
 use super::error;
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Segment};
+use crate::api::native_headers::{bedrocks, is_bedrocks};
 use crate::error::{Error, Result};
 use crate::gateway::{FrameStream, Gateway, Origin, Trail};
 use crate::report::Report;
@@ -106,11 +107,7 @@ pub(super) async fn count_tokens(native: Native) -> Result<Response> {
 /// The wire call with the caller's own bytes and the `x-amzn-bedrock-*` headers that belong to them.
 fn call(operation: Operation, headers: &HeaderMap, body: Bytes) -> Result<Call> {
     check(&body)?;
-    let mut call = Call { operation, headers: HeaderMap::new(), body };
-    for (name, value) in headers.iter().filter(|(name, _)| is_bedrocks(name)) {
-        call.headers.append(name, value.clone());
-    }
-    Ok(call)
+    Ok(Call { operation, headers: bedrocks(headers), body })
 }
 
 /// Only whether it is one JSON object is looked at: what is in it is between the caller and the model.
@@ -125,10 +122,6 @@ pub(super) fn check(body: &[u8]) -> Result<()> {
         Ok(Object {}) => Ok(()),
         Err(error) => Err(Error::invalid("body", format!("The request body is not valid JSON: {error}."))),
     }
-}
-
-fn is_bedrocks(name: &HeaderName) -> bool {
-    name.as_str().starts_with("x-amzn-bedrock-")
 }
 
 /// What every one of these operations takes: who calls, and bytes for a model.

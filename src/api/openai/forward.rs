@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 
-use http::HeaderMap;
 use memchr::{memchr, memmem};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -38,12 +37,6 @@ impl ToolHead {
     pub(super) fn is_custom(&self) -> bool {
         self.kind.as_deref() == Some("custom")
     }
-}
-
-/// The headers that belong to the call: guardrail, trace, latency, tier.
-pub(super) fn bedrock_headers(headers: &HeaderMap) -> HeaderMap {
-    let ours = headers.iter().filter(|(name, _)| name.as_str().starts_with("x-amzn-bedrock-"));
-    ours.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// The URL in a JSON string, unless it holds its content itself. What is no string is Bedrock's to refuse.

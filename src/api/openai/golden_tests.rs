@@ -11,7 +11,6 @@
 //! tests with `UPDATE_GOLDEN=1` and read the difference. Such a run rewrites the files and then fails, so it can
 //! never pass for a check; where `CI` is set it rewrites nothing.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
@@ -19,53 +18,13 @@ use serde_json::Value;
 
 use super::translate::{self, Chunks, Context, Translated};
 use super::wire;
-use crate::converse::{self, Event};
+use crate::api::golden::{self, Differences, events, pretty, read};
 use crate::families::Traits;
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/openai")
-}
+const SURFACE: &str = "openai";
 
 fn cases() -> Vec<PathBuf> {
-    let mut cases: Vec<_> = fs::read_dir(golden()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    cases.retain(|path| path.is_dir());
-    cases.sort();
-    assert!(cases.len() > 10, "the golden files are not where they should be");
-    cases
-}
-
-pub(in crate::api) fn read(path: &Path) -> Option<String> {
-    fs::read_to_string(path).ok()
-}
-
-pub(in crate::api) fn pretty(value: &impl serde::Serialize) -> String {
-    format!("{}\n", serde_json::to_string_pretty(value).unwrap())
-}
-
-/// What is wanted and is not there, rewritten if that was asked for.
-#[derive(Default)]
-pub(in crate::api) struct Differences(Vec<String>);
-
-impl Differences {
-    #[expect(clippy::disallowed_methods, reason = "a test's own switch, not a setting of the gateway")]
-    fn rewriting() -> bool {
-        std::env::var_os("UPDATE_GOLDEN").is_some() && std::env::var_os("CI").is_none()
-    }
-
-    pub(in crate::api) fn compare(&mut self, path: &Path, actual: &str) {
-        let expected = read(path).unwrap_or_default();
-        if expected == actual {
-            return;
-        }
-        self.0.push(format!("{}\n--- expected\n{expected}\n--- actual\n{actual}", path.display()));
-        if Self::rewriting() {
-            if actual.is_empty() { fs::remove_file(path).unwrap() } else { fs::write(path, actual).unwrap() }
-        }
-    }
-
-    pub(in crate::api) fn report(self) {
-        assert!(self.0.is_empty(), "{} golden files differ:\n\n{}", self.0.len(), self.0.join("\n\n"));
-    }
+    golden::cases(SURFACE, 11)
 }
 
 fn translated(case: &Path) -> Option<Translated> {
@@ -88,26 +47,12 @@ fn context(case: &Path) -> Context {
     }
 }
 
-/// One line of `events.jsonl`: `{"<event type>": <payload>}`.
-pub(in crate::api) fn events(text: &str) -> Vec<Event> {
-    text.lines()
-        .map(|line| {
-            let frame: converse::Object = serde_json::from_str(line).unwrap();
-            let (kind, payload) = frame.iter().next().unwrap();
-            Event::parse(kind, payload.to_string().as_bytes()).unwrap()
-        })
-        .collect()
-}
-
 #[test]
 fn requests_become_what_converse_takes() {
     let mut differences = Differences::default();
     for case in cases() {
         let Some(translated) = translated(&case) else { continue };
-        differences.compare(&case.join("converse.json"), &pretty(&translated.request));
-        let report = translated.report.to_string().replace(',', "\n");
-        let report = if report.is_empty() { report } else { report + "\n" };
-        differences.compare(&case.join("report.txt"), &report);
+        differences.compare_request(&case, &translated.request, &translated.report);
     }
     differences.report();
 }
@@ -172,7 +117,8 @@ fn streamed_tool_arguments_are_complete_json() {
 
 #[test]
 fn bad_inputs_are_refused_with_the_field_named() {
-    let table: Vec<Value> = serde_json::from_str(&read(&golden().join("bad_inputs.json")).unwrap()).unwrap();
+    let table: Vec<Value> =
+        serde_json::from_str(&read(&golden::folder(SURFACE).join("bad_inputs.json")).unwrap()).unwrap();
     assert!(table.len() > 40);
     for row in table {
         let name = row["name"].as_str().unwrap();

@@ -9,7 +9,7 @@ pub mod error;
 mod forward;
 mod found;
 #[cfg(test)]
-pub(super) mod golden_tests;
+mod golden_tests;
 mod images;
 pub mod models;
 mod native;

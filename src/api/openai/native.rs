@@ -13,10 +13,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error;
-use super::forward::{ToolHead, bedrock_headers, data_url, may_name, pointer};
+use super::forward::{ToolHead, data_url, may_name, pointer};
 use crate::api::answer::annotate;
 use crate::api::body;
 use crate::api::caller::Strictness;
+use crate::api::native_headers::bedrocks;
 use crate::api::remote::{Remote, fetch_all};
 use crate::api::sse;
 use crate::catalog::{Catalog, Resolved};
@@ -101,7 +102,7 @@ pub(super) async fn create(
     let (body, usage) = prepare(gateway, &head, body, &mut report).await?;
     strictness.judge(&report)?;
     let operation = Operation::ChatCompletions;
-    let call = Call { operation, headers: bedrock_headers(headers), body };
+    let call = Call { operation, headers: bedrocks(headers), body };
     let origin = Origin {
         surface: "openai",
         operation: "chat",

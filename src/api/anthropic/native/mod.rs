@@ -20,6 +20,7 @@ use self::inside::{Found, Media};
 use super::VERSION;
 use super::lane::Lane;
 use crate::api::conversation;
+use crate::api::native_headers::bedrocks;
 use crate::api::remote::{Payload, Remote};
 use crate::error::{Error, Result};
 use crate::report::{Action, Report};
@@ -94,7 +95,7 @@ impl<'a> Draft<'a> {
         report: &mut Report,
     ) -> Result<Call> {
         let mut edits = Edits::new(self.text);
-        let mut call_headers = bedrock_headers(headers);
+        let mut call_headers = bedrocks(headers);
         let betas = betas::collect(headers, self.members.value(betas::MEMBER).map(RawValue::get), report)?;
         for (source, payload) in self.found.remote.iter().zip(fetched) {
             edits.replace(source.source, inlined(source, payload)?);
@@ -177,12 +178,6 @@ impl<'a> Draft<'a> {
         let thinking = self.members.value("thinking").and_then(read::<Thinking>);
         thinking.and_then(|thinking| thinking.budget_tokens).unwrap_or(0).saturating_add(1)
     }
-}
-
-/// The headers that are Bedrock's own and belong to the call: guardrail, trace, latency, tier, metadata.
-fn bedrock_headers(headers: &HeaderMap) -> HeaderMap {
-    let own = headers.iter().filter(|(name, _)| name.as_str().starts_with("x-amzn-bedrock-"));
-    own.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Refuses what only Anthropic's own service does, whatever the model.

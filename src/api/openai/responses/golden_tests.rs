@@ -8,30 +8,23 @@
 //! | `bad_inputs.json` | each refused with the kind and field it says |
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
 use serde_json::Value;
 
-use super::super::golden_tests::{Differences, events, pretty, read};
 use super::translate::{self, Asked, Context, Events, Translated};
 use super::{state, wire};
 use crate::api::conversation::At;
+use crate::api::golden::{self, Differences, events, pretty, read};
 use crate::error::Error;
 use crate::families::Traits;
 use crate::report::Report;
 
-fn golden() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/responses")
-}
+const SURFACE: &str = "responses";
 
 fn cases() -> Vec<PathBuf> {
-    let mut cases: Vec<_> = fs::read_dir(golden()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    cases.retain(|path| path.is_dir());
-    cases.sort();
-    assert!(cases.len() >= 8, "the golden files are not where they should be");
-    cases
+    golden::cases(SURFACE, 8)
 }
 
 fn translate(body: &[u8], history: Vec<wire::Item>, traits: &Traits) -> Result<Translated, Error> {
@@ -92,10 +85,7 @@ fn requests_become_what_converse_takes() {
     let mut differences = Differences::default();
     for case in cases() {
         let Some(translated) = translated(&case) else { continue };
-        differences.compare(&case.join("converse.json"), &pretty(&translated.request));
-        let report = translated.report.to_string().replace(',', "\n");
-        let report = if report.is_empty() { report } else { report + "\n" };
-        differences.compare(&case.join("report.txt"), &report);
+        differences.compare_request(&case, &translated.request, &translated.report);
     }
     differences.report();
 }
@@ -184,7 +174,8 @@ fn a_whole_answer_and_a_stream_of_it_say_the_same() {
 
 #[test]
 fn bad_inputs_are_refused_with_the_field_named() {
-    let table: Vec<Value> = serde_json::from_str(&read(&golden().join("bad_inputs.json")).unwrap()).unwrap();
+    let table: Vec<Value> =
+        serde_json::from_str(&read(&golden::folder(SURFACE).join("bad_inputs.json")).unwrap()).unwrap();
     assert!(table.len() > 40);
     for row in table {
         let name = row["name"].as_str().unwrap();

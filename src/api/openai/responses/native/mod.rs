@@ -20,13 +20,14 @@ use serde_json::value::RawValue;
 
 use self::answer::{Keeper, State, ended_well};
 use self::input::{Input, Maker};
-use super::super::forward::{ToolHead, bedrock_headers, may_name};
+use super::super::forward::{ToolHead, may_name};
 use super::state::References;
 use super::{origin, provider, translate};
 use crate::api::answer::annotate;
 use crate::api::body;
 use crate::api::caller::Strictness;
 use crate::api::conversation::At;
+use crate::api::native_headers::bedrocks;
 use crate::api::remote::fetch_all;
 use crate::api::sse;
 use crate::catalog::{Catalog, Resolved};
@@ -101,7 +102,7 @@ pub(super) async fn create(
 ) -> Result<Response> {
     let Draft { body, report, keeper } = prepare(gateway, caller, model, &head, body).await?;
     strictness.judge(&report)?;
-    let call = Call { operation: Operation::Responses, headers: bedrock_headers(headers), body };
+    let call = Call { operation: Operation::Responses, headers: bedrocks(headers), body };
     let origin = origin("responses", &trail, head.user.or(head.safety_identifier));
     let state = State { store: keeper.is_some(), previous: head.previous_response_id };
     if head.stream == Some(true) {
