@@ -107,6 +107,9 @@ mod tests {
     #[test]
     fn the_resource_may_have_colons_and_slashes() {
         let arn = parse("arn:aws:bedrock:us-west-2:000000000000:custom-model/amazon.nova-lite-v1:0:300k/abc");
-        assert_eq!(arn.unwrap().unwrap(), Arn { partition: "aws", region: "us-west-2", resource: Resource::Opaque("custom-model") });
+        assert_eq!(
+            arn.unwrap().unwrap(),
+            Arn { partition: "aws", region: "us-west-2", resource: Resource::Opaque("custom-model") }
+        );
     }
 }

@@ -46,10 +46,9 @@ impl Catalog {
         // Of the ways out the one of a place that is called from inside says most.
         let inside = offers.clone().find(|place| fence.holds(&place.region));
         let message = match inside.and_then(|place| Some((place, fence.leaves(&place.destinations)?))) {
-            Some((place, exit)) if resolved.target.is_arn => format!(
-                "The ARN belongs to {}, from where a call {exit}; it must stay in {fence}.",
-                place.region
-            ),
+            Some((place, exit)) if resolved.target.is_arn => {
+                format!("The ARN belongs to {}, from where a call {exit}; it must stay in {fence}.", place.region)
+            }
             Some((place, exit)) => format!(
                 "The model `{}` cannot be called within {fence}: from {} it is called as `{}`, which {exit}.",
                 resolved.name, place.region, place.id
@@ -58,7 +57,10 @@ impl Catalog {
                 let mut from: Vec<&str> = offers.map(|place| &*place.region).collect();
                 from.dedup();
                 let from = listed(from.into_iter());
-                format!("The model `{}` cannot be called within {fence}; this gateway calls it from {from}.", resolved.name)
+                format!(
+                    "The model `{}` cannot be called within {fence}; this gateway calls it from {from}.",
+                    resolved.name
+                )
             }
         };
         Error::new(Kind::Forbidden, message).param("model").reason("region")

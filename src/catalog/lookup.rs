@@ -35,7 +35,8 @@ impl Facts {
         let region: Arc<str> = arn.region.into();
         let known = self.regions.iter().find(|known| known.code == region);
         if let Some(known) = known.filter(|known| known.partition != arn.partition) {
-            let message = format!("The ARN's partition is `{}`, but {region} is in `{}`.", arn.partition, known.partition);
+            let message =
+                format!("The ARN's partition is `{}`, but {region} is in `{}`.", arn.partition, known.partition);
             return Err(Error::invalid("model", message));
         }
         let place = |scope, destinations, price| Place {
@@ -49,11 +50,8 @@ impl Facts {
             Resource::Known(id) => id,
             Resource::Opaque(kind) => {
                 // A profile or a router sends calls on; everything else runs where it is.
-                let destinations = if arn::is_sent_on(kind) {
-                    Destinations::Unknown
-                } else {
-                    Destinations::here(&region)
-                };
+                let destinations =
+                    if arn::is_sent_on(kind) { Destinations::Unknown } else { Destinations::here(&region) };
                 return Ok(Resolved {
                     model: None,
                     name: kind.into(),

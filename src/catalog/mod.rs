@@ -167,3 +167,6 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod residency_tests;

@@ -67,8 +67,7 @@ impl Place {
 
     /// What an ordinary answer costs here, to compare places by: three tokens are read for each that is written.
     fn comparable_cost(&self) -> Option<MicroUsd> {
-        let usage =
-            Usage { input_tokens: 300_000, output_tokens: 100_000, total_tokens: 400_000, ..Usage::default() };
+        let usage = Usage { input_tokens: 300_000, output_tokens: 100_000, total_tokens: 400_000, ..Usage::default() };
         self.price.as_ref()?.cost(&usage)
     }
 

@@ -8,11 +8,7 @@ use super::{Catalog, Destinations, Place, Resolved, Scope, Target, arn};
 impl Catalog {
     /// What an application inference profile stands for, when `GetInferenceProfile` lists these ARNs as its models.
     /// `None` when they are not of one model that is known.
-    pub fn unveiled<'a>(
-        &self,
-        hidden: &Resolved,
-        model_arns: impl IntoIterator<Item = &'a str>,
-    ) -> Option<Resolved> {
+    pub fn unveiled<'a>(&self, hidden: &Resolved, model_arns: impl IntoIterator<Item = &'a str>) -> Option<Resolved> {
         let (region, id) = hidden.hidden_profile()?;
         let mut destinations: Vec<Arc<str>> = Vec::new();
         let (mut model, mut anywhere) = (None, false);
@@ -31,10 +27,14 @@ impl Catalog {
         let offers = known.target.places.get(region).map(Vec::as_slice).unwrap_or_default();
         // It is charged as what it was copied from: the offer that leads to the same Regions.
         let copied = offers.iter().find(|offer| offer.destinations.same(&destinations));
-        let (scope, price) =
-            copied.map_or((Scope::InRegion, None), |offer| (offer.scope.clone(), offer.price.clone()));
+        let (scope, price) = copied.map_or((Scope::InRegion, None), |offer| (offer.scope.clone(), offer.price.clone()));
         let place = Place { region: Arc::clone(region), id: Arc::clone(id), scope, destinations, price };
-        Some(Resolved { target: Target::arn(vec![place]), fence: hidden.fence.clone(), prompt_cache: hidden.prompt_cache, ..known.clone() })
+        Some(Resolved {
+            target: Target::arn(vec![place]),
+            fence: hidden.fence.clone(),
+            prompt_cache: hidden.prompt_cache,
+            ..known.clone()
+        })
     }
 }
 

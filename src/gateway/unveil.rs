@@ -87,9 +87,8 @@ impl Gateway {
         }
         let entry = self.0.profiles.entry(arn, self.clock().now());
         let models = entry.models.get_or_init(|| self.ask_for_models(region, arn)).await;
-        let told = models.as_ref().and_then(|models| {
-            self.catalog().unveiled(&hidden, models.iter().map(String::as_str))
-        });
+        let told =
+            models.as_ref().and_then(|models| self.catalog().unveiled(&hidden, models.iter().map(String::as_str)));
         told.unwrap_or(hidden)
     }
 

@@ -41,7 +41,8 @@ pub(super) async fn list(
     filter.check()?;
     let regions = gateway.regions_of(&caller);
     let catalog = gateway.catalog();
-    let allowed = catalog.models(&regions, caller.fence()).filter(|model| caller.allows_model([&*model.id, &*model.short]));
+    let allowed =
+        catalog.models(&regions, caller.fence()).filter(|model| caller.allows_model([&*model.id, &*model.short]));
     let summaries = allowed.filter_map(|model| FoundationModel::of(&catalog, model, &regions, caller.fence()));
     Ok(Json(FoundationModels { model_summaries: summaries.filter(|model| filter.wants(model)).collect() }))
 }
