@@ -22,6 +22,7 @@ mod keys;
 mod openai;
 mod ops;
 mod rerank;
+mod residency;
 mod settlement;
 mod support;
 mod unauthorized;
