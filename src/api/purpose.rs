@@ -27,7 +27,7 @@ pub(super) fn converses(asked: &Asked, route: &str) -> Result<()> {
     let Some(model) = asked.resolved.model.as_deref() else { return Ok(()) };
     let name = &asked.name;
     let message = match purpose(model.kind) {
-        Some(("chat", _)) if model.apis.converse != Some(false) => return Ok(()),
+        _ if takes_converse(model) => return Ok(()),
         // An unknown kind is AWS's to judge.
         None => return Ok(()),
         Some(("chat", _)) => {
@@ -45,6 +45,11 @@ pub(super) fn converses(asked: &Asked, route: &str) -> Result<()> {
         Some((kind, other)) => format!("`{name}` is a model for {kind}: use {other}."),
     };
     Err(Error::invalid("model", message))
+}
+
+/// Whether Converse takes the model, as far as that is known.
+pub(super) fn takes_converse(model: &Model) -> bool {
+    model.kind == Kind::Chat && model.apis.converse != Some(false)
 }
 
 /// What a kind of model is for, and where it is called.

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::data::{Data, ModelRow, ProfileRow};
+use super::batch::BatchFacts;
+use super::data::{Data, ModelRow, ProfileRow, RegionRow};
 use super::place::{self, Atlas, Places, Profile};
 use super::price::PriceList;
-use super::{Catalog, Entry, Facts, Fence, Geography, InferenceProfile, Model, Region, Resolved, Target, names};
+use super::{Catalog, Entry, Facts, Fence, Geography, Hosts, InferenceProfile, Model, Region, Resolved, Target, names};
 use crate::config::{Alias, PromptCache};
 use crate::error::{Error, Result};
 
@@ -55,8 +56,10 @@ impl Facts {
             name: row.name.to_string(),
             partition: row.partition.to_owned(),
             opt_in: row.opt_in,
+            hosts: hosts(row),
         });
-        let mut facts = Self { prices, regions: regions.collect(), ..Self::default() };
+        let batch = Arc::new(BatchFacts::embedded()?);
+        let mut facts = Self { prices, regions: regions.collect(), batch, ..Self::default() };
         facts.add_models(drafts);
         Ok(facts)
     }
@@ -128,6 +131,17 @@ impl Facts {
         resolved.fence = Fence::new(alias.regions.as_deref(), geography);
         resolved.prompt_cache = alias.prompt_cache;
         Ok(resolved)
+    }
+}
+
+fn hosts(row: &RegionRow<'_>) -> Hosts {
+    let owned = |host: Option<&str>| host.map(str::to_owned);
+    Hosts {
+        runtime: owned(row.runtime),
+        control: owned(row.control),
+        runtime_fips: owned(row.runtime_fips),
+        control_fips: owned(row.control_fips),
+        mantle: owned(row.mantle),
     }
 }
 

@@ -175,4 +175,9 @@ pub(super) struct RegionRow<'a> {
     pub(super) name: Cow<'a, str>,
     pub(super) partition: &'a str,
     pub(super) opt_in: bool,
+    pub(super) runtime: Option<&'a str>,
+    pub(super) control: Option<&'a str>,
+    pub(super) runtime_fips: Option<&'a str>,
+    pub(super) control_fips: Option<&'a str>,
+    pub(super) mantle: Option<&'a str>,
 }

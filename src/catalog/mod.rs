@@ -5,6 +5,7 @@
 //! unknown, and a name that it does not know is refused.
 
 mod arn;
+mod batch;
 mod build;
 mod candidates;
 mod check;
@@ -14,6 +15,7 @@ mod live;
 mod lookup;
 mod model;
 mod names;
+mod offered;
 mod place;
 mod price;
 mod profile;
@@ -22,14 +24,17 @@ mod unveil;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use self::batch::BatchFacts;
 use self::place::Places;
 use self::price::PriceList;
 use crate::config::PromptCache;
 use crate::error::Result;
 
+pub use batch::{Batch, BatchLimits};
 pub use fence::{Fence, Geography};
 pub use live::Live;
 pub use model::{Abilities, Apis, Kind, Lifecycle, Model, PromptCaching, Stage};
+pub use offered::Offered;
 pub use place::{Destinations, Order, Place, Scope};
 pub use price::{ByUnit, Charged, Price, Rates, Tier};
 pub use profile::InferenceProfile;
@@ -52,6 +57,7 @@ struct Facts {
     profiles: Vec<InferenceProfile>,
     prices: HashMap<Arc<str>, PriceList>,
     regions: Vec<Region>,
+    batch: Arc<BatchFacts>,
 }
 
 #[derive(Debug)]
@@ -71,6 +77,23 @@ pub struct Region {
     pub partition: String,
     /// Whether an account has to switch it on first.
     pub opt_in: bool,
+    /// The hosts of its endpoints.
+    pub hosts: Hosts,
+}
+
+/// The hosts of Bedrock in a Region, as they are published or follow from the pattern; `None`: none is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hosts {
+    /// The runtime: inference.
+    pub runtime: Option<String>,
+    /// The control plane.
+    pub control: Option<String>,
+    /// The runtime with FIPS cryptography.
+    pub runtime_fips: Option<String>,
+    /// The control plane with FIPS cryptography.
+    pub control_fips: Option<String>,
+    /// The second inference endpoint, which this gateway does not call.
+    pub mantle: Option<String>,
 }
 
 /// What a name stands for. A clone is cheap.

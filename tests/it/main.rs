@@ -13,6 +13,7 @@
 
 mod anthropic;
 mod bedrock;
+mod catalog_routes;
 mod control;
 mod drain;
 mod exceptions;

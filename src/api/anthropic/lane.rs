@@ -4,7 +4,7 @@ use crate::catalog::Model;
 
 /// A way to a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
+pub(in crate::api) enum Lane {
     /// `InvokeModel` with the caller's own bytes.
     Invoke,
     /// The runtime's `/anthropic/v1/messages` with the caller's own bytes.
@@ -22,7 +22,7 @@ const HIDING: [&str; 2] = ["application-inference-profile", "provisioned-model"]
 ///
 /// Claude takes Anthropic's bytes as they are. `InvokeModel` comes first because it is what most Claude models have, and
 /// what has guardrails by header; the models that have only the runtime's own messages path get that one.
-pub(super) fn choose(model: Option<&Model>, resource: &str) -> Lane {
+pub(in crate::api) fn choose(model: Option<&Model>, resource: &str) -> Lane {
     let Some(model) = model else {
         return if HIDING.contains(&resource) { Lane::Invoke } else { Lane::Converse };
     };

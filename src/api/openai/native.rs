@@ -20,7 +20,7 @@ use crate::api::caller::Strictness;
 use crate::api::native_headers::bedrocks;
 use crate::api::remote::{Remote, fetch_all};
 use crate::api::sse;
-use crate::catalog::{Catalog, Resolved};
+use crate::catalog::{Catalog, Model, Resolved};
 use crate::converse::Object;
 use crate::error::{Error, Result};
 use crate::gateway::{Asked, Gateway, Origin, Trail};
@@ -44,16 +44,21 @@ pub(super) enum Lane {
 pub(super) fn lane(model: &Resolved, head: &Head) -> Lane {
     let has_custom = head.tools.iter().flatten().any(ToolHead::is_custom);
     let takes = head.n.is_none_or(|n| n == 1) && head.functions.is_none() && !has_custom;
-    if takes && speaks_chat(model) { Lane::Native } else { Lane::Converse }
+    if takes && resolves_to_one(model) { Lane::Native } else { Lane::Converse }
 }
 
 /// Whether the native lane may be the one for `body`.
 pub(super) fn may_take(body: &[u8], catalog: &Catalog) -> bool {
-    may_name(body, catalog, speaks_chat)
+    may_name(body, catalog, resolves_to_one)
 }
 
-fn speaks_chat(model: &Resolved) -> bool {
-    model.model.as_ref().is_some_and(|model| model.apis.chat_completions == Some(true))
+/// Whether the runtime takes the model's chat completions.
+pub(in crate::api) fn speaks_chat(model: &Model) -> bool {
+    model.apis.chat_completions == Some(true)
+}
+
+fn resolves_to_one(model: &Resolved) -> bool {
+    model.model.as_deref().is_some_and(speaks_chat)
 }
 
 /// What the gateway itself has to know of a request.

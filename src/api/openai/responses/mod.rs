@@ -11,6 +11,8 @@ mod stored;
 pub mod translate;
 pub mod wire;
 
+pub(in crate::api) use native::speaks_responses;
+
 use std::task::{Context as TaskContext, Poll, ready};
 
 use axum::Json;

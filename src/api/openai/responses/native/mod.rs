@@ -30,7 +30,7 @@ use crate::api::conversation::At;
 use crate::api::native_headers::bedrocks;
 use crate::api::remote::fetch_all;
 use crate::api::sse;
-use crate::catalog::{Catalog, Resolved};
+use crate::catalog::{Catalog, Model, Resolved};
 use crate::error::Result;
 use crate::gateway::{Asked, Gateway, Trail};
 use crate::report::{Action, Report};
@@ -52,16 +52,21 @@ pub(super) enum Lane {
 pub(super) fn lane(model: &Resolved, head: &Head) -> Lane {
     let converses = model.model.as_ref().is_some_and(|model| model.apis.converse == Some(true));
     let is_translated = converses && head.tools.iter().flatten().any(ToolHead::is_custom);
-    if speaks_responses(model) && !is_translated { Lane::Native } else { Lane::Converse }
+    if resolves_to_one(model) && !is_translated { Lane::Native } else { Lane::Converse }
 }
 
 /// Whether the native lane may be the one for `body`.
 pub(super) fn may_take(body: &[u8], catalog: &Catalog) -> bool {
-    may_name(body, catalog, speaks_responses)
+    may_name(body, catalog, resolves_to_one)
 }
 
-fn speaks_responses(model: &Resolved) -> bool {
-    model.model.as_ref().is_some_and(|model| model.apis.responses == Some(true))
+/// Whether the runtime takes the model's responses.
+pub(in crate::api) fn speaks_responses(model: &Model) -> bool {
+    model.apis.responses == Some(true)
+}
+
+fn resolves_to_one(model: &Resolved) -> bool {
+    model.model.as_deref().is_some_and(speaks_responses)
 }
 
 /// What the gateway itself has to know of a request.
