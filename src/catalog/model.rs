@@ -138,6 +138,13 @@ pub struct Lifecycle {
     pub end: Option<i64>,
 }
 
+impl Lifecycle {
+    /// Whether the model is on its way out: legacy, or its end is known.
+    pub fn is_ending(&self) -> bool {
+        self.stage != Stage::Active || self.end.is_some()
+    }
+}
+
 /// A stage of a model's life. The order is the order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]

@@ -33,6 +33,12 @@ impl Catalog {
     pub fn offered(&self) -> impl Iterator<Item = Offered<'_>> {
         self.0.models.iter().map(|entry| Offered { model: &entry.model, places: &entry.places })
     }
+
+    /// The model of this id, whatever an alias of the same name stands for.
+    pub fn model(&self, id: &str) -> Option<&Arc<Model>> {
+        let models = &self.0.models;
+        models.binary_search_by(|entry| (*entry.model.id).cmp(id)).ok().map(|at| &models[at].model)
+    }
 }
 
 impl Fence {
@@ -59,6 +65,8 @@ mod tests {
         let haiku = catalog.offered().find(|offered| &*offered.model.id == id).unwrap();
         let ways: Vec<&str> = haiku.in_region("us-east-1").iter().map(|place| &*place.id).collect();
         assert_eq!(ways, [format!("us.{id}"), format!("global.{id}")]);
+        assert_eq!(catalog.model(id), Some(haiku.model));
+        assert_eq!(catalog.model("nova-lite"), None, "only ids");
         assert!(haiku.regions().is_sorted() && haiku.in_region("mars").is_empty());
 
         let fence = Fence::new(Some(&["us-east-1".to_owned()]), None);

@@ -39,6 +39,7 @@ struct Families {
     tokens: IntCounterVec,
     cost: CounterVec,
     unpriced: IntCounterVec,
+    legacy: IntCounterVec,
     rejected: IntCounterVec,
     attempts: IntCounterVec,
     cooling: GaugeVec,
@@ -106,6 +107,11 @@ impl Metrics {
             "Calls booked without a cost because the model has no known price.",
             &["model"],
         )?;
+        let legacy = make.int_counters(
+            "gateway_legacy_requests_total",
+            "Requests answered by a model that is on its way out: legacy, or with a known end.",
+            &["model"],
+        )?;
         let rejected = make.int_counters(
             "gateway_rejected_total",
             "Requests refused by the gateway itself, by reason.",
@@ -140,6 +146,7 @@ impl Metrics {
             tokens,
             cost,
             unpriced,
+            legacy,
             rejected,
             attempts,
             cooling,
@@ -186,6 +193,11 @@ impl Metrics {
             Some(cost) => self.0.cost.with_label_values(&[team, model, "default"]).inc_by(cost.0 as f64 / 1e6),
             None => self.0.unpriced.with_label_values(&[model]).inc(),
         }
+    }
+
+    /// A model that is on its way out answered a request.
+    pub fn legacy(&self, model: &str) {
+        self.0.legacy.with_label_values(&[self.0.models.label(model)]).inc();
     }
 
     /// A request was refused by the gateway itself.

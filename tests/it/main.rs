@@ -20,6 +20,7 @@ mod exceptions;
 mod failover;
 mod hostile_input;
 mod keys;
+mod lifecycle;
 mod openai;
 mod ops;
 mod rerank;

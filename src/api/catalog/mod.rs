@@ -10,6 +10,8 @@ mod regions;
 use std::sync::Arc;
 
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
@@ -50,8 +52,7 @@ fn check_scope(caller: &Caller) -> Result<()> {
 fn answer<T: Serialize>(headers: &HeaderMap, body: &T) -> Result<Response> {
     let body = serde_json::to_vec(body).map_err(Error::internal)?;
     let digest = Sha256::digest(&body);
-    let tag: String = digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    let tag = format!("\"{tag}\"");
+    let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..16]));
     let has_it = is_named(headers, &tag);
     let mut response = if has_it {
         StatusCode::NOT_MODIFIED.into_response()
@@ -86,7 +87,7 @@ enum Reached {
 /// `None` when it is not known.
 fn reached(destinations: &Destinations) -> Option<Reached> {
     match destinations {
-        Destinations::Among(regions) => Some(Reached::Among(regions.iter().map(|region| region.to_string()).collect())),
+        Destinations::Among(regions) => Some(Reached::Among(regions.iter().map(ToString::to_string).collect())),
         Destinations::Anywhere => Some(Reached::Any("any")),
         Destinations::Unknown => None,
     }

@@ -113,11 +113,11 @@ impl<'a> View<'a> {
             context_window: model.context_window,
             max_output_tokens: model.max_output_tokens,
             abilities: abilities(&model.abilities),
-            apis: apis(&model.apis),
+            apis: apis(model.apis),
             routes: formats::of(model).into_iter().map(|(route, format)| (route, format.into())).collect(),
             lifecycle: ModelLifecycle::of(&model.lifecycle, model.created),
             prompt_caching: model.prompt_caching.as_ref().map(Caching::of),
-            batch: batch.map(|batch| BatchRegions::of(batch)).unwrap_or_default(),
+            batch: batch.map(BatchRegions::of).unwrap_or_default(),
             offers: places.map(|place| self.offer(catalog, model, place)).collect(),
         }
     }
@@ -232,7 +232,7 @@ struct BatchRegions {
 
 impl BatchRegions {
     fn of(batch: &Batch) -> Self {
-        let codes = |regions: &[Arc<str>]| regions.iter().map(|region| region.to_string()).collect();
+        let codes = |regions: &[Arc<str>]| regions.iter().map(ToString::to_string).collect();
         Self { in_region: codes(&batch.in_region), via_profile: codes(&batch.via_profile) }
     }
 }
@@ -280,7 +280,7 @@ fn abilities(abilities: &Abilities) -> BTreeMap<&'static str, bool> {
     ])
 }
 
-fn apis(apis: &Apis) -> BTreeMap<&'static str, bool> {
+fn apis(apis: Apis) -> BTreeMap<&'static str, bool> {
     known([
         ("converse", apis.converse),
         ("invoke", apis.invoke),

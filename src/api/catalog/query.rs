@@ -155,14 +155,12 @@ fn parsed<T: FromStr>(name: &str, value: &str, told: &str) -> Result<T> {
 }
 
 fn region(value: &str, catalog: &Catalog) -> Result<Arc<str>> {
-    match catalog.region(value) {
-        Some(region) => Ok(Arc::clone(&region.code)),
-        None => {
-            let known = catalog.regions().iter().map(|region| &*region.code);
-            let hint = hint(value, known, "GET /catalog/regions lists them.");
-            Err(Error::invalid("region", format!("There is no Region `{}`; {hint}", shown(value))))
-        }
+    if let Some(region) = catalog.region(value) {
+        return Ok(Arc::clone(&region.code));
     }
+    let known = catalog.regions().iter().map(|region| &*region.code);
+    let hint = hint(value, known, "GET /catalog/regions lists them.");
+    Err(Error::invalid("region", format!("There is no Region `{}`; {hint}", shown(value))))
 }
 
 fn provider(value: &str, catalog: &Catalog) -> Result<String> {
