@@ -14,6 +14,7 @@ mod names;
 mod place;
 mod price;
 mod profile;
+mod quota;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ pub use model::{Abilities, Apis, Kind, Lifecycle, Model, PromptCaching, Stage};
 pub use place::{Place, Scope};
 pub use price::{ByUnit, Charged, Price, Rates, Tier};
 pub use profile::{Destinations, InferenceProfile};
+pub use quota::{Known, Quotas, Source};
 
 /// The catalog. A clone is cheap and shows the same facts.
 #[derive(Clone, Debug)]
