@@ -46,8 +46,7 @@ async fn scrape(State(gateway): State<Gateway>) -> Response {
     let now = gateway.clock().now();
     // What rests is an id that was called, maybe a profile's or an ARN: it goes by its model, as in all other metrics.
     let resting = gateway.upstream().regions().flat_map(|region| {
-        let models = region.health().resting(now).into_iter();
-        let named = models.filter_map(|resting| Some(gateway.catalog().resolve(&resting.model_id).ok()?.name));
+        let named = region.health().resting(now).filter_map(|id| Some(gateway.catalog().resolve(&id).ok()?.name));
         named.map(|name| (region.name().to_string(), name.to_string()))
     });
     metrics.cooling(resting);

@@ -5,6 +5,7 @@
 //! global one. What is in neither source is unknown, which is no limit. New accounts often have less than the default.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
@@ -173,6 +174,18 @@ impl Quotas {
             requests_per_minute: requests.and_then(|table| table.find(&model.id, &place.region)),
             burndown: model.output_burndown.unwrap_or(UNTOLD_BURNDOWN),
             source: Source::Catalog,
+        }
+    }
+}
+
+impl Place {
+    /// The id by which calls of `model` here count against one quota, however the model was named: an ARN counts with the
+    /// profile or the model that it leads to.
+    pub fn quota_id(&self, model: &Model) -> Arc<str> {
+        match &self.scope {
+            _ if !self.id.starts_with("arn:") => Arc::clone(&self.id),
+            Scope::InRegion => Arc::clone(&model.id),
+            Scope::Profile(geo) => [&**geo, ".", &*model.id].concat().into(),
         }
     }
 }

@@ -11,11 +11,14 @@ pub mod frames;
 pub mod health;
 mod mask;
 mod plain;
+pub mod quota;
 mod region;
 pub mod retry;
 pub mod route;
 pub mod sign;
 mod sse;
+pub mod sticky;
+mod table;
 #[cfg(test)]
 mod tests;
 mod wire;
