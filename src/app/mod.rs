@@ -16,7 +16,7 @@ pub use listener::Tls;
 pub use local::{Local, development_tls, key as local_key};
 
 use crate::api::{self, ops};
-use crate::catalog::{Catalog, Quotas};
+use crate::catalog::{Catalog, Live, Quotas};
 use crate::clock::Clock;
 use crate::config::{Aws, Config};
 use crate::error::{Error, Result};
@@ -68,7 +68,7 @@ impl App {
         let quotas = Quotas::configured(config, &catalog)?;
         let fetcher = Fetcher::new(&config.fetch, config.server.max_body_bytes())?;
         let gateway = Gateway::new(Parts {
-            catalog,
+            catalog: Live::new(catalog),
             tenancy,
             invocations,
             upstream,
@@ -78,6 +78,7 @@ impl App {
             clock,
             quotas,
             failover: failover(&config.aws),
+            order: config.aws.order,
             cut: cut.clone(),
         });
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::{Catalog, Model, Place, Scope};
+use super::{Catalog, Fence, Model, Order, Place, Scope};
 use crate::config::{self, Config, Problems};
 use crate::error::{Error, Result};
 
@@ -202,11 +202,9 @@ fn named(name: &str, region: &str, catalog: &Catalog) -> Result<(String, Option<
     catalog.check_allowed(name)?;
     let resolved = catalog.resolve(name).map_err(|error| error.message().to_owned())?;
     let Some(model) = &resolved.model else { return Err("is no name of a model".into()) };
-    let regions = [region.into()];
-    let places = catalog.candidates(&resolved, &regions);
-    let Some(place) = places.first() else {
-        return Err(catalog.unavailable(&resolved, &regions).message().to_owned());
-    };
+    let places = catalog.candidates(&resolved, &[region.into()], &Fence::default(), Order::Preference);
+    let places = places.map_err(|error| error.message().to_owned())?;
+    let Some(place) = places.first() else { return Err("has no place".into()) };
     let geo = match &place.scope {
         Scope::Profile(geo) => {
             name.strip_prefix(&**geo).and_then(|rest| rest.strip_prefix('.')).map(|_| geo.to_string())
@@ -224,7 +222,8 @@ mod tests {
 
     fn of(quotas: &Quotas, catalog: &Catalog, region: &str, name: &str) -> (Option<u64>, Option<u64>, u32, Source) {
         let resolved = catalog.resolve(name).unwrap();
-        let place = catalog.candidates(&resolved, &[region.into()]).remove(0);
+        let place =
+            catalog.candidates(&resolved, &[region.into()], &Fence::default(), Order::Preference).unwrap().remove(0);
         let Known { tokens_per_minute, requests_per_minute, burndown, source } =
             quotas.of(&place, resolved.model.as_ref().unwrap());
         (tokens_per_minute, requests_per_minute, burndown, source)

@@ -14,6 +14,9 @@ use crate::upstream::route::{self, Standing};
 use crate::upstream::sticky::Conversation;
 use crate::upstream::{Call, Region};
 
+/// The fewest tokens that a model caches, where that is not known: what most want.
+const LEAST_CACHED: u64 = 1024;
+
 /// A call that a model works on.
 pub(super) struct Work<'a> {
     pub(super) model: &'a Model,
@@ -83,10 +86,15 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// The conversation, if the model keeps its beginning.
+    /// The conversation, if the model keeps something of it: it is long enough, and says what to keep where it has to.
     fn conversation(&self) -> Option<Conversation> {
         *self.conversation.get_or_init(|| {
-            let work = self.work.as_ref().filter(|work| work.model.prompt_caching.is_some())?;
+            let work = self.work.as_ref()?;
+            let caching = work.model.prompt_caching.as_ref()?;
+            let is_long = work.input >= caching.min_tokens.unwrap_or(LEAST_CACHED);
+            if !is_long || (caching.explicit == Some(true) && !outline::marks_cache(work.call)) {
+                return None;
+            }
             Some(outline::conversation(work.team, &work.model.id, work.call))
         })
     }

@@ -12,6 +12,7 @@ mod plain;
 mod settle;
 mod stream;
 mod trail;
+mod unveil;
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ pub use settle::{Booked, Charge, Receipt};
 pub use stream::{EventStream, FrameStream};
 pub use trail::Trail;
 
-use crate::catalog::{self, Catalog, Charged, Place, Quotas, Resolved};
+use crate::catalog::{self, Catalog, Charged, Live, Order, Place, Quotas, Resolved};
 use crate::clock::Clock;
 use crate::converse::{self, Usage};
 use crate::error::{Error, Kind};
@@ -54,12 +55,13 @@ struct Inner {
     regions: Vec<Arc<str>>,
     /// Who served which conversation last.
     sticky: Sticky,
+    profiles: unveil::Profiles,
 }
 
 /// What a gateway is made of.
 pub struct Parts {
-    /// Models and where they can be called.
-    pub catalog: Catalog,
+    /// Models and where they can be called, as it is known at any time.
+    pub catalog: Live,
     /// Teams, keys, and the ledger.
     pub tenancy: Tenancy,
     /// Whose the asynchronous invocations are.
@@ -78,6 +80,8 @@ pub struct Parts {
     pub quotas: Quotas,
     /// How long and how often a call is tried.
     pub failover: Failover,
+    /// Which of several candidates is tried first.
+    pub order: Order,
     /// Cancelled when the drain is over: streams still open are told so and cut.
     pub cut: CancellationToken,
 }
@@ -149,12 +153,13 @@ impl Gateway {
     /// Puts a gateway together.
     pub fn new(parts: Parts) -> Self {
         let regions = parts.upstream.regions().map(|region| region.name().clone()).collect();
-        Self(Arc::new(Inner { parts, regions, sticky: Sticky::default() }))
+        let profiles = unveil::Profiles::default();
+        Self(Arc::new(Inner { parts, regions, sticky: Sticky::default(), profiles }))
     }
 
-    /// Models and where they can be called.
-    pub fn catalog(&self) -> &Catalog {
-        &self.0.parts.catalog
+    /// Models and where they can be called, as it is known now.
+    pub fn catalog(&self) -> Catalog {
+        self.0.parts.catalog.now()
     }
 
     /// Teams, keys, and the ledger.
@@ -165,6 +170,11 @@ impl Gateway {
     /// Whose the asynchronous invocations are.
     pub fn invocations(&self) -> &Invocations {
         &self.0.parts.invocations
+    }
+
+    /// The Regions that are called, in order of preference.
+    pub fn regions(&self) -> &[Arc<str>] {
+        &self.0.regions
     }
 
     /// AWS, Region by Region.
@@ -207,10 +217,14 @@ impl Gateway {
         &self.0.parts.clock
     }
 
-    /// What a caller's name for a model stands for: [`Kind::ModelNotFound`] if nothing.
-    pub fn model(&self, name: impl Into<String>) -> Result<Asked, Error> {
+    /// What a caller's name for a model stands for: [`Kind::ModelNotFound`] if nothing. Waits for AWS only for the ARN of
+    /// an application inference profile that was not seen for an hour.
+    pub async fn model(&self, caller: &Caller, name: impl Into<String>) -> Result<Asked, Error> {
         let name = name.into();
-        let resolved = self.catalog().resolve(&name)?;
+        let mut resolved = self.catalog().resolve(&name)?;
+        if resolved.hidden_profile().is_some() {
+            resolved = self.unveil(caller, resolved).await;
+        }
         Ok(Asked { name, resolved })
     }
 
@@ -361,22 +375,17 @@ impl Gateway {
         let worked = model.resolved.model.as_deref().filter(|_| call.operation != Operation::CountTokens);
         let input = settlement.input_estimate();
         let work = worked.map(|model| Work { model, call, input, team: caller.team.id.as_str() });
-        let candidates = self.candidates(caller, model)?;
+        let candidates = self.candidates(caller, &model.resolved)?;
         Ok(Ask { label: &model.resolved.name, failover: self.failover(), candidates, work })
     }
 
-    /// Where this caller may have this model called, best first.
-    fn candidates(&self, caller: &Caller, model: &Asked) -> Result<Vec<Arc<Place>>, Error> {
-        let mut candidates = self.catalog().candidates(&model.resolved, &self.0.regions);
-        if candidates.is_empty() {
-            return Err(self.catalog().unavailable(&model.resolved, &self.0.regions));
-        }
-        candidates.retain(|place| caller.allows_region(&place.region));
-        if candidates.is_empty() {
-            let message = "This key may not use any Region in which the gateway calls this model.";
-            return Err(Error::new(Kind::Forbidden, message).param("model").reason("region"));
-        }
-        Ok(candidates)
+    /// Where this caller may have a model called, best first.
+    ///
+    /// # Errors
+    /// `ModelNotFound` when no Region of the gateway offers it, `Forbidden` when every call would leave the Regions that
+    /// the caller or the alias is limited to.
+    pub fn candidates(&self, caller: &Caller, resolved: &Resolved) -> Result<Vec<Arc<Place>>, Error> {
+        self.catalog().candidates(resolved, &self.0.regions, caller.fence(), self.0.parts.order)
     }
 
     /// The Regions that this gateway calls and this caller may use, in order of preference.

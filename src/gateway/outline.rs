@@ -4,13 +4,11 @@
 //! Only members of the top level are looked at; the values between them are skipped. What is not found is not known, and a
 //! body that is no JSON says nothing: AWS refuses it.
 
-use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 use http::HeaderMap;
-use memchr::memmem;
-use sonic_rs::{JsonValueTrait as _, LazyValue};
+use memchr::{memchr2, memmem};
 
 use crate::upstream::Call;
 use crate::upstream::sticky::Conversation;
@@ -31,17 +29,20 @@ pub(super) struct Wish {
 pub(super) fn wish(call: &Call) -> Wish {
     let mut wish = Wish { max_tokens: None, is_apart: is_apart_by_header(&call.headers) };
     for (key, value) in members(&call.body) {
-        let count = |value: &LazyValue<'_>| value.as_u64();
-        let inner = |names: &[&str]| names.iter().find_map(|name| value.get(name).as_ref().and_then(count));
-        match &*key {
-            "max_tokens" | "max_completion_tokens" | "max_output_tokens" | "max_gen_len" | "maxTokens" => {
-                wish.max_tokens = count(&value).or(wish.max_tokens);
+        let inner = |names: &[&[u8]]| members(value).find(|(key, _)| names.contains(key)).map(|(_, value)| value);
+        match key {
+            b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" | b"max_gen_len" => {
+                wish.max_tokens = count(value).or(wish.max_tokens);
             }
-            "inferenceConfig" => wish.max_tokens = inner(&["maxTokens", "max_new_tokens"]).or(wish.max_tokens),
-            "textGenerationConfig" => wish.max_tokens = inner(&["maxTokenCount"]).or(wish.max_tokens),
-            "service_tier" => wish.is_apart |= value.as_str() == Some("reserved"),
-            "serviceTier" => wish.is_apart |= value.get("type").as_str() == Some("reserved"),
-            "performanceConfig" => wish.is_apart |= value.get("latency").as_str() == Some("optimized"),
+            b"inferenceConfig" => {
+                wish.max_tokens = inner(&[b"maxTokens", b"max_new_tokens"]).and_then(count).or(wish.max_tokens);
+            }
+            b"textGenerationConfig" => {
+                wish.max_tokens = inner(&[b"maxTokenCount"]).and_then(count).or(wish.max_tokens);
+            }
+            b"service_tier" => wish.is_apart |= value == b"\"reserved\"",
+            b"serviceTier" => wish.is_apart |= inner(&[b"type"]) == Some(b"\"reserved\""),
+            b"performanceConfig" => wish.is_apart |= inner(&[b"latency"]) == Some(b"\"optimized\""),
             _ => {}
         }
     }
@@ -54,6 +55,11 @@ fn is_apart_by_header(headers: &HeaderMap) -> bool {
     says("x-amzn-bedrock-service-tier", "reserved") || says("x-amzn-bedrock-performanceconfig-latency", "optimized")
 }
 
+/// Whether `call` says what is to be kept in the prompt cache.
+pub(super) fn marks_cache(call: &Call) -> bool {
+    [&b"cachePoint"[..], b"cache_control"].iter().any(|mark| memmem::find(&call.body, mark).is_some())
+}
+
 /// The conversation that `call` goes on with: `caller` and `model`, the system prompt, the tools, and the first message,
 /// which is what prompt caches go by. Turns that come later do not change it.
 pub(super) fn conversation(caller: &str, model: &str, call: &Call) -> Conversation {
@@ -61,33 +67,101 @@ pub(super) fn conversation(caller: &str, model: &str, call: &Call) -> Conversati
     (caller, model).hash(&mut hasher);
     let mut kept = Duration::from_mins(5);
     for (key, value) in members(&call.body) {
-        let mut tell = |part: &LazyValue<'_>| {
-            let bytes = part.as_raw_str().as_bytes();
-            (&*key, bytes.len(), &bytes[..bytes.len().min(TELLING)]).hash(&mut hasher);
-            if memmem::find(bytes, br#""1h""#).is_some() {
+        let mut tell = |part: &[u8]| {
+            (key, part.len(), &part[..part.len().min(TELLING)]).hash(&mut hasher);
+            if memmem::find(part, br#""1h""#).is_some() {
                 kept = Duration::from_hours(1);
             }
         };
-        match &*key {
-            "messages" | "input" if value.is_array() => {
-                for message in value.into_array_iter().into_iter().flatten().map_while(Result::ok) {
-                    tell(&message);
+        match key {
+            b"messages" | b"input" if value.starts_with(b"[") => {
+                for message in elements(value) {
+                    tell(message);
                     // OpenAI's instructions are messages, too.
-                    if !matches!(message.get("role").as_str(), Some("system" | "developer")) {
+                    let role = members(message).find(|(key, _)| *key == b"role").map(|(_, role)| role);
+                    if !matches!(role, Some(b"\"system\"" | b"\"developer\"")) {
                         break;
                     }
                 }
             }
-            "system" | "instructions" | "tools" | "toolConfig" | "messages" | "input" => tell(&value),
+            b"system" | b"instructions" | b"tools" | b"toolConfig" | b"messages" | b"input" => tell(value),
             _ => {}
         }
     }
     Conversation { hash: hasher.finish(), kept }
 }
 
-/// The members of an object, as far as it can be read.
-fn members(body: &[u8]) -> impl Iterator<Item = (Cow<'_, str>, LazyValue<'_>)> {
-    sonic_rs::to_object_iter(body).map_while(Result::ok)
+fn count(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// The members of an object, as far as it can be read: keys as they are written, without their quotes, and the text of
+/// their values.
+fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = inside(object, b'{');
+    std::iter::from_fn(move || {
+        let (key, after) = value(rest)?;
+        let key = key.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        let (value, after) = value(after.trim_ascii_start().strip_prefix(b":")?)?;
+        rest = next(after);
+        Some((key, value))
+    })
+}
+
+/// The elements of a list, as far as it can be read.
+fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = inside(list, b'[');
+    std::iter::from_fn(move || {
+        let (element, after) = value(rest)?;
+        rest = next(after);
+        Some(element)
+    })
+}
+
+/// What follows the bracket; nothing where there is another.
+fn inside(text: &[u8], bracket: u8) -> &[u8] {
+    text.trim_ascii_start().strip_prefix(&[bracket]).unwrap_or_default()
+}
+
+/// What follows a comma; nothing where there is none.
+fn next(text: &[u8]) -> &[u8] {
+    text.trim_ascii_start().strip_prefix(b",").unwrap_or_default()
+}
+
+/// The text of the value that `text` begins with, and what follows it. It is not checked, only measured, in one pass that
+/// does not care how deep it is and is over long strings as fast as memory can be read.
+fn value(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = text.trim_ascii_start();
+    let mut depth = 0_usize;
+    let mut at = 0;
+    loop {
+        match text.get(at)? {
+            b'"' => at = string_end(text, at + 1)?,
+            b'{' | b'[' => (depth, at) = (depth + 1, at + 1),
+            b'}' | b']' => (depth, at) = (depth.checked_sub(1)?, at + 1),
+            _ if depth > 0 => at += 1,
+            // A number or a word; it may be the last thing there is only inside of something.
+            _ => {
+                at += text[at..]
+                    .iter()
+                    .position(|byte| matches!(byte, b',' | b'}' | b']' | b':' | b' ' | b'\n' | b'\r' | b'\t'))?
+            }
+        }
+        if depth == 0 {
+            return (at > 0).then(|| text.split_at(at));
+        }
+    }
+}
+
+/// Where the string ends whose text begins at `at`.
+fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at += memchr2(b'"', b'\\', text.get(at..)?)?;
+        if text[at] == b'"' {
+            return Some(at + 1);
+        }
+        at += 2;
+    }
 }
 
 #[cfg(test)]
@@ -124,7 +198,21 @@ mod tests {
         ] {
             assert_eq!(wish(&call(&body)), Wish { max_tokens: most, is_apart: false }, "{body}");
         }
-        for broken in ["", "{", "{\"max_tokens\"", "{\"max_tokens\":", "{\"a\":1 \"max_tokens\":7}", "\u{0}"] {
+        let deep = format!("{{\"a\":{0}{1},\"max_tokens\":7}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        assert_eq!(wish(&call(&deep)).max_tokens, Some(7));
+        let escaped = json!({"a": "\"max_tokens\":8,\\", "b\"": ["}", "\\\""], "max_tokens": 7});
+        assert_eq!(wish(&call(&escaped)).max_tokens, Some(7), "{escaped}");
+        for broken in [
+            "",
+            "{",
+            "{\"max_tokens\"",
+            "{\"max_tokens\":",
+            "{\"a\":1 \"max_tokens\":7}",
+            "\u{0}",
+            "{}}",
+            "{]",
+            "{\"a\":}",
+        ] {
             assert_eq!(wish(&call(broken)), Wish::default(), "{broken}");
         }
     }

@@ -13,6 +13,7 @@
 
 mod anthropic;
 mod bedrock;
+mod control;
 mod drain;
 mod exceptions;
 mod failover;
@@ -21,6 +22,7 @@ mod keys;
 mod openai;
 mod ops;
 mod rerank;
+mod residency;
 mod settlement;
 mod support;
 mod unauthorized;

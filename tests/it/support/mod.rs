@@ -94,15 +94,22 @@ impl TestGateway {
 
     /// With settings changed.
     pub(crate) async fn with(change: impl FnOnce(&mut Config)) -> Self {
-        Self::launch(change, false).await
+        Self::launch(change, Settings::default(), false).await
+    }
+
+    /// In front of a Bedrock that believes this.
+    pub(crate) async fn simulated(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::default();
+        change(&mut settings);
+        Self::launch(|_| {}, settings, false).await
     }
 
     /// With a tap between gateway and Bedrock, which sees every byte and can hold a stream.
     pub(crate) async fn tapped(change: impl FnOnce(&mut Config)) -> Self {
-        Self::launch(change, true).await
+        Self::launch(change, Settings::default(), true).await
     }
 
-    async fn launch(change: impl FnOnce(&mut Config), tapped: bool) -> Self {
+    async fn launch(change: impl FnOnce(&mut Config), settings: Settings, tapped: bool) -> Self {
         log::capture();
         let folder = TempDir::with_prefix("bedrock-gateway-it-").unwrap();
         let mut config = Config::default();
@@ -113,9 +120,9 @@ impl TestGateway {
         let chosen = config.aws.endpoints.clone();
         let tap = Tap::default();
         let (sim, upstream) = if tapped {
-            serve_tapped(&mut config, &tap).await
+            serve_tapped(&mut config, settings, &tap).await
         } else {
-            let local = Local::start(&mut config).await.unwrap();
+            let local = Local::start(&mut config, settings).await.unwrap();
             (local.simulator.clone(), Upstream::Local(local))
         };
         config.aws.endpoints.extend(chosen);
@@ -305,15 +312,16 @@ impl Drop for TestGateway {
 }
 
 /// A simulator whose Regions are served behind `tap`.
-async fn serve_tapped(config: &mut Config, tap: &Tap) -> (Simulator, Upstream) {
-    let settings = Settings::default();
+async fn serve_tapped(config: &mut Config, settings: Settings, tap: &Tap) -> (Simulator, Upstream) {
     config.aws.credentials = Some((settings.access_key.clone(), Secret::new(settings.secret_key.clone())));
     let sim = Simulator::new(settings);
     let (stop, tracker) = (CancellationToken::new(), TaskTracker::new());
     for region in config.aws.regions.clone() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let endpoint = config.aws.endpoints.entry(region.clone()).or_default();
-        endpoint.runtime = Some(format!("http://{}", listener.local_addr().unwrap()));
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        endpoint.runtime = Some(url.clone());
+        endpoint.control = Some(url);
         let router = tap.between(sim.router_for(&region));
         let stop = stop.clone().cancelled_owned();
         tracker.spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stop).await.unwrap() });
