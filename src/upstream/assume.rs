@@ -14,6 +14,7 @@ use aws_sdk_sts::operation::assume_role::AssumeRoleError;
 use aws_sdk_sts::types::Tag;
 use aws_types::SdkConfig;
 
+use super::classify::http_date;
 use super::credentials::Credentials;
 use super::sign::Keys;
 use super::time::AwsClock;
@@ -22,6 +23,9 @@ use super::time::AwsClock;
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html>.
 const REFUSED: [&str; 4] =
     ["ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"];
+/// What it says when the time of the signature may be to blame.
+const CLOCK: [&str; 4] =
+    ["InvalidSignatureException", "RequestExpired", "RequestTimeTooSkewed", "SignatureDoesNotMatch"];
 /// The longest name of a session.
 const NAME: usize = 64;
 /// The longest value of a tag.
@@ -46,43 +50,61 @@ impl Session {
     }
 }
 
+/// Where STS is, and how it is called.
+#[derive(Clone)]
+pub(super) struct Sts {
+    pub(super) sdk: SdkConfig,
+    /// From the configuration: goes before what the environment names.
+    pub(super) url: Option<String>,
+    pub(super) clock: AwsClock,
+}
+
 /// Credentials of a role, assumed with other credentials.
 pub(super) struct Role {
     pub(super) arn: String,
     pub(super) session: Session,
     /// Who assumes it.
     pub(super) base: Credentials,
-    /// Where STS is, and how it is called.
-    pub(super) sdk: SdkConfig,
-    pub(super) clock: AwsClock,
+    pub(super) sts: Sts,
 }
 
 impl Role {
-    /// A new session. STS is asked once more when it refused `base` and there may be better ones.
+    /// A new session. STS is asked once more when it refused `base` and there may be better ones, or our clock was wrong.
     async fn assume(&self) -> Result<Loaded, CredentialsError> {
         let mut repeated = false;
         loop {
-            let keys = self.base.keys(self.clock.now()).await.map_err(CredentialsError::provider_error)?;
+            let keys = self.base.keys(self.sts.clock.now()).await.map_err(CredentialsError::provider_error)?;
             let refusal = match self.ask(&keys).await {
                 Ok(credentials) => return Ok(credentials),
                 Err(refusal) => refusal,
             };
-            let code = refusal.code().unwrap_or_default();
-            if repeated || !REFUSED.contains(&code) || !self.base.refused(&keys, code) {
+            if repeated || !self.correct(&refusal, &keys) {
                 return Err(CredentialsError::provider_error(refusal));
             }
             repeated = true;
         }
     }
 
+    /// Whether the refusal had a cause that is now put right.
+    fn correct(&self, refusal: &SdkError<AssumeRoleError>, keys: &Keys) -> bool {
+        let code = refusal.code().unwrap_or_default();
+        if REFUSED.contains(&code) {
+            return self.base.refused(keys, code);
+        }
+        let date = refusal.raw_response().and_then(|response| response.headers().get("date")).and_then(http_date);
+        CLOCK.contains(&code) && date.is_some_and(|server| self.sts.clock.adopt(server))
+    }
+
     async fn ask(&self, keys: &Keys) -> Result<Loaded, SdkError<AssumeRoleError>> {
-        let config = aws_sdk_sts::config::Builder::from(&self.sdk)
+        let mut config = aws_sdk_sts::config::Builder::from(&self.sts.sdk)
             .credentials_provider(keys.to_sdk())
-            .identity_cache(IdentityCache::no_cache())
-            .build();
+            .identity_cache(IdentityCache::no_cache());
+        if let Some(url) = &self.sts.url {
+            config = config.endpoint_url(url);
+        }
         let tags = self.session.tags.iter().map(|(key, value)| Tag::builder().key(*key).value(value).build());
         let tags: Vec<Tag> = tags.collect::<Result<_, BuildError>>().map_err(SdkError::construction_failure)?;
-        let call = aws_sdk_sts::Client::from_conf(config)
+        let call = aws_sdk_sts::Client::from_conf(config.build())
             .assume_role()
             .role_arn(&self.arn)
             .role_session_name(&self.session.name)

@@ -297,7 +297,7 @@ impl Refusal {
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`
-fn http_date(text: &str) -> Option<Timestamp> {
+pub(super) fn http_date(text: &str) -> Option<Timestamp> {
     let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
     Some(Timestamp::from_millis(at.as_millisecond()))
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use aws_config::BehaviorVersion;
 use aws_credential_types::Credentials as StaticCredentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_types::SdkConfig;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
@@ -15,7 +14,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
-use super::assume::{Role, Session};
+use super::assume::{Role, Session, Sts};
 use super::classify::{Failure, Refusal};
 use super::credentials::{Credentials, Owner};
 use super::endpoint::{Endpoint, Plane};
@@ -149,7 +148,7 @@ pub(super) struct Shared {
     /// The gateway's own, with which the roles of teams are assumed: also where `access` is an API key, which is of
     /// Bedrock alone and which STS does not know.
     credentials: Credentials,
-    sdk: SdkConfig,
+    sts: Sts,
     clock: AwsClock,
     tracker: TaskTracker,
 }
@@ -176,7 +175,9 @@ impl Shared {
             sdk = sdk.credentials_provider(StaticCredentials::new(id, secret.expose(), None, None, "configuration"));
         }
         let sdk = Box::pin(sdk.time_source(clock.clone()).load()).await;
-        let credentials = credentials(aws, &sdk, &clock, tracker)?;
+        let url = aws.endpoints.get(first).and_then(|endpoints| endpoints.sts.clone());
+        let sts = Sts { sdk, url, clock: clock.clone() };
+        let credentials = credentials(aws, &sts, tracker)?;
         let access = match &aws.bearer_token {
             Some(key) => {
                 let mut header = HeaderValue::from_str(&format!("Bearer {}", key.expose())).map_err(|_| {
@@ -187,7 +188,7 @@ impl Shared {
             }
             None => Access::Signature(credentials.clone()),
         };
-        Ok(Self { wire: Arc::new(Wire::new(aws)), access, credentials, sdk, clock, tracker: tracker.clone() })
+        Ok(Self { wire: Arc::new(Wire::new(aws)), access, credentials, sts, clock, tracker: tracker.clone() })
     }
 
     /// Loads in the background what the first call would have to wait for.
@@ -209,8 +210,7 @@ impl Shared {
             arn: role.arn.to_owned(),
             session: Session::of_team(role.team, role.name),
             base: self.credentials.clone(),
-            sdk: self.sdk.clone(),
-            clock: self.clock.clone(),
+            sts: self.sts.clone(),
         };
         let provider = SharedCredentialsProvider::new(assumed);
         Credentials::new(provider, Owner::Team(role.team.into()), self.clock.clone(), self.tracker.clone())
@@ -218,22 +218,22 @@ impl Shared {
 }
 
 /// The gateway's own credentials: those of the chain, or of the role that they assume.
-fn credentials(aws: &config::Aws, sdk: &SdkConfig, clock: &AwsClock, tracker: &TaskTracker) -> Result<Credentials> {
-    let chain =
-        sdk.credentials_provider().ok_or_else(|| Error::internal("the AWS chain has no credentials provider"))?;
-    let chain = Credentials::new(chain, Owner::Gateway, clock.clone(), tracker.clone());
+fn credentials(aws: &config::Aws, sts: &Sts, tracker: &TaskTracker) -> Result<Credentials> {
+    let provider = sts.sdk.credentials_provider();
+    let provider = provider.ok_or_else(|| Error::internal("the AWS chain has no credentials provider"))?;
+    let new = |provider| Credentials::new(provider, Owner::Gateway, sts.clock.clone(), tracker.clone());
+    let chain = new(provider);
     if aws.role_arn.is_empty() {
         return Ok(chain);
     }
-    let (arn, session) = (aws.role_arn.clone(), Session::own());
-    let role = Role { arn, session, base: chain, sdk: sdk.clone(), clock: clock.clone() };
-    Ok(Credentials::new(SharedCredentialsProvider::new(role), Owner::Gateway, clock.clone(), tracker.clone()))
+    let role = Role { arn: aws.role_arn.clone(), session: Session::own(), base: chain, sts: sts.clone() };
+    Ok(new(SharedCredentialsProvider::new(role)))
 }
 
 impl Region {
     pub(super) async fn resolve(name: &str, overrides: &config::Endpoints, shared: Arc<Shared>) -> Result<Self> {
-        let runtime = Endpoint::resolve(name, Plane::Runtime, overrides.runtime.as_deref(), &shared.sdk).await?;
-        let control = Endpoint::resolve(name, Plane::Control, overrides.control.as_deref(), &shared.sdk).await?;
+        let runtime = Endpoint::resolve(name, Plane::Runtime, overrides.runtime.as_deref(), &shared.sts.sdk).await?;
+        let control = Endpoint::resolve(name, Plane::Control, overrides.control.as_deref(), &shared.sts.sdk).await?;
         let site = Arc::new(Site { name: name.into(), runtime, control });
         Ok(Self::new(site, shared.access.clone(), shared))
     }

@@ -115,7 +115,7 @@ async fn region_at(url: &str, clock: Clock) -> Region {
         wire: Arc::new(Wire::new(&config::Aws::default())),
         access: Access::Signature(credentials.clone()),
         credentials,
-        sdk: SdkConfig::builder().build(),
+        sts: Sts { sdk: SdkConfig::builder().build(), url: None, clock: clock.clone() },
         clock,
         tracker,
     };
