@@ -145,13 +145,14 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     fn begin(gateway: &'a Gateway, ask: Ask<'a>, settlement: &'a mut Settlement) -> Self {
         let Ask { label, failover, candidates, work } = ask;
+        let regions = gateway.regions_as(settlement.caller());
         Self {
             gateway,
             settlement,
             label,
             failover,
             deadline: Instant::now() + failover.call_timeout,
-            candidates: Candidates::new(gateway, candidates, work),
+            candidates: Candidates::new(gateway, regions, candidates, work),
             retry: Retry::new(failover.max_attempts, fastrand::u64(..)),
             told: None,
         }

@@ -12,7 +12,7 @@ use crate::upstream::health::Condition;
 use crate::upstream::quota::{Demand, Reservation, Use};
 use crate::upstream::route::{self, Standing};
 use crate::upstream::sticky::Conversation;
-use crate::upstream::{Call, Region};
+use crate::upstream::{Call, Region, Regions};
 
 /// The fewest tokens that a model caches, where that is not known: what most want.
 const LEAST_CACHED: u64 = 1024;
@@ -38,6 +38,8 @@ pub(super) struct Chosen {
 /// The candidates of one call.
 pub(super) struct Candidates<'a> {
     gateway: &'a Gateway,
+    /// As the caller's team calls them.
+    regions: Regions,
     work: Option<Work<'a>>,
     /// Those that were not chosen yet, in order of preference.
     left: Vec<Arc<Place>>,
@@ -52,11 +54,17 @@ pub(super) struct Candidates<'a> {
 
 impl<'a> Candidates<'a> {
     /// `places` in order of preference; those that are in no configured Region do not count.
-    pub(super) fn new(gateway: &'a Gateway, mut places: Vec<Arc<Place>>, work: Option<Work<'a>>) -> Self {
-        places.retain(|place| gateway.upstream().region(&place.region).is_some());
+    pub(super) fn new(
+        gateway: &'a Gateway,
+        regions: Regions,
+        mut places: Vec<Arc<Place>>,
+        work: Option<Work<'a>>,
+    ) -> Self {
+        places.retain(|place| regions.region(&place.region).is_some());
         let preferred = places.get(1).and(places.first()).map(|place| Arc::clone(&place.region));
         let mut candidates = Self {
             gateway,
+            regions,
             work,
             chosen: Vec::with_capacity(places.len()),
             left: places,
@@ -120,7 +128,6 @@ impl<'a> Candidates<'a> {
     /// The next candidate: the first by preference that is well and whose quota has room; if there is none, the one that
     /// may soonest be tried.
     pub(super) fn choose(&mut self) -> Option<Chosen> {
-        let region = |place: &Place| self.gateway.upstream().region(&place.region).cloned();
         if self.left.len() > 1 {
             let now = self.now();
             let mut order: Vec<usize> = (0..self.left.len()).collect();
@@ -140,7 +147,7 @@ impl<'a> Candidates<'a> {
             self.left = left;
         }
         let place = (!self.left.is_empty()).then(|| self.left.remove(0))?;
-        let region = region(&place)?;
+        let region = self.regions.region(&place.region)?.clone();
         let quota = self.quota(&place, &region);
         let reservation = self.reserve(quota.as_ref());
         self.chosen.push(Arc::clone(&place));
@@ -150,7 +157,7 @@ impl<'a> Candidates<'a> {
     /// That candidate, if it is well and its quota has room.
     fn choose_if_fits(&mut self, index: usize) -> Option<Chosen> {
         let place = self.left.get(index)?;
-        let region = self.gateway.upstream().region(&place.region)?.clone();
+        let region = self.regions.region(&place.region)?.clone();
         if region.health().condition(&place.id, self.now()) != Condition::Ready {
             return None;
         }
@@ -169,7 +176,7 @@ impl<'a> Candidates<'a> {
     }
 
     fn standing(&self, place: &Place, now: Timestamp) -> Standing {
-        let Some(region) = self.gateway.upstream().region(&place.region) else { return Standing::Ready };
+        let Some(region) = self.regions.region(&place.region) else { return Standing::Ready };
         let standing = Standing::of(region.health().condition(&place.id, now));
         if standing != Standing::Ready {
             return standing;
@@ -206,7 +213,7 @@ impl<'a> Candidates<'a> {
     pub(super) fn soonest(&self) -> Duration {
         let now = self.now();
         let rests = self.chosen.iter().chain(&self.left).filter_map(|place| {
-            let region = self.gateway.upstream().region(&place.region)?;
+            let region = self.regions.region(&place.region)?;
             Some(match region.health().condition(&place.id, now) {
                 Condition::Ready => Duration::ZERO,
                 Condition::Resting { until } => until.since(now),
