@@ -4,6 +4,7 @@
 //! registered together with its documentation, so neither exists without the other.
 
 mod access_log;
+mod admin;
 mod answer;
 pub mod anthropic;
 mod bedrock;
@@ -63,7 +64,8 @@ use crate::tenancy::Caller;
         (name = "Anthropic", description = "For the `anthropic` clients; base URL `/`."),
         (name = "Rerank", description = "For clients of Cohere's or Jina's rerank; base URL `/v1`."),
         (name = "Bedrock runtime", description = "For the AWS SDKs' `bedrock-runtime` clients; endpoint `/`."),
-        (name = "Bedrock control plane", description = "For the AWS SDKs' `bedrock` clients; endpoint `/`.")
+        (name = "Bedrock control plane", description = "For the AWS SDKs' `bedrock` clients; endpoint `/`."),
+        (name = "Administration", description = "For keys with the scope `admin`.")
     )
 )]
 struct Document;
@@ -108,6 +110,7 @@ fn documented() -> OpenApiRouter<Gateway> {
         .merge(models::router())
         .merge(rerank::router())
         .merge(bedrock::router())
+        .merge(admin::router())
 }
 
 /// Browsers of these origins may call; none by default, `*` when it is written out.

@@ -203,7 +203,7 @@ impl<'a> Candidates<'a> {
         }
         let Some(conversation) = self.conversation() else { return };
         if is_preferred {
-            sticky.forget(conversation);
+            sticky.forget(conversation, self.now());
         } else {
             sticky.remember(conversation, &place.region, self.now());
         }

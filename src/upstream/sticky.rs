@@ -5,13 +5,15 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 
 /// So many conversations are remembered.
 const CAPACITY: usize = 10_000;
+/// So often those are looked for whose caches have gone.
+const PURGE: Duration = Duration::from_mins(1);
 
 /// A conversation: a hash of who talks to which model, and of how it begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -29,7 +31,13 @@ pub struct Sticky(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     count: AtomicUsize,
-    places: Mutex<HashMap<u64, Kept>>,
+    places: Mutex<Places>,
+}
+
+#[derive(Default)]
+struct Places {
+    by_hash: HashMap<u64, Kept>,
+    next_purge: Timestamp,
 }
 
 struct Kept {
@@ -48,36 +56,42 @@ impl Sticky {
         if self.is_empty() {
             return None;
         }
-        let places = self.lock();
-        places.get(&conversation.hash).filter(|kept| now < kept.until).map(|kept| Arc::clone(&kept.region))
+        self.change(now, |by_hash| {
+            by_hash.get(&conversation.hash).filter(|kept| now < kept.until).map(|kept| Arc::clone(&kept.region))
+        })
     }
 
     /// `region` served it, and was not the first choice: it is the next time, until its cache has gone.
     pub fn remember(&self, conversation: Conversation, region: &Arc<str>, now: Timestamp) {
-        let mut places = self.lock();
-        if places.len() >= CAPACITY && !places.contains_key(&conversation.hash) {
-            places.retain(|_, kept| now < kept.until);
-            // Still full: one conversation less that finds its cache.
-            if let Some(any) = places.keys().next().copied().filter(|_| places.len() >= CAPACITY) {
-                places.remove(&any);
+        let Conversation { hash, kept } = conversation;
+        self.change(now, |by_hash| {
+            if by_hash.len() >= CAPACITY && !by_hash.contains_key(&hash) {
+                by_hash.retain(|_, kept| now < kept.until);
+                // Still full: one conversation less that finds its cache.
+                if let Some(any) = by_hash.keys().next().copied().filter(|_| by_hash.len() >= CAPACITY) {
+                    by_hash.remove(&any);
+                }
             }
-        }
-        places.insert(conversation.hash, Kept { region: Arc::clone(region), until: now.plus(conversation.kept) });
-        self.0.count.store(places.len(), Ordering::Release);
+            by_hash.insert(hash, Kept { region: Arc::clone(region), until: now.plus(kept) });
+        });
     }
 
     /// The first choice served it.
-    pub fn forget(&self, conversation: Conversation) {
-        if self.is_empty() {
-            return;
+    pub fn forget(&self, conversation: Conversation, now: Timestamp) {
+        if !self.is_empty() {
+            self.change(now, |by_hash| by_hash.remove(&conversation.hash));
         }
-        let mut places = self.lock();
-        places.remove(&conversation.hash);
-        self.0.count.store(places.len(), Ordering::Release);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Kept>> {
-        self.0.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn change<T>(&self, now: Timestamp, change: impl FnOnce(&mut HashMap<u64, Kept>) -> T) -> T {
+        let mut places = self.0.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let changed = change(&mut places.by_hash);
+        if now >= places.next_purge {
+            places.by_hash.retain(|_, kept| now < kept.until);
+            places.next_purge = now.plus(PURGE);
+        }
+        self.0.count.store(places.by_hash.len(), Ordering::Release);
+        changed
     }
 }
 
@@ -106,10 +120,12 @@ mod tests {
         assert_eq!(sticky.region(conversation(1), at(599)), None);
         let hour = Conversation { hash: 3, kept: Duration::from_hours(1) };
         sticky.remember(hour, &region, at(599));
-        assert_eq!(sticky.region(hour, at(4000)), Some(region));
-        sticky.forget(hour);
-        sticky.forget(conversation(1));
+        assert_eq!(sticky.region(hour, at(4000)), Some(region.clone()));
+        sticky.forget(hour, at(4000));
         assert!(sticky.is_empty());
+        sticky.remember(hour, &region, at(5000));
+        assert_eq!(sticky.region(conversation(1), at(9000)), None);
+        assert!(sticky.is_empty(), "whose cache has gone is forgotten");
     }
 
     #[test]
@@ -120,9 +136,9 @@ mod tests {
             sticky.remember(conversation(hash), &region, at(0));
         }
         sticky.remember(conversation(u64::MAX), &region, at(1));
-        assert_eq!(sticky.lock().len(), CAPACITY);
+        assert_eq!(sticky.0.count.load(Ordering::Relaxed), CAPACITY);
         sticky.remember(conversation(u64::MAX - 1), &region, at(300));
-        assert_eq!(sticky.lock().len(), 2, "those that are over went");
+        assert_eq!(sticky.0.count.load(Ordering::Relaxed), 2, "those that are over went");
         assert!(sticky.region(conversation(u64::MAX), at(300)).is_some());
     }
 }
