@@ -17,6 +17,7 @@ mod control;
 mod drain;
 mod exceptions;
 mod failover;
+mod fault_matrix;
 mod hostile_input;
 mod keys;
 mod openai;
