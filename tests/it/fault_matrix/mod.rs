@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::Value;
 
-use self::rows::{AFTER, BEFORE, Row};
+use self::rows::{AFTER, BEFORE, Break, Row};
 use crate::support::reply::Reply;
 use crate::support::{FIRST, SECOND, TestGateway};
 
@@ -144,7 +144,7 @@ async fn before_an_answer_every_signal_is_followed_as_it_means() {
 }
 
 /// An answer that breaks after some text: nobody else is called, what was written stays, and the client is told.
-async fn break_is_told(exception: &str, order: fn(&bedrock_gateway::simulator::RegionFaults), candidates: usize) {
+async fn break_is_told(exception: &str, order: Break, candidates: usize) {
     let t = gateway(candidates).await;
     for surface in [Surface::OpenAi, Surface::Bedrock] {
         let what = format!("{exception} after some text, {surface:?}, {candidates} candidates");

@@ -106,8 +106,11 @@ pub(super) const BEFORE: [Row; 21] = [
     }),
 ];
 
+/// Makes the next stream of a Region break.
+pub(super) type Break = fn(&RegionFaults);
+
 /// What may end an answer that has begun, with the exception that AWS's clients are told.
-pub(super) const AFTER: [(&str, fn(&RegionFaults)); 7] = [
+pub(super) const AFTER: [(&str, Break); 7] = [
     ("throttlingException", |region| throw_after(region, "throttlingException")),
     ("serviceUnavailableException", |region| throw_after(region, "serviceUnavailableException")),
     ("internalServerException", |region| throw_after(region, "internalServerException")),
@@ -138,11 +141,10 @@ impl Policy {
     pub(super) fn when_all_fail(self, candidates: usize) -> Vec<usize> {
         match (self, candidates) {
             (Self::Never, _) => vec![0],
-            (Self::Here, _) => vec![0, 0, 0],
+            (Self::Here, _) | (Self::Anywhere, 1) => vec![0, 0, 0],
             (Self::Elsewhere, _) => (0..candidates).collect(),
             (Self::OnceMore, 1) => vec![0, 0],
             (Self::OnceMore, _) => vec![0, 1],
-            (Self::Anywhere, 1) => vec![0, 0, 0],
             (Self::Anywhere, 2) => vec![0, 1, 1],
             (Self::Anywhere, _) => vec![0, 1, 2],
         }
