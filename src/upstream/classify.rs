@@ -271,9 +271,11 @@ impl Refusal {
         Self { status, name, message, param, retry_after, date }
     }
 
-    /// Whether AWS says that the credentials have expired.
-    pub(super) fn is_expired_token(&self) -> bool {
-        matches!(self.name.as_str(), "ExpiredToken" | "ExpiredTokenException")
+    /// What AWS calls it, when it says that the credentials have expired or that it does not know them, any more or at all.
+    pub(super) fn refused_credentials(&self) -> Option<&str> {
+        const REFUSED: [&str; 4] =
+            ["ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"];
+        Some(self.name.as_str()).filter(|name| REFUSED.contains(name))
     }
 
     /// The server's clock, when the refusal may be due to ours being wrong.
@@ -297,7 +299,7 @@ impl Refusal {
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`
-fn http_date(text: &str) -> Option<Timestamp> {
+pub(super) fn http_date(text: &str) -> Option<Timestamp> {
     let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
     Some(Timestamp::from_millis(at.as_millisecond()))
 }

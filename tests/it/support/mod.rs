@@ -319,9 +319,9 @@ async fn serve_tapped(config: &mut Config, settings: Settings, tap: &Tap) -> (Si
     for region in config.aws.regions.clone() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let endpoint = config.aws.endpoints.entry(region.clone()).or_default();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        endpoint.runtime = Some(url.clone());
-        endpoint.control = Some(url);
+        endpoint.runtime = Some(format!("http://{}", listener.local_addr().unwrap()));
+        endpoint.control.clone_from(&endpoint.runtime);
+        endpoint.sts.clone_from(&endpoint.runtime);
         let router = tap.between(sim.router_for(&region));
         let stop = stop.clone().cancelled_owned();
         tracker.spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stop).await.unwrap() });
