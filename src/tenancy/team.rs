@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::allow_list::AllowList;
+use crate::catalog::Geography;
 use crate::clock::Timestamp;
 use crate::config;
 use crate::error::{Error, Result};
@@ -76,12 +77,14 @@ impl NewTeam {
     /// The team, or which field keeps it from being one.
     pub(super) fn check(self, id: TeamId, now: Timestamp) -> Result<Team> {
         check_name(&self.name)?;
+        let geography = self.geography.map(|name| Geography::parse("geography", &name)).transpose()?;
+        let geography = geography.map(|geography| geography.name().to_owned());
         Ok(Team {
             id,
             name: self.name,
             models: AllowList::models("models", self.models)?,
             regions: AllowList::regions("regions", self.regions)?,
-            geography: self.geography.map(check_geography).transpose()?,
+            geography,
             role: self.role_arn.map(|arn| RoleArn::parse("role_arn", &arn)).transpose()?,
             created_at: now,
         })
@@ -96,15 +99,6 @@ pub(super) fn check_name(name: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid("name", "`name` must be 1 to 64 printable characters, without blanks at its ends."))
-}
-
-/// Lower case words such as `eu` or `us-gov`; which of them there are is the catalog's to say.
-fn check_geography(name: String) -> Result<String> {
-    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
-    if name.len() <= 32 && name.split('-').all(is_word) {
-        return Ok(name);
-    }
-    Err(Error::invalid("geography", "`geography` must be the name of a geography, such as `eu` or `us-gov`."))
 }
 
 /// Characters that change how the rest reads without showing themselves: zero-width and bidirectional marks, line

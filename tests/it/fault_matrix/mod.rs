@@ -5,7 +5,8 @@ mod rows;
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::StreamExt as _;
+use futures_util::stream;
 use serde_json::Value;
 
 use self::rows::{AFTER, BEFORE, Break, Row};
@@ -26,6 +27,11 @@ enum Phase {
 enum Surface {
     OpenAi,
     Bedrock,
+}
+
+/// Runs the cases, several at a time: most of what they take is the pauses before a Region is asked again.
+async fn side_by_side(cases: impl Iterator<Item = impl Future<Output = ()>>) {
+    stream::iter(cases).for_each_concurrent(16, |case| case).await;
 }
 
 async fn gateway(candidates: usize) -> TestGateway {
@@ -140,7 +146,7 @@ async fn row_holds(row: &Row, candidates: usize) {
 #[tokio::test]
 async fn before_an_answer_every_signal_is_followed_as_it_means() {
     let cases = BEFORE.iter().flat_map(|row| (1..=REGIONS.len()).map(move |candidates| row_holds(row, candidates)));
-    join_all(cases).await;
+    side_by_side(cases).await;
 }
 
 /// An answer that breaks after some text: nobody else is called, what was written stays, and the client is told.
@@ -184,5 +190,5 @@ async fn after_its_first_event_a_stream_that_breaks_is_told_so_and_nobody_else_i
     let cases = AFTER.iter().flat_map(|(exception, order)| {
         (1..=REGIONS.len()).map(move |candidates| break_is_told(exception, *order, candidates))
     });
-    join_all(cases).await;
+    side_by_side(cases).await;
 }
