@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::key::Key;
 use super::queries;
 use super::team::Team;
-use crate::catalog::{Fence, Geography};
+use crate::catalog::Fence;
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::ids::KeyId;
@@ -40,14 +40,7 @@ pub struct Caller {
 
 impl Caller {
     fn new(team: &Arc<Team>, key: Key, activity: Arc<Activity>) -> Self {
-        let within = match team.geography.as_deref().map(|name| Geography::parse("geography", name)) {
-            None => Fence::default(),
-            Some(Ok(geography)) => Fence::new(None, Some(geography)),
-            // Written by another version. Where it may not call is not known, so it may call nowhere.
-            Some(Err(_)) => Fence::new(Some(&[]), None),
-        };
-        let of_team = Fence::new(team.regions.entries(), None).and(&within);
-        let fence = of_team.and(&Fence::new(key.regions.entries(), None));
+        let fence = Fence::new(team.regions.entries(), team.geography).and(&Fence::new(key.regions.entries(), None));
         Self { team: Arc::clone(team), key: Arc::new(key), fence, activity }
     }
 

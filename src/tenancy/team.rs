@@ -20,8 +20,8 @@ pub struct Team {
     pub models: AllowList,
     /// The Regions that its calls may go to.
     pub regions: AllowList,
-    /// The geography that its calls may go to, such as `eu`; what it means the catalog knows. `None`: anywhere.
-    pub geography: Option<String>,
+    /// The geography that its calls may not leave; `None`: anywhere.
+    pub geography: Option<Geography>,
     /// The AWS role that its calls are made with; `None`: the gateway's own identity.
     pub role: Option<RoleArn>,
     /// When it was made.
@@ -77,14 +77,12 @@ impl NewTeam {
     /// The team, or which field keeps it from being one.
     pub(super) fn check(self, id: TeamId, now: Timestamp) -> Result<Team> {
         check_name(&self.name)?;
-        let geography = self.geography.map(|name| Geography::parse("geography", &name)).transpose()?;
-        let geography = geography.map(|geography| geography.name().to_owned());
         Ok(Team {
             id,
             name: self.name,
             models: AllowList::models("models", self.models)?,
             regions: AllowList::regions("regions", self.regions)?,
-            geography,
+            geography: self.geography.map(|name| Geography::parse("geography", &name)).transpose()?,
             role: self.role_arn.map(|arn| RoleArn::parse("role_arn", &arn)).transpose()?,
             created_at: now,
         })
@@ -121,10 +119,10 @@ mod tests {
         };
         let role = "arn:aws:iam::000000000000:role/tenant";
         let team = check(new("us-gov", role)).unwrap();
-        assert_eq!((team.geography.as_deref(), team.role.as_ref().unwrap().as_str()), (Some("us-gov"), role));
+        assert_eq!((team.geography, team.role.as_ref().unwrap().as_str()), (Some(Geography::UsGov), role));
         assert!(!format!("{team:?}").contains("tenant"));
         for (new, blamed) in [
-            (new("EU", role), "geography"),
+            (new("europe", role), "geography"),
             (new("", role), "geography"),
             (new("eu", ""), "role_arn"),
             (new("eu", "arn:aws:iam::000000000000:user/tenant"), "role_arn"),

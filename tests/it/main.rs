@@ -14,6 +14,7 @@
 mod anthropic;
 mod bedrock;
 mod control;
+mod credentials;
 mod drain;
 mod exceptions;
 mod failover;
