@@ -19,6 +19,7 @@ mod deadline;
 mod drain;
 mod exceptions;
 mod failover;
+mod fault_matrix;
 mod hostile_input;
 mod keys;
 mod openai;
