@@ -4,6 +4,7 @@
 //! registered together with its documentation, so neither exists without the other.
 
 mod access_log;
+mod admin;
 mod answer;
 pub mod anthropic;
 mod bedrock;
@@ -66,7 +67,8 @@ use crate::tenancy::Caller;
         (name = "Rerank", description = "For clients of Cohere's or Jina's rerank; base URL `/v1`."),
         (name = "Bedrock runtime", description = "For the AWS SDKs' `bedrock-runtime` clients; endpoint `/`."),
         (name = "Bedrock control plane", description = "For the AWS SDKs' `bedrock` clients; endpoint `/`."),
-        (name = "Catalog", description = "Which model can be called where, by which id, at what price; lists of JSON.")
+        (name = "Catalog", description = "Which model can be called where, by which id, at what price; lists of JSON."),
+        (name = "Administration", description = "For keys with the scope `admin`.")
     )
 )]
 struct Document;
@@ -112,6 +114,7 @@ fn documented() -> OpenApiRouter<Gateway> {
         .merge(rerank::router())
         .merge(bedrock::router())
         .merge(catalog::router())
+        .merge(admin::router())
 }
 
 /// Browsers of these origins may call; none by default, `*` when it is written out.

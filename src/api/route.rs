@@ -30,6 +30,7 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         "/catalog/regions" => ("catalog", "regions"),
         "/catalog/profiles" => ("catalog", "profiles"),
         "/catalog/quotas" => ("catalog", "quotas"),
+        "/admin/v1/upstreams" => ("admin", "upstreams"),
         _ => ("none", "none"),
     }
 }

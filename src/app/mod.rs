@@ -16,12 +16,12 @@ pub use listener::Tls;
 pub use local::{Local, development_tls, key as local_key};
 
 use crate::api::{self, ops};
-use crate::catalog::{Catalog, Live};
+use crate::catalog::{Catalog, Live, Quotas};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Aws, Config};
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
-use crate::gateway::{Gateway, Parts};
+use crate::gateway::{Failover, Gateway, Parts};
 use crate::invocations::Invocations;
 use crate::responses::Responses;
 use crate::store::Store;
@@ -65,6 +65,7 @@ impl App {
         responses.purge_in_background(&tracker, stop.clone());
         let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
+        let quotas = Quotas::configured(config, &catalog)?;
         let fetcher = Fetcher::new(&config.fetch, config.server.max_body_bytes())?;
         let gateway = Gateway::new(Parts {
             catalog: Live::new(catalog),
@@ -75,7 +76,8 @@ impl App {
             fetcher,
             metrics,
             clock,
-            max_attempts: config.aws.max_attempts,
+            quotas,
+            failover: failover(&config.aws),
             order: config.aws.order,
             cut: cut.clone(),
         });
@@ -126,4 +128,9 @@ impl App {
             tracing::error!("background work did not end in time; the last rows of the ledger may be missing");
         }
     }
+}
+
+fn failover(aws: &Aws) -> Failover {
+    let hedge_after = Some(Duration::from_millis(aws.hedge_after_ms)).filter(|after| !after.is_zero());
+    Failover { max_attempts: aws.max_attempts, call_timeout: Duration::from_secs(aws.call_timeout_s), hedge_after }
 }

@@ -62,8 +62,14 @@ pub(super) struct ModelRow<'a> {
     pub(super) launch_date: Option<&'a str>,
     pub(super) on_demand_regions: Vec<&'a str>,
     pub(super) prompt_caching: Option<super::model::PromptCaching>,
+    pub(super) output_token_burndown: Option<BurndownRow>,
     #[serde(flatten)]
     pub(super) abilities: super::model::Abilities,
+}
+
+#[derive(Deserialize)]
+pub(super) struct BurndownRow {
+    pub(super) rate: Option<u32>,
 }
 
 #[derive(Deserialize)]

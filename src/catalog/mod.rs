@@ -19,6 +19,7 @@ mod offered;
 mod place;
 mod price;
 mod profile;
+mod quota;
 mod unveil;
 
 use std::collections::HashMap;
@@ -38,6 +39,7 @@ pub use offered::Offered;
 pub use place::{Destinations, Order, Place, Scope};
 pub use price::{ByUnit, Charged, Price, Rates, Tier};
 pub use profile::InferenceProfile;
+pub use quota::{Known, Quotas, Source};
 
 /// The catalog. A clone is cheap and shows the same facts.
 #[derive(Clone, Debug)]
@@ -161,6 +163,11 @@ impl Catalog {
     /// The inference profiles of models that can be called, by id, as far as it is known where they lead.
     pub fn profiles(&self) -> &[InferenceProfile] {
         &self.0.profiles
+    }
+
+    /// Every id of a model or a profile that a call may name, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.0.ids.keys().map(|id| &**id)
     }
 
     /// The aliases and what they stand for, in the order of the configuration.

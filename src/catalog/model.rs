@@ -36,6 +36,8 @@ pub struct Model {
     pub context_window: Option<u64>,
     /// The most tokens of one answer.
     pub max_output_tokens: Option<u64>,
+    /// How many tokens of a quota a token of output takes.
+    pub output_burndown: Option<u32>,
     /// What it can and cannot.
     pub abilities: Abilities,
     /// How it caches prompts, if that is known.
@@ -171,6 +173,7 @@ impl Model {
             output_modalities: row.output_modalities,
             context_window: row.context_window,
             max_output_tokens: row.max_output_tokens,
+            output_burndown: row.output_token_burndown.and_then(|burndown| burndown.rate),
             abilities: row.abilities,
             prompt_caching: row.prompt_caching,
             lifecycle: Lifecycle {

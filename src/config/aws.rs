@@ -26,6 +26,11 @@ pub struct Aws {
     pub first_byte_timeout_s: u64,
     /// Seconds between two pieces of an answer: 1 to 3600.
     pub idle_timeout_s: u64,
+    /// Seconds for all attempts of one call and the pauses between them, up to the whole answer or a stream's first
+    /// event: 1 to 3600.
+    pub call_timeout_s: u64,
+    /// Milliseconds without an answer after which another candidate is asked as well: 0 (never) to 600000.
+    pub hedge_after_ms: u64,
     /// What the account really has, by Region and model, where it differs from the catalog.
     pub quotas: BTreeMap<String, BTreeMap<String, Quota>>,
     /// Other hosts than AWS's own, by Region: VPC endpoints, the simulator, tests.
@@ -48,6 +53,8 @@ impl Default for Aws {
             connect_timeout_ms: 2_000,
             first_byte_timeout_s: 300,
             idle_timeout_s: 300,
+            call_timeout_s: 600,
+            hedge_after_ms: 0,
             quotas: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             bearer_token: None,
@@ -73,18 +80,44 @@ impl Aws {
         problems.add_unless_within("aws.connect_timeout_ms", self.connect_timeout_ms, 50, 60_000);
         problems.add_unless_within("aws.first_byte_timeout_s", self.first_byte_timeout_s, 1, 3600);
         problems.add_unless_within("aws.idle_timeout_s", self.idle_timeout_s, 1, 3600);
-        if !self.quotas.is_empty() {
-            problems.add_unsupported("aws.quotas");
-        }
+        problems.add_unless_within("aws.call_timeout_s", self.call_timeout_s, 1, 3600);
+        problems.add_unless_within("aws.hedge_after_ms", self.hedge_after_ms, 0, 600_000);
+        self.validate_quotas(problems);
         for (region, endpoints) in &self.endpoints {
             let path = format!("aws.endpoints.{}", key_text(region));
             if !shape::is_region(region) {
                 problems.add(&path, shape::not_a_region(region));
             }
-            let Endpoints { runtime, control, s3 } = endpoints;
-            for (key, url) in [("runtime", runtime), ("control", control), ("s3", s3)] {
+            let Endpoints { runtime, control, s3, sts } = endpoints;
+            for (key, url) in [("runtime", runtime), ("control", control), ("s3", s3), ("sts", sts)] {
                 if let Some(url) = url {
                     shape::check_base_url(&format!("{path}.{key}"), url, problems);
+                }
+            }
+        }
+    }
+}
+
+impl Aws {
+    /// Whether the names in it stand for anything is for the catalog to say.
+    fn validate_quotas(&self, problems: &mut Problems) {
+        for (region, quotas) in &self.quotas {
+            if !shape::is_region(region) {
+                problems.add(format!("aws.quotas.{}", key_text(region)), shape::not_a_region(region));
+                continue;
+            }
+            for (name, Quota { tokens_per_minute, requests_per_minute }) in quotas {
+                let path = format!("aws.quotas.{region}.{}", key_text(name));
+                if tokens_per_minute.is_none() && requests_per_minute.is_none() {
+                    problems.add(&path, "says nothing: set tokens_per_minute, requests_per_minute or both");
+                }
+                let most = 1_000_000_000_000;
+                for (key, value) in
+                    [("tokens_per_minute", tokens_per_minute), ("requests_per_minute", requests_per_minute)]
+                {
+                    if let Some(value) = value {
+                        problems.add_unless_within(&format!("{path}.{key}"), *value, 1, most);
+                    }
                 }
             }
         }
@@ -122,6 +155,8 @@ pub struct Endpoints {
     pub control: Option<String>,
     /// Base URL of S3.
     pub s3: Option<String>,
+    /// Base URL of STS, which is asked for roles in the first of the Regions.
+    pub sts: Option<String>,
 }
 
 /// Text that never shows in a log or an error.

@@ -5,7 +5,9 @@
 //! without being booked, once; see `settle.rs`.
 
 mod attempt;
+mod candidates;
 mod meter;
+mod outline;
 mod plain;
 mod settle;
 mod stream;
@@ -19,12 +21,13 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 
+pub use attempt::Failover;
 pub use plain::Target;
 pub use settle::{Booked, Charge, Receipt};
 pub use stream::{EventStream, FrameStream};
 pub use trail::Trail;
 
-use crate::catalog::{self, Catalog, Charged, Live, Order, Place, Resolved};
+use crate::catalog::{self, Catalog, Charged, Live, Order, Place, Quotas, Resolved};
 use crate::clock::Clock;
 use crate::converse::{self, Usage};
 use crate::error::{Error, Kind};
@@ -35,7 +38,10 @@ use crate::money::MicroUsd;
 use crate::responses::Responses;
 use crate::telemetry::Metrics;
 use crate::tenancy::{Caller, Need, Scope, Tenancy};
-use crate::upstream::{Call, Operation, Region, Reply, Upstream};
+use crate::upstream::sticky::Sticky;
+use crate::upstream::{Call, Operation, Region, Regions, Reply, TeamRole, Upstream};
+use attempt::Ask;
+use candidates::Work;
 use meter::Meter;
 use settle::Settlement;
 
@@ -47,6 +53,8 @@ struct Inner {
     parts: Parts,
     /// The Regions that are called, in order of preference.
     regions: Vec<Arc<str>>,
+    /// Who served which conversation last.
+    sticky: Sticky,
     profiles: unveil::Profiles,
 }
 
@@ -68,8 +76,10 @@ pub struct Parts {
     pub metrics: Metrics,
     /// What time it is.
     pub clock: Clock,
-    /// Attempts of one call, the first included.
-    pub max_attempts: u32,
+    /// How much of AWS's models the account may use.
+    pub quotas: Quotas,
+    /// How long and how often a call is tried.
+    pub failover: Failover,
     /// Which of several candidates is tried first.
     pub order: Order,
     /// Cancelled when the drain is over: streams still open are told so and cut.
@@ -143,7 +153,8 @@ impl Gateway {
     /// Puts a gateway together.
     pub fn new(parts: Parts) -> Self {
         let regions = parts.upstream.regions().map(|region| region.name().clone()).collect();
-        Self(Arc::new(Inner { parts, regions, profiles: unveil::Profiles::default() }))
+        let profiles = unveil::Profiles::default();
+        Self(Arc::new(Inner { parts, regions, sticky: Sticky::default(), profiles }))
     }
 
     /// Models and where they can be called, as it is known now.
@@ -171,6 +182,14 @@ impl Gateway {
         &self.0.parts.upstream
     }
 
+    /// AWS, Region by Region, with the identity that calls of `caller` are made with: its team's role, if it has one.
+    pub fn regions_as(&self, caller: &Caller) -> Regions {
+        let team = &*caller.team;
+        let role = team.role.as_ref();
+        let role = role.map(|role| TeamRole { team: team.id.as_str(), name: &team.name, arn: role.as_str() });
+        self.upstream().regions_for(role)
+    }
+
     /// What is kept of answers.
     pub fn responses(&self) -> &Responses {
         &self.0.parts.responses
@@ -186,9 +205,19 @@ impl Gateway {
         &self.0.parts.metrics
     }
 
-    /// Attempts of one call, the first included.
-    fn max_attempts(&self) -> u32 {
-        self.0.parts.max_attempts
+    /// How much of AWS's models the account may use.
+    pub fn quotas(&self) -> &Quotas {
+        &self.0.parts.quotas
+    }
+
+    /// How long and how often a call is tried.
+    fn failover(&self) -> Failover {
+        self.0.parts.failover
+    }
+
+    /// Who served which conversation last.
+    fn sticky(&self) -> &Sticky {
+        &self.0.sticky
     }
 
     /// What time it is.
@@ -280,14 +309,13 @@ impl Gateway {
         call: &Call,
     ) -> Result<(Reply, Settlement), Error> {
         let mut settlement = self.admit(caller, origin, model, call)?;
-        let candidates = self.candidates(caller, &model.resolved)?;
+        let ask = self.asking(caller, model, call, &settlement)?;
         // Tokens are counted by the model itself: an inference profile is refused.
         let counted = model.resolved.model.as_ref().filter(|_| call.operation == Operation::CountTokens);
         let one = |region: Region, id: Arc<str>| async move {
             region.send(counted.map_or(&id, |model| &model.id), call).await
         };
-        let label = (&model.resolved.name, self.max_attempts());
-        match attempt::first_success(self, label, candidates, &mut settlement, one).await {
+        match attempt::first_success(self, ask, &mut settlement, one).await {
             Ok((reply, attempt)) => {
                 attempt.succeeded();
                 Ok((reply, settlement))
@@ -308,11 +336,10 @@ impl Gateway {
         call: Call,
     ) -> Result<Answer<(HeaderMap, FrameStream)>, Error> {
         let mut settlement = self.admit(caller, origin, model, &call)?;
-        let candidates = self.candidates(caller, &model.resolved)?;
+        let ask = self.asking(caller, model, &call, &settlement)?;
         let body = &call;
         let one = |region: Region, id: Arc<str>| async move { region.open(&id, body).await };
-        let label = (&model.resolved.name, self.max_attempts());
-        let opened = attempt::first_success(self, label, candidates, &mut settlement, one).await;
+        let opened = attempt::first_success(self, ask, &mut settlement, one).await;
         let ((headers, frames), attempt) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -342,6 +369,22 @@ impl Gateway {
         let hold = self.tenancy().admit(caller, &need)?;
         let charged = (&model.resolved.name, Charge::Tokens);
         Ok(Settlement::begin(self, caller, origin, charged, (hold, input_estimate)))
+    }
+
+    /// What is to be asked, and of whom.
+    fn asking<'a>(
+        &self,
+        caller: &'a Caller,
+        model: &'a Asked,
+        call: &'a Call,
+        settlement: &Settlement,
+    ) -> Result<Ask<'a>, Error> {
+        // Counting counts against no quota of the model.
+        let worked = model.resolved.model.as_deref().filter(|_| call.operation != Operation::CountTokens);
+        let input = settlement.input_estimate();
+        let work = worked.map(|model| Work { model, call, input, team: caller.team.id.as_str() });
+        let candidates = self.candidates(caller, &model.resolved)?;
+        Ok(Ask { label: &model.resolved.name, failover: self.failover(), candidates, work })
     }
 
     /// Where this caller may have a model called, best first.

@@ -15,6 +15,7 @@ use crate::money::MicroUsd;
 use crate::telemetry::metrics::Tokens;
 use crate::tenancy::ledger::{Entry, Outcome, UsageSource};
 use crate::tenancy::{Caller, Hold};
+use crate::upstream::quota::Reservation;
 
 /// What the access log and the response headers may know of a call.
 #[derive(Debug)]
@@ -79,6 +80,9 @@ impl Booked {
     }
 }
 
+/// The status that nginx made customary for a client that left.
+const CLIENT_LEFT: u16 = 499;
+
 /// How a call ended.
 enum End<'a> {
     Ok,
@@ -108,6 +112,12 @@ pub(super) struct Settlement {
     /// What the answer is charged by, where that is not its tokens and can be told.
     charged: Option<Charged>,
     attempts: u32,
+    /// Of these, those that are booked apart.
+    lost: u32,
+    /// Where another attempt is under way beside the one at `region`.
+    beside: Option<Arc<Place>>,
+    /// What is set aside of the quota of the account.
+    reservation: Option<Reservation>,
     input_estimate: u64,
     /// What a stream was seen to use so far.
     seen: Option<Usage>,
@@ -137,6 +147,9 @@ impl Settlement {
             price: None,
             charged: None,
             attempts: 0,
+            lost: 0,
+            beside: None,
+            reservation: None,
             input_estimate,
             seen: None,
             started: Instant::now(),
@@ -148,8 +161,54 @@ impl Settlement {
     /// An attempt is about to be made at `place`.
     pub(super) fn attempt(&mut self, place: &Place) {
         self.attempts += 1;
+        self.is_at(place);
+    }
+
+    /// What counts is the attempt at `place`.
+    pub(super) fn is_at(&mut self, place: &Place) {
         self.region = place.region.clone();
         self.price.clone_from(&place.price);
+    }
+
+    /// A second attempt is about to be made beside the one at `place`.
+    pub(super) fn hedge(&mut self, place: &Arc<Place>) {
+        self.beside = Some(Arc::clone(place));
+    }
+
+    /// One of the two has ended.
+    pub(super) fn unhedge(&mut self) {
+        self.beside = None;
+    }
+
+    /// Nobody waits any more for the attempt at `place`, because another one was faster. AWS may charge for its input.
+    pub(super) fn lost(&mut self, place: &Place) {
+        self.lost += 1;
+        let usage = self.input_usage();
+        let cost = match self.charge {
+            Charge::Otherwise => None,
+            Charge::Tokens if usage == Usage::default() => Some(MicroUsd::default()),
+            Charge::Tokens => place.price.as_ref().and_then(|price| price.cost(&usage)),
+        };
+        let told = (&usage, UsageSource::Estimated, cost);
+        let entry = Entry {
+            ttft_ms: None,
+            attempts: 1,
+            status: CLIENT_LEFT,
+            streamed: false,
+            ..self.entry(&place.region, told, Outcome::CANCELLED)
+        };
+        self.count(&entry);
+        self.gateway.tenancy().record(entry);
+    }
+
+    /// The attempt that is answered has set this aside.
+    pub(super) fn reserved(&mut self, reservation: Reservation) {
+        self.reservation = Some(reservation);
+    }
+
+    fn input_usage(&self) -> Usage {
+        let input = self.input_estimate;
+        Usage { input_tokens: input, total_tokens: input, ..Usage::default() }
     }
 
     /// Whether the answer is charged by something else than its tokens.
@@ -164,6 +223,11 @@ impl Settlement {
 
     pub(super) fn receipt(&self) -> &Arc<Receipt> {
         &self.receipt
+    }
+
+    /// Who made the call.
+    pub(super) fn caller(&self) -> &Caller {
+        &self.receipt.caller
     }
 
     pub(super) fn trail(&self) -> &Trail {
@@ -230,23 +294,35 @@ impl Settlement {
             _ if usage == Usage::default() => Some(MicroUsd::default()),
             _ => self.price.as_ref().and_then(|price| price.cost(&usage)),
         };
+        if let Some(reservation) = self.reservation.take() {
+            reservation.used(&usage);
+        }
         let (outcome, status) = match end {
             End::Ok => (Outcome::OK, 200),
             End::Failed(error) => (Outcome::failed(error.kind()), (self.origin.status)(error)),
-            // The status that nginx made customary for a client that left.
-            End::Cancelled => (Outcome::CANCELLED, 499),
+            End::Cancelled => (Outcome::CANCELLED, CLIENT_LEFT),
         };
         // A stream's head was sent before anything could befall it.
         let status = if self.first_event.is_some() { 200 } else { status };
+        let end_user = self.origin.end_user.take();
+        let entry = Entry { status, end_user, ..self.entry(&self.region, (&usage, source, cost), outcome.clone()) };
+        self.count(&entry);
+        self.gateway.tenancy().record(entry);
+        let booked = Booked { region: self.region.clone(), attempts: self.attempts, usage, cost, outcome };
+        // Set once, because the hold was taken above.
+        self.receipt.booked.set(booked).ok();
+        cost
+    }
+
+    /// The row of the ledger for what was asked of `region`.
+    fn entry(
+        &self,
+        region: &str,
+        (usage, source, cost): (&Usage, UsageSource, Option<MicroUsd>),
+        outcome: Outcome,
+    ) -> Entry {
         let receipt = &self.receipt;
-        let tokens = Tokens {
-            input: usage.input_tokens,
-            output: usage.output_tokens,
-            cache_read: usage.cache_read_input_tokens,
-            cache_write: usage.cache_write_input_tokens,
-        };
-        self.gateway.metrics().booked(receipt.team(), &receipt.model, &self.region, tokens, cost);
-        self.gateway.tenancy().record(Entry {
+        Entry {
             id: Entry::fresh_id(),
             request_id: self.origin.trail.id().clone(),
             at: self.gateway.clock().now(),
@@ -255,37 +331,44 @@ impl Settlement {
             surface: self.origin.surface.into(),
             operation: self.origin.operation.into(),
             model: receipt.model.to_string(),
-            region: Some(self.region.to_string()),
-            input_tokens: tokens.input,
-            output_tokens: tokens.output,
-            cache_read_tokens: tokens.cache_read,
-            cache_write_tokens: tokens.cache_write,
+            region: Some(region.to_owned()),
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            cache_read_tokens: usage.cache_read_input_tokens,
+            cache_write_tokens: usage.cache_write_input_tokens,
             cost,
             latency_ms: millis(self.started.elapsed()),
             ttft_ms: self.first_event.map(millis),
-            attempts: self.attempts,
-            status,
-            outcome: outcome.clone(),
+            attempts: self.attempts - self.lost,
+            status: 0,
+            outcome,
             usage_source: source,
             streamed: self.first_event.is_some(),
-            end_user: self.origin.end_user.take(),
-        });
-        let booked = Booked { region: self.region.clone(), attempts: self.attempts, usage, cost, outcome };
-        // Set once, because the hold was taken above.
-        receipt.booked.set(booked).ok();
-        cost
+            end_user: self.origin.end_user.clone(),
+        }
+    }
+
+    fn count(&self, entry: &Entry) {
+        let tokens = Tokens {
+            input: entry.input_tokens,
+            output: entry.output_tokens,
+            cache_read: entry.cache_read_tokens,
+            cache_write: entry.cache_write_tokens,
+        };
+        let region = entry.region.as_deref().unwrap_or_default();
+        self.gateway.metrics().booked(self.receipt.team(), &self.receipt.model, region, tokens, entry.cost);
     }
 }
 
 impl Drop for Settlement {
     fn drop(&mut self) {
-        let (usage, source) = self.seen.take().map_or_else(
-            || {
-                let input = self.input_estimate;
-                (Usage { input_tokens: input, total_tokens: input, ..Usage::default() }, UsageSource::Estimated)
-            },
-            |usage| (usage, UsageSource::Partial),
-        );
+        if let Some(place) = self.beside.take() {
+            self.lost(&place);
+        }
+        let (usage, source) = match self.seen.take() {
+            Some(usage) => (usage, UsageSource::Partial),
+            None => (self.input_usage(), UsageSource::Estimated),
+        };
         self.book(&End::Cancelled, usage, source);
     }
 }
