@@ -10,10 +10,13 @@ mod candidates;
 mod check;
 mod data;
 mod fence;
+mod freshness;
 mod live;
 mod lookup;
+mod merge;
 mod model;
 mod names;
+mod observed;
 mod place;
 mod price;
 mod profile;
@@ -28,8 +31,10 @@ use crate::config::PromptCache;
 use crate::error::Result;
 
 pub use fence::{Fence, Geography};
+pub use freshness::{Freshness, Problem, Source};
 pub use live::Live;
 pub use model::{Abilities, Apis, Kind, Lifecycle, Model, PromptCaching, Stage};
+pub use observed::Observed;
 pub use place::{Destinations, Order, Place, Scope};
 pub use price::{ByUnit, Charged, Price, Rates, Tier};
 pub use profile::InferenceProfile;
@@ -52,6 +57,8 @@ struct Facts {
     profiles: Vec<InferenceProfile>,
     prices: HashMap<Arc<str>, PriceList>,
     regions: Vec<Region>,
+    /// The day of the compiled-in data.
+    as_of: &'static str,
 }
 
 #[derive(Debug)]
@@ -143,6 +150,11 @@ impl Catalog {
     /// The aliases and what they stand for, in the order of the configuration.
     pub fn aliases(&self) -> impl Iterator<Item = (&str, &Resolved)> {
         self.0.aliases.iter().filter_map(|alias| Some((&**alias, self.0.names.get(alias)?)))
+    }
+
+    /// The day that the compiled-in data is of, such as `2026-11-22`: what AWS did not tell is that old.
+    pub fn as_of(&self) -> &str {
+        self.0.as_of
     }
 
     /// Every Region there is, by code.
