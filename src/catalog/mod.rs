@@ -112,6 +112,11 @@ impl Resolved {
         Some((&place.region, &place.id))
     }
 
+    /// The ways to call it from `region`, best first; none when it cannot be called from there.
+    pub fn offers(&self, region: &str) -> &[Arc<Place>] {
+        self.target.places.get(region).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// Every name that an allow-list may know the model by: the one that was asked for, Bedrock's id, the short id.
     pub fn names<'a>(&'a self, asked: &'a str) -> [&'a str; 3] {
         [asked, &self.name, self.model.as_ref().map_or(asked, |model| &model.short)]

@@ -21,6 +21,7 @@ mod hostile_input;
 mod keys;
 mod openai;
 mod ops;
+mod refresh;
 mod rerank;
 mod residency;
 mod settlement;

@@ -44,8 +44,7 @@ fn refreshed(observed: &[Observed]) -> Catalog {
 /// `id source` of each way to call `name` in the Region, best first.
 fn offers(catalog: &Catalog, name: &str, region: &str) -> Vec<String> {
     let resolved = catalog.resolve(name).unwrap();
-    let places = resolved.target.places.get(region).map(Vec::as_slice).unwrap_or_default();
-    places.iter().map(|place| format!("{} {}", place.id, <&str>::from(place.source))).collect()
+    resolved.offers(region).iter().map(|place| format!("{} {}", place.id, <&str>::from(place.source))).collect()
 }
 
 fn place(catalog: &Catalog, name: &str, region: &str) -> Option<Arc<Place>> {

@@ -221,6 +221,11 @@ impl TestGateway {
         admin::create_team(&self.store, &self.clock, Actor::CommandLine, new).await.unwrap();
     }
 
+    /// The gateway itself, for what no surface tells.
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
     /// Has AWS asked once what it has, in all Regions.
     pub(crate) async fn refresh(&self) {
         self.app.as_ref().expect("the gateway is draining already").refresher().refresh().await;
