@@ -275,7 +275,7 @@ mod tests {
             "modelArn": 7, "modelId": "acme.rocket-v1:0", "modelName": "x".repeat(300), "providerName": "Acme",
             "inputModalities": ["TEXT", "SMELL", 3], "outputModalities": ["TEXT"], "responseStreamingSupported": "maybe",
             "inferenceTypesSupported": ["ON_DEMAND", "TELEPATHY"],
-            "modelLifecycle": {"status": "REBORN", "startOfLifeTime": "2026-01-02T00:00:00Z", "endOfLifeTime": 1800000000.5},
+            "modelLifecycle": {"status": "REBORN", "startOfLifeTime": "2026-01-02T00:00:00Z", "endOfLifeTime": 1_800_000_000.5},
             "novelty": {"a": [1]},
         }]));
         let model = &seen.models["acme.rocket-v1:0"];

@@ -1,12 +1,18 @@
 //! The catalog follows what AWS lists, Region by Region, while calls go on.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bedrock_gateway::catalog::{Catalog, Destinations, Fence, Freshness, Order, Place, Source};
-use bedrock_gateway::config::Config;
+use axum::routing::get;
+use axum::{Json, Router};
+use bedrock_gateway::catalog::{Catalog, Destinations, Fence, Freshness, Place, Source};
+use bedrock_gateway::config::{Config, Endpoints};
 use bedrock_gateway::tenancy::NewKey;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use crate::support::reply::Reply;
 use crate::support::{FIRST, MODEL_ID, SECOND, TEAM, TestGateway, eventually};
@@ -259,14 +265,65 @@ async fn the_gateway_asks_by_itself_when_it_starts_and_not_when_it_is_told_not_t
     t.finish().await;
 }
 
+/// A control plane without the simulator's care: lists as they are put here.
+struct Sloppy {
+    models: Value,
+    profiles: Value,
+    profile: Value,
+}
+
+impl Sloppy {
+    /// Serves until the guard is dropped; returns where.
+    async fn serve(self, tracker: &TaskTracker) -> (String, DropGuard) {
+        let router = Router::new()
+            .route("/foundation-models", get(async || Json(self.models)))
+            .route("/inference-profiles", get(async || Json(self.profiles)))
+            .route("/inference-profiles/{id}", get(async || Json(self.profile)));
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let stopped = stop.clone().cancelled_owned();
+        tracker.spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stopped).await.unwrap() });
+        (url, stop.drop_guard())
+    }
+}
+
 #[tokio::test]
-async fn a_refresh_keeps_the_order_of_the_operator() {
-    let t = TestGateway::start().await;
+async fn what_a_list_leaves_out_is_asked_for_and_what_is_no_list_is_not_believed() {
+    const ARN: &str = "arn:aws:bedrock:us-east-1::foundation-model/acme.rocket-v1:0";
+    let tracker = TaskTracker::new();
+    let sparse = Sloppy {
+        models: json!({"modelSummaries": [{"modelId": NEW}]}),
+        profiles: json!({"inferenceProfileSummaries": [{"inferenceProfileId": "us.acme.rocket-v1:0"}]}),
+        profile: json!({"models": [{"modelArn": ARN}]}),
+    };
+    let profiles = json!({"inferenceProfileSummaries": []});
+    let empty = Sloppy { models: json!({"modelSummaries": []}), profiles: profiles.clone(), profile: json!({}) };
+    let strange = Sloppy { models: json!({"modelSummaries": "many"}), profiles, profile: json!({}) };
+    let (sparse, _first) = sparse.serve(&tracker).await;
+    let (empty, _second) = empty.serve(&tracker).await;
+    let (strange, _third) = strange.serve(&tracker).await;
+    let urls = [(FIRST, sparse), (SECOND, empty), ("eu-west-1", strange)];
+    let t = TestGateway::with(|config| {
+        in_regions(&[FIRST, SECOND, "eu-west-1"])(config);
+        for (region, url) in urls {
+            let endpoints = Endpoints { runtime: Some(url.clone()), control: Some(url), s3: None };
+            config.aws.endpoints.insert(region.into(), endpoints);
+        }
+    })
+    .await;
+    let before = t.gateway().catalog();
     t.refresh().await;
-    let catalog = t.gateway().catalog();
-    let regions: Vec<Arc<str>> = [SECOND, FIRST].into_iter().map(Arc::from).collect();
-    let resolved = catalog.resolve(NOVA).unwrap();
-    let places = catalog.candidates(&resolved, &regions, &Fence::default(), Order::Preference).unwrap();
-    assert_eq!(places.iter().map(|place| &*place.region).collect::<Vec<_>>(), [SECOND, FIRST]);
+    let after = t.gateway().catalog();
+    let resolved = after.resolve(NEW).unwrap();
+    let [offer] = resolved.offers(FIRST) else { panic!("{resolved:?}") };
+    assert_eq!((&*offer.id, &offer.destinations), ("us.acme.rocket-v1:0", &Destinations::Among([FIRST.into()].into())));
+    for region in [SECOND, "eu-west-1"] {
+        let state = state(&t, region);
+        assert_eq!((state.problem.unwrap().result, state.last_success), ("unreadable", None), "{region}");
+        for model in [NOVA, MODEL_ID] {
+            assert_eq!(before.resolve(model).unwrap().offers(region), after.resolve(model).unwrap().offers(region));
+        }
+    }
     t.finish().await;
 }

@@ -24,9 +24,15 @@ pub(super) fn merge<'a>(sketches: &mut Vec<Sketch>, observed: impl IntoIterator<
     let observed: Vec<&Observed> = observed.into_iter().collect();
     let mut merge = Merge::new(std::mem::take(sketches));
     // A profile says little of its model: what the Regions list comes first.
-    observed.iter().for_each(|region| merge.models(region));
-    observed.iter().for_each(|region| merge.profiles(region));
-    observed.iter().for_each(|region| merge.settle_untold(region));
+    for region in &observed {
+        merge.models(region);
+    }
+    for region in &observed {
+        merge.profiles(region);
+    }
+    for region in &observed {
+        merge.settle_untold(region);
+    }
     *sketches = merge.finish();
 }
 
