@@ -14,9 +14,11 @@
 mod anthropic;
 mod bedrock;
 mod control;
+mod credentials;
 mod drain;
 mod exceptions;
 mod failover;
+mod fault_matrix;
 mod hostile_input;
 mod keys;
 mod openai;
