@@ -18,6 +18,7 @@ pub mod gateway;
 pub mod ids;
 pub mod invocations;
 pub mod money;
+pub mod refresh;
 pub mod report;
 pub mod responses;
 pub mod simulator;

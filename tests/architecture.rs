@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first; see `docs/ARCHITECTURE.md`. A module imports only from lower layers.
-const LAYERS: [(&str, u8); 23] = [
+const LAYERS: [(&str, u8); 24] = [
     ("bucket", 0),
     ("clock", 0),
     ("config", 0),
@@ -30,6 +30,7 @@ const LAYERS: [(&str, u8); 23] = [
     ("tenancy", 2),
     ("upstream", 2),
     ("gateway", 3),
+    ("refresh", 3),
     ("api", 5),
     ("app", 6),
     ("cli", 7),

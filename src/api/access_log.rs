@@ -122,8 +122,12 @@ impl Line {
     fn warn(&self, headers: &mut HeaderMap) {
         let Some(receipt) = self.trail.receipt() else { return };
         let catalog = self.gateway.catalog();
-        if let Some(model) = catalog.model(receipt.model()).filter(|model| model.lifecycle.is_ending()) {
-            answer::warn(headers, &model.lifecycle, self.gateway.clock().now().seconds());
+        let Some(model) = catalog.model(receipt.model()) else { return };
+        // Regions may differ in their dates.
+        let region = headers.get("x-gateway-region").and_then(|region| region.to_str().ok());
+        let lifecycle = region.map_or(&model.lifecycle, |region| model.lifecycle_in(region));
+        if lifecycle.is_ending() {
+            answer::warn(headers, lifecycle, self.gateway.clock().now().seconds());
             self.gateway.metrics().legacy(&model.id);
         }
     }

@@ -54,6 +54,11 @@ async fn scrape(State(gateway): State<Gateway>) -> Response {
         named.map(|name| (region.name().to_string(), name.to_string())).collect::<Vec<_>>()
     });
     metrics.cooling(resting);
+    for state in gateway.catalog_state() {
+        if let Some(age) = state.age(now) {
+            metrics.catalog_age(&state.region, age);
+        }
+    }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()
 }
 

@@ -11,10 +11,13 @@ mod candidates;
 mod check;
 mod data;
 mod fence;
+mod freshness;
 mod live;
 mod lookup;
+mod merge;
 mod model;
 mod names;
+mod observed;
 mod offered;
 mod place;
 mod price;
@@ -33,13 +36,15 @@ use crate::error::Result;
 
 pub use batch::{Batch, BatchLimits};
 pub use fence::{Fence, Geography};
+pub use freshness::{Freshness, Problem, Source};
 pub use live::Live;
 pub use model::{Abilities, Apis, Kind, Lifecycle, Model, PromptCaching, Stage};
+pub use observed::Observed;
 pub use offered::Offered;
 pub use place::{Destinations, Order, Place, Scope};
 pub use price::{ByUnit, Charged, Price, Rates, Tier};
 pub use profile::InferenceProfile;
-pub use quota::{Known, Quotas, Source};
+pub use quota::{Known, Quotas, Source as QuotaSource};
 
 /// The catalog. A clone is cheap and shows the same facts.
 #[derive(Clone, Debug)]
@@ -60,6 +65,8 @@ struct Facts {
     prices: HashMap<Arc<str>, PriceList>,
     regions: Vec<Region>,
     batch: Arc<BatchFacts>,
+    /// The day of the compiled-in data.
+    as_of: &'static str,
 }
 
 #[derive(Debug)]
@@ -130,6 +137,11 @@ impl Resolved {
         Some((&place.region, &place.id))
     }
 
+    /// The ways to call it from `region`, best first; none when it cannot be called from there.
+    pub fn offers(&self, region: &str) -> &[Arc<Place>] {
+        self.target.places.get(region).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// Every name that an allow-list may know the model by: the one that was asked for, Bedrock's id, the short id.
     pub fn names<'a>(&'a self, asked: &'a str) -> [&'a str; 3] {
         [asked, &self.name, self.model.as_ref().map_or(asked, |model| &model.short)]
@@ -173,6 +185,11 @@ impl Catalog {
     /// The aliases and what they stand for, in the order of the configuration.
     pub fn aliases(&self) -> impl Iterator<Item = (&str, &Resolved)> {
         self.0.aliases.iter().filter_map(|alias| Some((&**alias, self.0.names.get(alias)?)))
+    }
+
+    /// The day that the compiled-in data is of, such as `2026-11-22`: what AWS did not tell is that old.
+    pub fn as_of(&self) -> &str {
+        self.0.as_of
     }
 
     /// Every Region there is, by code.

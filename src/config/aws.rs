@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -18,6 +19,8 @@ pub struct Aws {
     pub order: Order,
     /// A role to assume for every call; empty: the credentials of the AWS chain as they are.
     pub role_arn: String,
+    /// Minutes between two looks at which models and inference profiles AWS has in each Region: 1 to 1440; 0: never.
+    pub catalog_refresh_minutes: u64,
     /// Attempts of one call over all candidates, the first included: 1 to 10.
     pub max_attempts: u32,
     /// Milliseconds to wait for a connection: 50 to 60000.
@@ -49,6 +52,7 @@ impl Default for Aws {
             regions: vec!["us-east-1".into(), "us-west-2".into()],
             order: Order::Preference,
             role_arn: String::new(),
+            catalog_refresh_minutes: 60,
             max_attempts: 4,
             connect_timeout_ms: 2_000,
             first_byte_timeout_s: 300,
@@ -64,6 +68,11 @@ impl Default for Aws {
 }
 
 impl Aws {
+    /// The time between two looks at what AWS has; `None`: never.
+    pub fn catalog_refresh(&self) -> Option<Duration> {
+        (self.catalog_refresh_minutes > 0).then(|| Duration::from_mins(self.catalog_refresh_minutes))
+    }
+
     pub(super) fn validate(&self, problems: &mut Problems) {
         if self.regions.is_empty() {
             problems.add("aws.regions", "names no Region");
@@ -76,6 +85,7 @@ impl Aws {
             }
         }
         shape::check_role_arn("aws.role_arn", &self.role_arn, problems);
+        problems.add_unless_within("aws.catalog_refresh_minutes", self.catalog_refresh_minutes, 0, 1440);
         problems.add_unless_within("aws.max_attempts", self.max_attempts.into(), 1, 10);
         problems.add_unless_within("aws.connect_timeout_ms", self.connect_timeout_ms, 50, 60_000);
         problems.add_unless_within("aws.first_byte_timeout_s", self.first_byte_timeout_s, 1, 3600);

@@ -27,7 +27,7 @@ pub use settle::{Booked, Charge, Receipt};
 pub use stream::{EventStream, FrameStream};
 pub use trail::Trail;
 
-use crate::catalog::{self, Catalog, Charged, Live, Order, Place, Quotas, Resolved};
+use crate::catalog::{self, Catalog, Charged, Freshness, Live, Order, Place, Quotas, Resolved};
 use crate::clock::Clock;
 use crate::converse::{self, Usage};
 use crate::error::{Error, Kind};
@@ -160,6 +160,11 @@ impl Gateway {
     /// Models and where they can be called, as it is known now.
     pub fn catalog(&self) -> Catalog {
         self.0.parts.catalog.now()
+    }
+
+    /// How fresh what is known of each Region is, in order of preference.
+    pub fn catalog_state(&self) -> Vec<Freshness> {
+        self.0.regions.iter().map(|region| self.0.parts.catalog.freshness(region)).collect()
     }
 
     /// Teams, keys, and the ledger.

@@ -45,6 +45,8 @@ struct Families {
     cooling: GaugeVec,
     first_token_seconds: HistogramVec,
     ledger_lag: Gauge,
+    catalog_refreshes: IntCounterVec,
+    catalog_age: GaugeVec,
 }
 
 /// What is said of a family even before it has a series.
@@ -134,6 +136,16 @@ impl Metrics {
         )?;
         let ledger_lag =
             make.gauge("gateway_ledger_lag_seconds", "Age of the oldest call that is not yet in the ledger.")?;
+        let catalog_refreshes = make.int_counters(
+            "gateway_catalog_refreshes_total",
+            "Looks at which models and inference profiles AWS has in a Region, by result (ok, denied, throttled, ...).",
+            &["region", "result"],
+        )?;
+        let catalog_age = make.gauges(
+            "gateway_catalog_age_seconds",
+            "Seconds since AWS last told what it has in a Region.",
+            &["region"],
+        )?;
         Ok(Self(Arc::new(Families {
             registry: make.registry,
             announced: make.announced,
@@ -152,6 +164,8 @@ impl Metrics {
             cooling,
             first_token_seconds,
             ledger_lag,
+            catalog_refreshes,
+            catalog_age,
         })))
     }
 
@@ -226,6 +240,16 @@ impl Metrics {
     /// How far the ledger is behind.
     pub fn ledger_lag(&self, lag: Duration) {
         self.0.ledger_lag.set(lag.as_secs_f64());
+    }
+
+    /// A Region was asked which models and profiles it has.
+    pub fn catalog_refresh(&self, region: &str, result: &str) {
+        self.0.catalog_refreshes.with_label_values(&[region, result]).inc();
+    }
+
+    /// How old what a Region told of its models and profiles is.
+    pub fn catalog_age(&self, region: &str, age: Duration) {
+        self.0.catalog_age.with_label_values(&[region]).set(age.as_secs_f64());
     }
 
     /// Every family there is, in the order of their declaration; `docs/METRICS.md` lists them.

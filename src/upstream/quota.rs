@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::bucket::Bucket;
-use crate::catalog::{Known, Source};
+use crate::catalog::{Known, QuotaSource};
 use crate::clock::{Clock, Timestamp};
 use crate::converse::Usage;
 
@@ -51,7 +51,7 @@ pub struct InUse {
     /// Requests per minute that are known to be allowed.
     pub requests_per_minute: Option<u64>,
     /// Who says so.
-    pub source: Source,
+    pub source: QuotaSource,
     /// Tokens reserved or used that have not come back yet.
     pub tokens: u64,
     /// Requests that have not come back yet.
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     fn known(tokens: Option<u64>, requests: Option<u64>, burndown: u32) -> Known {
-        Known { tokens_per_minute: tokens, requests_per_minute: requests, burndown, source: Source::Config }
+        Known { tokens_per_minute: tokens, requests_per_minute: requests, burndown, source: QuotaSource::Config }
     }
 
     fn usage(input: u64, output: u64, read: u64, written: u64) -> Usage {

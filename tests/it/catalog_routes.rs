@@ -1,8 +1,8 @@
 //! The lists of the catalog: what they hold for this gateway and this key, filters, pages, and what is refused.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use bedrock_gateway::config::Alias;
+use bedrock_gateway::config::{Alias, Quota};
 use bedrock_gateway::tenancy::{NewKey, Scope};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -158,6 +158,46 @@ async fn every_region_that_was_named_is_there_with_what_works_in_it() {
 }
 
 #[tokio::test]
+async fn a_quota_is_what_the_configuration_says_else_aws_s_default() {
+    let own = Quota { requests_per_minute: Some(7), tokens_per_minute: None };
+    let quotas = BTreeMap::from([(FIRST.to_owned(), BTreeMap::from([("claude-haiku-4-5".to_owned(), own)]))]);
+    let t = TestGateway::with(|config| config.aws.quotas = quotas).await;
+    let rows = list(&t, &format!("/catalog/quotas?q={MODEL_ID}")).await;
+    let told = |row: &Value| (row["region"].clone(), row["online"].as_array().unwrap().clone());
+    let (region, ways) = told(&rows[0]);
+    assert_eq!((rows.len(), region, &rows[0]["model"]), (2, json!(FIRST), &json!(MODEL_ID)));
+    let us = json!({"id": format!("us.{MODEL_ID}"), "scope": "us", "tokens_per_minute": 5_000_000,
+        "requests_per_minute": 7, "output_burndown": 5, "source": "config"});
+    assert_eq!(ways[0], us);
+    let (region, ways) = told(&rows[1]);
+    assert_eq!((region, &ways[0]["source"]), (json!(SECOND), &json!("catalog")));
+    assert_eq!((&ways[0]["requests_per_minute"], &ways[1]["scope"]), (&Value::Null, &json!("global")));
+    assert_eq!((&ways[1]["tokens_per_minute"], &ways[1]["source"]), (&Value::Null, &Value::Null));
+    let batch = json!({"min_records": 100, "max_records": 100_000, "max_file_records": 100_000,
+        "max_file_bytes": 1_000_000_000_u64, "max_job_bytes": 5_000_000_000_u64, "max_jobs": 100, "source": "catalog"});
+    assert_eq!(rows[0]["batch"], batch);
+    let online = list(&t, "/catalog/quotas?q=opus-4-8&batch=false").await;
+    assert!(!online.is_empty() && online.iter().all(|row| row["batch"].is_null()));
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn how_old_a_region_s_facts_are_is_told_where_it_is_called() {
+    let t = TestGateway::start().await;
+    let refresh =
+        async |region: &str| list(&t, &format!("/catalog/regions?region={region}")).await[0]["refresh"].clone();
+    assert_eq!(refresh("eu-west-1").await, Value::Null);
+    assert_eq!(refresh(FIRST).await["last_success"], Value::Null);
+    t.refresh().await;
+    let after = refresh(FIRST).await;
+    assert_eq!((&after["age_seconds"], &after["stale"], &after["problem"]), (&json!(0), &json!(false), &Value::Null));
+    assert_eq!(after["last_success"], after["last_attempt"]);
+    let model = haiku(&t, t.key(), "").await;
+    assert_eq!(offers(&model, FIRST)[0]["source"], "aws");
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn filters_leave_what_they_say() {
     let t = TestGateway::start().await;
     let all = list(&t, "/catalog/models?limit=1000").await;
@@ -185,8 +225,13 @@ async fn filters_leave_what_they_say() {
 #[tokio::test]
 async fn pages_lead_to_the_end_and_hold_each_entry_once() {
     let t = TestGateway::start().await;
-    for path in ["/catalog/models", "/catalog/profiles", "/catalog/regions"] {
-        let id = if path.ends_with("regions") { "code" } else { "id" };
+    for path in ["/catalog/models", "/catalog/profiles", "/catalog/regions", "/catalog/quotas"] {
+        let id: &[&str] = match path {
+            "/catalog/regions" => &["code"],
+            "/catalog/quotas" => &["model", "region"],
+            _ => &["id"],
+        };
+        let id = |entry: &Value| -> Vec<String> { id.iter().map(|part| entry[part].to_string()).collect() };
         let all = list(&t, &format!("{path}?limit=1000")).await;
         let (mut walked, mut cursor) = (Vec::new(), String::new());
         loop {
@@ -198,7 +243,7 @@ async fn pages_lead_to_the_end_and_hold_each_entry_once() {
             cursor = format!("&cursor={next}");
         }
         assert_eq!(walked, all, "{path}");
-        assert!(all.is_sorted_by(|left, right| left[id].as_str() < right[id].as_str()), "{path}");
+        assert!(all.is_sorted_by(|left, right| id(left) < id(right)), "{path}");
     }
     t.finish().await;
 }
@@ -206,7 +251,7 @@ async fn pages_lead_to_the_end_and_hold_each_entry_once() {
 #[tokio::test]
 async fn what_cannot_be_asked_is_refused_by_its_name() {
     let t = TestGateway::start().await;
-    for path in ["/catalog/models", "/catalog/profiles", "/catalog/regions"] {
+    for path in ["/catalog/models", "/catalog/profiles", "/catalog/regions", "/catalog/quotas"] {
         for (query, param) in [
             ("regoin=us-east-1", "regoin"),
             ("region=us-est-1", "region"),

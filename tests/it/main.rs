@@ -27,6 +27,7 @@ mod lifecycle;
 mod openai;
 mod ops;
 mod quota;
+mod refresh;
 mod rerank;
 mod residency;
 mod settlement;

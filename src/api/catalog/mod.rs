@@ -5,6 +5,7 @@ mod models;
 mod price;
 mod profiles;
 mod query;
+mod quotas;
 mod regions;
 
 use std::sync::Arc;
@@ -27,7 +28,11 @@ use crate::tenancy::{Caller, Scope};
 
 /// The routes.
 pub(super) fn router() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::new().routes(routes!(models::list)).routes(routes!(regions::list)).routes(routes!(profiles::list))
+    OpenApiRouter::new()
+        .routes(routes!(models::list))
+        .routes(routes!(regions::list))
+        .routes(routes!(profiles::list))
+        .routes(routes!(quotas::list))
 }
 
 /// One page of a list.

@@ -130,6 +130,7 @@ impl<'a> View<'a> {
             scope: scope_name(&place.scope).to_owned(),
             destinations: reached(&place.destinations),
             price: place.price.as_deref().map(Told::of),
+            source: place.source.into(),
             batch: catalog.batch(&model.id).is_some_and(|batch| batch.takes(&place.region, &place.scope)),
             configured: self.gateway.regions().contains(&place.region),
             callable: reason.is_none(),
@@ -251,6 +252,8 @@ struct Offer {
     destinations: Option<Reached>,
     /// US dollars by AWS's list; null: not known.
     price: Option<Told>,
+    /// Who says so: `compiled` (the gateway's data), `assumed` (concluded from other models, and may be wrong), or `aws`.
+    source: &'static str,
     /// Whether it takes batch jobs so.
     batch: bool,
     /// Whether this gateway calls the Region.

@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 use super::query::{Query, Reach};
 use super::{Page, Rights, answer, check_scope};
 use crate::api::openai::error::ErrorBody;
-use crate::catalog::{Geography, Offered, Place, Region, Scope};
+use crate::catalog::{Freshness, Geography, Offered, Place, Region, Scope};
+use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::gateway::Gateway;
 use crate::tenancy::Caller;
@@ -57,6 +58,7 @@ pub(super) async fn list(
     let mut regions: Vec<&Region> = catalog.regions().iter().collect();
     regions.sort_by_key(|region| &region.code);
     let wanted = regions.into_iter().filter(|region| query.region.as_ref().is_none_or(|only| region.code == *only));
+    let (state, now) = (gateway.catalog_state(), gateway.clock().now());
     let told = wanted.filter_map(|region| {
         let geographies = geographies(&region.code);
         let texts = [&*region.code, &*region.name].into_iter().chain(geographies.iter().copied());
@@ -70,6 +72,7 @@ pub(super) async fn list(
             configured: gateway.regions().contains(&region.code),
             allowed: caller.allows_region(&region.code),
             endpoints: Endpoints::of(region),
+            refresh: state.iter().find(|known| known.region == region.code).map(|known| Refresh::of(known, now)),
             models,
         })
     });
@@ -96,6 +99,39 @@ pub(super) struct CatalogRegion {
     allowed: bool,
     endpoints: Endpoints,
     models: Models,
+    /// How old what is known of it is; null where this gateway does not call it, and so never asks.
+    refresh: Option<Refresh>,
+}
+
+/// When AWS was last asked what a Region has.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = CatalogRefresh)]
+struct Refresh {
+    /// RFC 3339; null: not yet, or it is switched off.
+    last_attempt: Option<String>,
+    /// When AWS last answered; null: what is shown is compiled in.
+    last_success: Option<String>,
+    /// The seconds since.
+    age_seconds: Option<u64>,
+    /// Whether the last attempt failed, so that what was known before is shown.
+    stale: bool,
+    /// Why it failed, in one word, such as `denied` or `throttled`.
+    problem: Option<&'static str>,
+}
+
+impl Refresh {
+    fn of(known: &Freshness, now: Timestamp) -> Self {
+        let text = |at: Option<Timestamp>| {
+            at.and_then(|at| jiff::Timestamp::from_millisecond(at.millis()).ok()).map(|at| at.to_string())
+        };
+        Self {
+            last_attempt: text(known.last_attempt),
+            last_success: text(known.last_success),
+            age_seconds: known.age(now).map(|age| age.as_secs()),
+            stale: known.is_stale(),
+            problem: known.problem.as_ref().map(|problem| problem.result),
+        }
+    }
 }
 
 /// The hosts of Bedrock there; null: none is known.

@@ -1,5 +1,5 @@
 use super::*;
-use crate::catalog::Source;
+use crate::catalog::QuotaSource;
 use crate::clock::Clock;
 use crate::upstream::quota::Demand;
 
@@ -143,7 +143,8 @@ fn the_fault_of_a_request_rests_nothing_and_a_probe_so_answered_is_over() {
 #[test]
 fn calls_in_flight_and_the_use_of_the_quota_are_told() {
     let health = Health::default();
-    let known = Known { tokens_per_minute: Some(1000), requests_per_minute: None, burndown: 1, source: Source::Config };
+    let known =
+        Known { tokens_per_minute: Some(1000), requests_per_minute: None, burndown: 1, source: QuotaSource::Config };
     assert!(health.quota(&MODEL.into(), Known::NOTHING, at(0)).is_none());
     let quota = health.quota(&MODEL.into(), known, at(0)).unwrap();
     let clock = Clock::manual(at(0));

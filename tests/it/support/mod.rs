@@ -150,6 +150,8 @@ impl TestGateway {
         config.server.listen = (Ipv4Addr::LOCALHOST, 0).into();
         config.server.ops_listen = (Ipv4Addr::LOCALHOST, 0).into();
         config.store.url = format!("sqlite://{}", folder.path().join("it.db").display());
+        // What a test counts at the simulator, its own calls made.
+        config.aws.catalog_refresh_minutes = 0;
         change(&mut config);
         let chosen = config.aws.endpoints.clone();
         let tap = Tap::default();
@@ -252,6 +254,16 @@ impl TestGateway {
     /// Makes a team as the command line does.
     pub(crate) async fn make_team(&self, new: NewTeam) {
         admin::create_team(&self.store, &self.clock, Actor::CommandLine, new).await.unwrap();
+    }
+
+    /// The gateway itself, for what no surface tells.
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// Has AWS asked once what it has, in all Regions.
+    pub(crate) async fn refresh(&self) {
+        self.app.as_ref().expect("the gateway is draining already").refresher().refresh().await;
     }
 
     /// So many attempts will not reach the simulator.
