@@ -104,6 +104,7 @@ fn both(total: Served, other: &Served) -> Served {
         region: if knows { total.region } else { Arc::from(format!("{},{}", total.region, other.region)) },
         attempts: total.attempts + other.attempts,
         receipt: total.receipt,
+        service: total.service,
         cost: match (total.cost, other.cost) {
             (Cost::Known(one), Cost::Known(two)) => Cost::Known(one + two),
             (Cost::Open, _) | (_, Cost::Open) => Cost::Open,

@@ -7,8 +7,10 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::service::{Latency, Service};
+use super::statement::Statement;
 use super::{Gateway, Origin, Trail, meter};
-use crate::catalog::{Charged, Place, Price};
+use crate::catalog::{Charged, Fence, Order, Place, Price, Tier};
 use crate::converse::Usage;
 use crate::error::Error;
 use crate::money::MicroUsd;
@@ -21,6 +23,8 @@ use crate::tenancy::{Caller, Hold};
 pub struct Receipt {
     caller: Caller,
     model: Arc<str>,
+    /// The model that a prompt router chose.
+    chosen: OnceLock<Arc<str>>,
     booked: OnceLock<Booked>,
 }
 
@@ -35,9 +39,9 @@ impl Receipt {
         self.caller.key.id.as_str()
     }
 
-    /// The model's Bedrock id.
+    /// The model's Bedrock id: of the one that answered, as soon as that is known.
     pub fn model(&self) -> &str {
-        &self.model
+        self.chosen.get().unwrap_or(&self.model)
     }
 
     /// How the call was booked, once it is.
@@ -107,6 +111,8 @@ pub(super) struct Settlement {
     price: Option<Arc<Price>>,
     /// What the answer is charged by, where that is not its tokens and can be told.
     charged: Option<Charged>,
+    /// How the call is served: as was asked for, until AWS says something else.
+    service: Service,
     attempts: u32,
     input_estimate: u64,
     /// What a stream was seen to use so far.
@@ -125,8 +131,12 @@ impl Settlement {
         (model, charge): (&Arc<str>, Charge),
         (hold, input_estimate): (Hold, u64),
     ) -> Self {
-        let receipt = Receipt { caller: caller.clone(), model: Arc::clone(model), booked: OnceLock::new() };
-        let receipt = Arc::new(receipt);
+        let receipt = Arc::new(Receipt {
+            caller: caller.clone(),
+            model: Arc::clone(model),
+            chosen: OnceLock::new(),
+            booked: OnceLock::new(),
+        });
         origin.trail.admitted(&receipt);
         Self {
             gateway: gateway.clone(),
@@ -136,6 +146,7 @@ impl Settlement {
             charge,
             price: None,
             charged: None,
+            service: Service::default(),
             attempts: 0,
             input_estimate,
             seen: None,
@@ -160,6 +171,24 @@ impl Settlement {
     /// That is what it is charged by.
     pub(super) fn charge(&mut self, charged: Option<Charged>) {
         self.charged = charged;
+    }
+
+    /// That is how it is asked to be served.
+    pub(super) fn asks_for(&mut self, service: Service) {
+        self.service = service;
+    }
+
+    /// AWS said this of the answer.
+    pub(super) fn learn(&mut self, told: Statement) {
+        self.service = told.service.or(self.service);
+        let Some(chosen) = told.chosen else { return };
+        // What is not in the catalog stays what was called, without a price.
+        let catalog = self.gateway.catalog();
+        let Ok(chosen) = catalog.resolve(&chosen) else { return };
+        let regions = [Arc::clone(&self.region)];
+        let places = catalog.candidates(&chosen, &regions, &Fence::default(), Order::Preference);
+        self.price = places.ok().and_then(|places| places.first()?.price.clone());
+        self.receipt.chosen.set(chosen.name).ok();
     }
 
     pub(super) fn receipt(&self) -> &Arc<Receipt> {
@@ -213,7 +242,19 @@ impl Settlement {
         self.book(&End::Failed(error), usage, source);
     }
 
+    /// What an answered call cost. What hurries has a price of its own, which is not known, and so has what is not
+    /// charged by tokens in another tier than the usual.
+    fn cost(&self, usage: &Usage) -> Option<MicroUsd> {
+        if self.service.latency == Some(Latency::Optimized) {
+            return None;
+        }
+        self.price.as_ref()?.cost_at(self.service.tier.unwrap_or_default(), usage)
+    }
+
     fn cost_by_unit(&self, usage: &Usage) -> Option<MicroUsd> {
+        if self.service.tier.unwrap_or_default() != Tier::Standard {
+            return None;
+        }
         self.price.as_ref()?.by_unit.as_ref()?.cost(self.charged?, usage.input_tokens)
     }
 
@@ -228,7 +269,7 @@ impl Settlement {
             (End::Ok | End::Cancelled, Charge::Otherwise) => None,
             (End::Ok, Charge::Tokens) if self.is_by_unit() => self.cost_by_unit(&usage),
             _ if usage == Usage::default() => Some(MicroUsd::default()),
-            _ => self.price.as_ref().and_then(|price| price.cost(&usage)),
+            _ => self.cost(&usage),
         };
         let (outcome, status) = match end {
             End::Ok => (Outcome::OK, 200),
@@ -245,7 +286,8 @@ impl Settlement {
             cache_read: usage.cache_read_input_tokens,
             cache_write: usage.cache_write_input_tokens,
         };
-        self.gateway.metrics().booked(receipt.team(), &receipt.model, &self.region, tokens, cost);
+        let tier = self.service.tier.unwrap_or_default().name();
+        self.gateway.metrics().booked(receipt.team(), receipt.model(), &self.region, tokens, (cost, tier));
         self.gateway.tenancy().record(Entry {
             id: Entry::fresh_id(),
             request_id: self.origin.trail.id().clone(),
@@ -254,13 +296,14 @@ impl Settlement {
             key: receipt.caller.key.id.clone(),
             surface: self.origin.surface.into(),
             operation: self.origin.operation.into(),
-            model: receipt.model.to_string(),
+            model: receipt.model().to_owned(),
             region: Some(self.region.to_string()),
             input_tokens: tokens.input,
             output_tokens: tokens.output,
             cache_read_tokens: tokens.cache_read,
             cache_write_tokens: tokens.cache_write,
             cost,
+            tier: tier.into(),
             latency_ms: millis(self.started.elapsed()),
             ttft_ms: self.first_event.map(millis),
             attempts: self.attempts,
