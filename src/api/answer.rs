@@ -3,10 +3,11 @@
 use axum::response::Response;
 use http::HeaderValue;
 
-use crate::gateway::{Cost, Served};
+use crate::catalog::Tier;
+use crate::gateway::{Cost, LATENCY, Served, TIER};
 use crate::report::Report;
 
-/// Adds the `x-gateway-*` headers.
+/// Adds the `x-gateway-*` headers, and by Bedrock's own what it said of tier and latency by then.
 pub(super) fn annotate(mut response: Response, served: &Served, report: &Report) -> Response {
     let headers = response.headers_mut();
     let mut set = |name: &'static str, text: &str| {
@@ -21,6 +22,13 @@ pub(super) fn annotate(mut response: Response, served: &Served, report: &Report)
         Cost::Known(cost) => set("x-gateway-cost-usd", &cost.to_string()),
         Cost::Unknown => set("x-gateway-cost-usd", "unknown"),
         Cost::Open => {}
+    }
+    // Where AWS's own headers go on, they say it.
+    if let Some(tier) = served.service.tier.filter(|tier| *tier != Tier::Other) {
+        set(TIER, tier.name());
+    }
+    if let Some(latency) = served.service.latency {
+        set(LATENCY, latency.name());
     }
     if !report.is_empty() {
         set("x-gateway-translation", &report.to_string());

@@ -10,6 +10,7 @@ mod candidates;
 mod check;
 mod data;
 mod fence;
+mod hosting;
 mod live;
 mod lookup;
 mod model;
@@ -28,6 +29,7 @@ use crate::config::PromptCache;
 use crate::error::Result;
 
 pub use fence::{Fence, Geography};
+pub use hosting::Hosting;
 pub use live::Live;
 pub use model::{Abilities, Apis, Kind, Lifecycle, Model, PromptCaching, Stage};
 pub use place::{Destinations, Order, Place, Scope};
