@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use super::quota::Reservation;
+
 const RING: usize = 10_000;
 
 /// Tokens of one call by class, as AWS counts them: `input` excludes what the cache read or wrote.
@@ -18,6 +20,10 @@ pub struct Tokens {
     pub cache_read: u64,
     /// Input tokens written to the prompt cache.
     pub cache_write: u64,
+}
+
+impl Tokens {
+    pub(crate) const NONE: Self = Self { input: 0, output: 0, cache_read: 0, cache_write: 0 };
 }
 
 /// How a call ended.
@@ -39,6 +45,8 @@ pub struct Call {
     pub request_id: String,
     /// The Region that was called; empty when the caller was not believed.
     pub region: String,
+    /// Who called: the ARN of the role, `root key`, `bearer token`; empty when nobody was believed.
+    pub identity: String,
     /// The operation's name (`Converse`, `InvokeModel`, ...).
     pub operation: &'static str,
     /// The identifier in the path: model, profile or ARN; empty without one.
@@ -128,6 +136,7 @@ impl Calls {
 pub(crate) struct Recording {
     calls: Arc<Calls>,
     call: Option<Call>,
+    reservation: Option<Reservation>,
 }
 
 impl Recording {
@@ -135,6 +144,7 @@ impl Recording {
         let call = Call {
             request_id,
             region: String::new(),
+            identity: String::new(),
             operation: "",
             model_id: String::new(),
             status: 0,
@@ -142,7 +152,7 @@ impl Recording {
             exception: None,
             tokens: Tokens::default(),
         };
-        Self { calls, call: Some(call) }
+        Self { calls, call: Some(call), reservation: None }
     }
 
     /// Changes what will be recorded.
@@ -152,11 +162,24 @@ impl Recording {
         }
     }
 
+    /// Settled when the call is over.
+    pub(crate) fn hold(&mut self, reservation: Option<Reservation>) {
+        self.reservation = reservation;
+    }
+
     /// The call is over.
     pub(crate) fn end(&mut self, outcome: Outcome) {
         if let Some(call) = self.call.take() {
+            if let Some(reservation) = self.reservation.take() {
+                reservation.settle(call.tokens);
+            }
             self.calls.add(Call { outcome, ..call });
         }
+    }
+
+    /// `x-amzn-requestid`; empty once the call is over.
+    pub(crate) fn request_id(&self) -> &str {
+        self.call.as_ref().map_or("", |call| &call.request_id)
     }
 
     /// Nothing is recorded: not a call of an operation.

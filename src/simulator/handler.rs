@@ -1,5 +1,6 @@
 //! The way of a request: size, route, signature, fault, operation, answer, and one record of it all.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +12,16 @@ use axum::{Json, Router};
 use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
 
+use super::auth::Caller;
 use super::calls::{Outcome, Recording};
-use super::errors::{Failure, Surface};
-use super::faults::{Fault, Order};
+use super::errors::{self, Failure, Surface};
+use super::faults::{Fault, Order, Outage};
 use super::operations::{Context, Operation};
 use super::reply::{Payload, Reply};
 use super::server::Switch;
+use super::sessions::Identity;
 use super::stream::Frames;
-use super::{Simulator, auth};
+use super::{Quota, Simulator, auth, permission};
 
 /// More than any operation takes; InvokeModel's own limit is checked there.
 const MAX_BODY: usize = 32 << 20;
@@ -33,6 +36,8 @@ pub(crate) fn router(simulator: Simulator, region: Option<&str>) -> Router {
     Router::new()
         .route("/_sim/faults", get(list_faults).post(add_fault).delete(clear_faults))
         .route("/_sim/calls", get(list_calls).delete(clear_calls))
+        .route("/_sim/quotas", get(list_quotas).post(set_quota).delete(clear_quotas))
+        .route("/_sim/sessions", get(list_sessions))
         .route("/_sim/async-invokes/complete", post(complete_async_invokes))
         .fallback(answer)
         .with_state(Door { simulator, region: region.map(Arc::from) })
@@ -63,6 +68,36 @@ async fn list_calls(State(door): State<Door>) -> Json<Value> {
 async fn clear_calls(State(door): State<Door>) -> StatusCode {
     door.simulator.clear_calls();
     StatusCode::NO_CONTENT
+}
+
+async fn list_quotas(State(door): State<Door>) -> Json<Value> {
+    Json(json!({"quotas": door.simulator.quotas()}))
+}
+
+async fn set_quota(State(door): State<Door>, body: Bytes) -> (StatusCode, Json<Value>) {
+    #[derive(serde::Deserialize)]
+    struct Order {
+        region: String,
+        id: String,
+        #[serde(flatten)]
+        quota: Quota,
+    }
+    match serde_json::from_slice::<Order>(&body) {
+        Ok(order) => {
+            door.simulator.set_quota(&order.region, &order.id, order.quota);
+            (StatusCode::CREATED, Json(json!({"quotas": door.simulator.quotas()})))
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, Json(json!({"message": error.to_string()}))),
+    }
+}
+
+async fn clear_quotas(State(door): State<Door>) -> StatusCode {
+    door.simulator.clear_quotas();
+    StatusCode::NO_CONTENT
+}
+
+async fn list_sessions(State(door): State<Door>) -> Json<Value> {
+    Json(json!({"sessions": door.simulator.sessions()}))
 }
 
 async fn complete_async_invokes(State(door): State<Door>) -> StatusCode {
@@ -108,36 +143,93 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
         }
     };
     let simulator = &door.simulator;
-    let Some(operation) = Operation::route(&parts.method, parts.uri.path(), &body) else {
+    let parts = with_host(parts);
+    let Some(operation) = Operation::route(&parts, &body, simulator.settings()) else {
         recording.forget();
-        return Failure::unknown_operation().response(Surface::Aws);
+        return Failure::unknown_operation().response(Surface::Aws, "");
     };
+    let surface = operation.surface();
     recording.note(|call| {
         call.operation = operation.name();
         operation.model_id().unwrap_or_default().clone_into(&mut call.model_id);
     });
-    let parts = with_host(parts);
-    let region = match auth::region(simulator.settings(), door.region.as_deref(), simulator.now(), &parts, &body) {
-        Ok(region) => region,
-        Err(failure) => return refuse(&failure, operation.surface(), &mut recording),
+    let claimed = auth::claimed_region(simulator.settings(), door.region.as_deref(), &parts);
+    if let Some(outage) = simulator.inner.faults.outage(&claimed) {
+        recording.note(|call| call.region = claimed);
+        return match outage {
+            Outage::Reset => reset(switch.as_ref()),
+            Outage::Unavailable => {
+                let (status, message) = errors::known("ServiceUnavailableException");
+                refuse(&Failure::new(status, "ServiceUnavailableException", message), surface, &mut recording)
+            }
+        };
+    }
+    let caller = match believe(door, &operation, &parts, &body) {
+        Ok(caller) => caller,
+        Err(failure) => return refuse(&failure, surface, &mut recording),
     };
-    recording.note(|call| call.region.clone_from(&region));
-    let mut fault = operation
-        .is_inference()
-        .then(|| simulator.inner.faults.take(&region, operation.model_id().unwrap_or_default(), operation.streams()))
-        .flatten();
+    let region = caller.region;
+    recording.note(|call| {
+        call.region.clone_from(&region);
+        caller.identity.label().clone_into(&mut call.identity);
+    });
+    let mut fault = simulator.inner.faults.take(&region, &operation);
     match fault.take() {
-        Some(Fault::Reject(failure)) => return refuse(&failure, operation.surface(), &mut recording),
+        Some(Fault::Reject(failure)) => return refuse(&failure, surface, &mut recording),
         Some(Fault::ResetConnection) => return reset(switch.as_ref()),
         Some(Fault::SlowFirstByte(delay)) => tokio::time::sleep(delay).await,
         other => fault = other,
     }
-    let context =
-        Context { simulator, region: &region, headers: &parts.headers, query: parts.uri.query().unwrap_or_default() };
-    match operation.perform(&context, &body) {
-        Ok(reply) => succeed(reply, fault, operation.surface(), simulator.settings().event_delay, recording),
-        Err(failure) => refuse(&failure, operation.surface(), &mut recording),
+    let request_id = recording.request_id().to_owned();
+    let context = Context {
+        simulator,
+        region: &region,
+        headers: &parts.headers,
+        query: parts.uri.query().unwrap_or_default(),
+        request_id: &request_id,
+        identity: &caller.identity,
+        body: &body,
+        prefixes: RefCell::default(),
+        catalog: simulator.offered(),
+    };
+    if let Some(failure) = denied(&context, &operation) {
+        return refuse(&failure, surface, &mut recording);
     }
+    let answer = permission::check(&context, &operation)
+        .and_then(|()| operation.perform(&context, &body))
+        .and_then(|reply| Ok((context.admit(&operation, reply.tokens)?, reply)));
+    match answer {
+        Ok((reservation, reply)) => {
+            recording.hold(reservation);
+            succeed(reply, fault, surface, simulator.settings().event_delay, recording)
+        }
+        Err(failure) => refuse(&failure, surface, &mut recording),
+    }
+}
+
+/// The refusal of a model that this Region denies, under whatever name it is called.
+fn denied(context: &Context<'_>, operation: &Operation) -> Option<Failure> {
+    let id = operation.model_id()?;
+    let faults = &context.simulator.inner.faults;
+    let denies = |id: &str| faults.is_denied(context.region, id);
+    let (status, message) = errors::known("AccessDeniedException");
+    (denies(id) || context.resolve(id).is_ok_and(|target| denies(&target.model.id)))
+        .then(|| Failure::new(status, "AccessDeniedException", message))
+}
+
+/// Who calls; the one operation that nobody signs is called by nobody.
+fn believe(
+    door: &Door,
+    operation: &Operation,
+    parts: &axum::http::request::Parts,
+    body: &[u8],
+) -> Result<Caller, Failure> {
+    let fixed = door.region.as_deref();
+    if operation.is_unsigned() {
+        let region = auth::unsigned_region(door.simulator.settings(), fixed, parts);
+        return Ok(Caller { region, identity: Identity::Nobody });
+    }
+    auth::caller(&door.simulator, operation.surface(), fixed, parts, body)
 }
 
 /// HTTP/2 has no Host header; the signature has.
@@ -154,8 +246,9 @@ fn refuse(failure: &Failure, surface: Surface, recording: &mut Recording) -> Res
         call.status = failure.status;
         call.exception = Some(failure.name.to_string());
     });
+    let response = failure.response(surface, recording.request_id());
     recording.end(Outcome::Refused);
-    failure.response(surface)
+    response
 }
 
 fn reset(switch: Option<&Switch>) -> Response<Body> {
@@ -181,10 +274,19 @@ fn succeed(
         call.status = 200;
         call.tokens = reply.tokens;
     });
+    let id = HeaderValue::from_str(recording.request_id()).ok().filter(|_| surface == Surface::S3);
     let (content_type, body) = match reply.payload {
         Payload::Json(text) => {
             recording.end(Outcome::Completed);
-            ("application/json", Body::from(text))
+            (if surface == Surface::Kms { "application/x-amz-json-1.1" } else { "application/json" }, Body::from(text))
+        }
+        Payload::Xml(text) => {
+            recording.end(Outcome::Completed);
+            (if surface == Surface::S3 { "application/xml" } else { "text/xml" }, Body::from(text))
+        }
+        Payload::Empty => {
+            recording.end(Outcome::Completed);
+            ("application/xml", Body::empty())
         }
         Payload::Events(items) => {
             recording.note(|call| call.tokens.output = 0);
@@ -195,6 +297,9 @@ fn succeed(
     };
     let mut response = Response::new(body);
     let headers = response.headers_mut();
+    if let Some(id) = id {
+        headers.insert("x-amz-request-id", id);
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     for (name, value) in reply.headers {
         if let Ok(value) = HeaderValue::from_str(&value) {

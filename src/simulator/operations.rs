@@ -1,14 +1,26 @@
-//! Which operation a method and path mean, and what an operation may ask of the simulator.
+//! Which operation of which service a request means, and what an operation may ask of the simulator.
 
-use axum::http::{HeaderMap, Method};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use percent_encoding::percent_decode_str;
 
-use super::catalog::{self, Target};
+use super::calls::Tokens;
+use super::catalog::{self, Catalog};
 use super::converse::Delivery;
 use super::errors::{Failure, Surface};
+use super::form::Form;
 use super::invoke::direct::Api;
+use super::prompt_cache::Prefix;
+use super::quota::Reservation;
 use super::reply::Reply;
-use super::{Simulator, async_invoke, control, converse, count, guardrail, invoke, responses};
+use super::resolve::{Resolver, Target};
+use super::sessions::Identity;
+use super::{
+    Settings, Simulator, async_invoke, auth, control, converse, count, guardrail, iam, invoke, kms, responses, s3, sts,
+};
 
 /// What any operation takes; `InvokeModel` words its refusal differently.
 const MAX_BODY: usize = 25_000_000;
@@ -35,11 +47,44 @@ pub(crate) enum Operation {
     FoundationModel(String),
     ListInferenceProfiles,
     InferenceProfile(String),
+    ModelAvailability(String),
+    ProvisionedModel(String),
+    CustomModel(String),
+    ImportedModel(String),
+    Sts(sts::Action, Form),
+    Iam(iam::Action, Form),
+    Bucket(s3::Request),
+    DescribeKey,
 }
 
 impl Operation {
     /// The operation of a request, if AWS has it.
-    pub(crate) fn route(method: &Method, path: &str, body: &[u8]) -> Option<Self> {
+    pub(crate) fn route(parts: &Parts, body: &[u8], settings: &Settings) -> Option<Self> {
+        if let Some(target) = parts.headers.get("x-amz-target") {
+            return (parts.uri.path() == "/" && target == "TrentService.DescribeKey").then_some(Self::DescribeKey);
+        }
+        match auth::claimed_scope(parts) {
+            Some(("s3", _)) => Some(Self::Bucket(s3::Request::read(parts, settings))),
+            _ if parts.uri.path() == "/" => Self::form(parts, body),
+            _ => Self::bedrock(parts.method.as_str(), parts.uri.path(), body),
+        }
+    }
+
+    /// A call of the query protocol: its service is told by the version of the API.
+    fn form(parts: &Parts, body: &[u8]) -> Option<Self> {
+        let form = match parts.method.as_str() {
+            "POST" => Form::parse(body),
+            "GET" => Form::parse(parts.uri.query().unwrap_or_default().as_bytes()),
+            _ => return None,
+        };
+        match form.field("Version")? {
+            "2011-06-15" => Some(Self::Sts(sts::Action::of(&form)?, form)),
+            "2010-05-08" => Some(Self::Iam(iam::Action::of(&form)?, form)),
+            _ => None,
+        }
+    }
+
+    fn bedrock(method: &str, path: &str, body: &[u8]) -> Option<Self> {
         let segments: Vec<String> = path
             .strip_prefix('/')?
             .split('/')
@@ -51,7 +96,7 @@ impl Operation {
             let (model, delivery) = invoke::direct::peek(body);
             Some(Self::Direct(api, model, delivery))
         };
-        match (method.as_str(), &labels[..]) {
+        match (method, &labels[..]) {
             ("POST", ["model", id, action]) if !id.is_empty() => match *action {
                 "converse" => Some(Self::Converse(own(id), Delivery::Whole)),
                 "converse-stream" => Some(Self::Converse(own(id), Delivery::Stream)),
@@ -75,6 +120,10 @@ impl Operation {
             ("GET", ["foundation-models", id]) => Some(Self::FoundationModel(own(id))),
             ("GET", ["inference-profiles"]) => Some(Self::ListInferenceProfiles),
             ("GET", ["inference-profiles", id]) => Some(Self::InferenceProfile(own(id))),
+            ("GET", ["foundation-model-availability", id]) => Some(Self::ModelAvailability(own(id))),
+            ("GET", ["provisioned-model-throughput", id]) => Some(Self::ProvisionedModel(own(id))),
+            ("GET", ["custom-models", id]) => Some(Self::CustomModel(own(id))),
+            ("GET", ["imported-models", id]) => Some(Self::ImportedModel(own(id))),
             _ => None,
         }
     }
@@ -100,6 +149,14 @@ impl Operation {
             Self::FoundationModel(_) => "GetFoundationModel",
             Self::ListInferenceProfiles => "ListInferenceProfiles",
             Self::InferenceProfile(_) => "GetInferenceProfile",
+            Self::ModelAvailability(_) => "GetFoundationModelAvailability",
+            Self::ProvisionedModel(_) => "GetProvisionedModelThroughput",
+            Self::CustomModel(_) => "GetCustomModel",
+            Self::ImportedModel(_) => "GetImportedModel",
+            Self::Sts(action, _) => action.name(),
+            Self::Iam(action, _) => action.name(),
+            Self::Bucket(request) => request.name(),
+            Self::DescribeKey => "DescribeKey",
         }
     }
 
@@ -115,9 +172,29 @@ impl Operation {
         }
     }
 
-    /// Whether faults apply.
+    /// Whether nobody signs it.
+    pub(crate) const fn is_unsigned(&self) -> bool {
+        matches!(self, Self::Sts(sts::Action::AssumeRoleWithWebIdentity, _))
+    }
+
+    /// Whether the faults of inference apply.
     pub(crate) const fn is_inference(&self) -> bool {
         matches!(self, Self::Converse(..) | Self::Invoke(..) | Self::Direct(..) | Self::StartAsyncInvoke(..))
+    }
+
+    /// Whether it is one of Bedrock's control plane.
+    pub(crate) const fn is_control(&self) -> bool {
+        matches!(
+            self,
+            Self::ListFoundationModels
+                | Self::FoundationModel(_)
+                | Self::ListInferenceProfiles
+                | Self::InferenceProfile(_)
+                | Self::ModelAvailability(_)
+                | Self::ProvisionedModel(_)
+                | Self::CustomModel(_)
+                | Self::ImportedModel(_)
+        )
     }
 
     pub(crate) const fn streams(&self) -> bool {
@@ -134,6 +211,10 @@ impl Operation {
         match self {
             Self::Direct(api, ..) => api.surface(),
             Self::StoredResponse(_) | Self::DeleteResponse(_) => Surface::Responses,
+            Self::Sts(..) => Surface::Sts,
+            Self::Iam(..) => Surface::Iam,
+            Self::Bucket(_) => Surface::S3,
+            Self::DescribeKey => Surface::Kms,
             _ => Surface::Aws,
         }
     }
@@ -158,6 +239,14 @@ impl Operation {
             Self::FoundationModel(id) => control::model(context, id),
             Self::ListInferenceProfiles => control::list_profiles(context),
             Self::InferenceProfile(id) => control::profile(context, id),
+            Self::ModelAvailability(id) => control::availability(context, id),
+            Self::ProvisionedModel(id) => control::provisioned(context, id),
+            Self::CustomModel(id) => control::custom(context, id),
+            Self::ImportedModel(id) => control::imported(context, id),
+            Self::Sts(action, form) => sts::answer(context, *action, form),
+            Self::Iam(action, form) => iam::answer(context, *action, form),
+            Self::Bucket(request) => request.answer(context),
+            Self::DescribeKey => kms::describe(context),
         }
     }
 }
@@ -168,12 +257,53 @@ pub(crate) struct Context<'a> {
     pub(crate) region: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: &'a str,
+    pub(crate) request_id: &'a str,
+    pub(crate) identity: &'a Identity,
+    pub(crate) body: &'a [u8],
+    /// What the prompt cache learns if the call is admitted.
+    pub(crate) prefixes: RefCell<Vec<Prefix>>,
+    /// The offer of this moment.
+    pub(crate) catalog: Arc<Catalog>,
 }
 
 impl Context<'_> {
     /// The model that an identifier means here and now.
     pub(crate) fn resolve(&self, identifier: &str) -> Result<Target, Failure> {
-        catalog::resolve(self.region, identifier, &self.today(), &self.simulator.settings().application_profiles)
+        let (catalog, today) = (&self.catalog, self.today());
+        let resolver = Resolver { catalog, settings: self.simulator.settings(), region: self.region, today: &today };
+        resolver.resolve(identifier, self.turn())
+    }
+
+    /// The number in `[[route:N]]`, by which a prompt router chooses; 0 without one.
+    fn turn(&self) -> usize {
+        let at = memchr::memmem::find(self.body, b"[[route:").map(|at| &self.body[at + 8..]);
+        let digits = at.into_iter().flatten().take_while(|byte| byte.is_ascii_digit());
+        digits.fold(0, |number: usize, digit| number.saturating_mul(10).saturating_add(usize::from(digit - b'0')))
+    }
+
+    /// Holds a call that would be answered with `tokens` to its quota, and lets the prompt cache learn when it fits.
+    pub(crate) fn admit(&self, operation: &Operation, tokens: Tokens) -> Result<Option<Reservation>, Failure> {
+        let reservation = match operation.model_id().filter(|_| operation.is_inference()) {
+            Some(id) if !self.simulator.quotas_kept().is_empty() => self.reserve(id, tokens)?,
+            _ => None,
+        };
+        self.simulator.prompt_cache().remember(self.prefixes.take());
+        Ok(reservation)
+    }
+
+    fn reserve(&self, identifier: &str, tokens: Tokens) -> Result<Option<Reservation>, Failure> {
+        let target = self.resolve(identifier)?;
+        if target.is_provisioned() {
+            return Ok(None);
+        }
+        let body: serde_json::Value = serde_json::from_slice(self.body).unwrap_or_default();
+        let asked = ["max_tokens", "max_completion_tokens", "max_output_tokens", "max_gen_len"];
+        let asked = asked.iter().find_map(|name| body[name].as_u64());
+        let asked = asked.or_else(|| body["inferenceConfig"]["maxTokens"].as_u64());
+        let default = if target.model.kind == "chat" { target.model.max_output_tokens.unwrap_or(4096) } else { 0 };
+        let most = tokens.input + tokens.cache_write + asked.unwrap_or(default);
+        let quotas = self.simulator.quotas_kept();
+        quotas.admit((self.region, target.quota_id()), most, target.model.burndown(), self.simulator.now())
     }
 
     /// `YYYY-MM-DD` by the simulator's clock.

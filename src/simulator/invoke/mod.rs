@@ -21,7 +21,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use super::catalog::{Family, Model, Target};
+use super::catalog::{Family, Model};
 use super::converse::Delivery;
 use super::errors::Failure;
 use super::frames::Item;
@@ -29,6 +29,7 @@ use super::guardrail;
 use super::operations::Context;
 use super::prompt_cache::{Input, Meter};
 use super::reply::{Reply, latency};
+use super::resolve::Target;
 use super::validate::model::check_latency;
 use super::validate::shape;
 
@@ -57,7 +58,8 @@ pub(crate) fn answer(context: &Context<'_>, model_id: &str, body: &[u8], deliver
     }
     headers(context)?;
     let target = context.resolve(model_id)?;
-    check_latency(target.model, context.header("x-amzn-bedrock-performanceconfig-latency"))?;
+    check_latency(&target.model, context.header("x-amzn-bedrock-performanceconfig-latency"))?;
+    let tier = context.tier(&target, None)?;
     let body = parse(body)?;
     if !target.model.invokes() {
         return Err(Failure::validation("This action doesn't support the model that you provided."));
@@ -77,7 +79,7 @@ pub(crate) fn answer(context: &Context<'_>, model_id: &str, body: &[u8], deliver
         Family::Rerank => rerank::answer(&body),
         Family::Other => Err(Failure::validation("The simulator does not know this model's native format.")),
     }?;
-    Ok(reply(context, native))
+    Ok(reply(context, native, tier))
 }
 
 /// Refuses a body with a key that its format does not have.
@@ -138,7 +140,7 @@ fn headers(context: &Context<'_>) -> Result<(), Failure> {
     }
 }
 
-fn reply(context: &Context<'_>, native: Native) -> Reply {
+fn reply(context: &Context<'_>, native: Native, tier: Option<&'static str>) -> Reply {
     let (input, output) = (native.input, native.output_tokens);
     let mut reply = match native.body {
         NativeBody::Whole(body) => Reply::json(&body),
@@ -154,14 +156,15 @@ fn reply(context: &Context<'_>, native: Native) -> Reply {
                 reply.headers.push(("x-amzn-bedrock-cache-write-input-token-count", input.written.to_string()));
             }
         }
-        super::reply::Payload::Events(_) => {
+        _ => {
             reply.headers.push(("x-amzn-bedrock-content-type", "application/json".to_owned()));
         }
     }
-    for name in ["x-amzn-bedrock-performanceconfig-latency", "x-amzn-bedrock-service-tier"] {
-        if let Some(value) = context.header(name) {
-            reply.headers.push((name, value.to_owned()));
-        }
+    if let Some(latency) = context.header("x-amzn-bedrock-performanceconfig-latency") {
+        reply.headers.push(("x-amzn-bedrock-performanceconfig-latency", latency.to_owned()));
+    }
+    if let Some(tier) = tier {
+        reply.headers.push(("x-amzn-bedrock-service-tier", tier.to_owned()));
     }
     reply.costing(&input, output)
 }

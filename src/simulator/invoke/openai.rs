@@ -8,13 +8,13 @@
 use serde_json::{Value, json};
 
 use super::{Native, is_blocked, openai_rules};
-use crate::simulator::catalog::Target;
 use crate::simulator::content::{self, Answer, Block, Choice, Prompt, Tool};
 use crate::simulator::converse::Delivery;
 use crate::simulator::errors::Failure;
 use crate::simulator::guardrail;
 use crate::simulator::operations::Context;
 use crate::simulator::prompt_cache::{Input, Meter};
+use crate::simulator::resolve::Target;
 
 /// How an answer tells what the model thought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) enum Reasoning {
 impl Reasoning {
     /// As the chat path tells it.
     pub(crate) fn of_path(target: &Target) -> Self {
-        if openai_rules::is_proprietary(target.model) { Self::Hidden } else { Self::InItsField }
+        if openai_rules::is_proprietary(&target.model) { Self::Hidden } else { Self::InItsField }
     }
 }
 
@@ -39,7 +39,8 @@ pub(crate) fn answer(
     delivery: Delivery,
     reasoning: Reasoning,
 ) -> Result<Native, Failure> {
-    openai_rules::check(body, target.model)?;
+    openai_rules::check(body, &target.model)?;
+    let tier = context.tier(target, body["service_tier"].as_str())?.unwrap_or("default");
     let (prompt, meter) = read(body, target);
     let input = context.meet_cache(target, &meter).map_err(Failure::validation)?;
     let mut answer = content::answer(&prompt);
@@ -52,6 +53,7 @@ pub(crate) fn answer(
         answer: &answer,
         input: &input,
         reasoning,
+        tier,
         id: content::identifier("chatcmpl-", prompt.seed, 0),
         created: context.seconds(),
         usage_chunk: body["stream_options"]["include_usage"] == true,
@@ -141,6 +143,7 @@ struct Completion<'a> {
     target: &'a Target,
     answer: &'a Answer,
     input: &'a Input,
+    tier: &'static str,
     reasoning: Reasoning,
     id: String,
     created: i64,
@@ -178,7 +181,7 @@ impl Completion<'_> {
     }
 
     fn envelope(&self, object: &str, choices: &Value) -> Value {
-        json!({"id": self.id, "object": object, "created": self.created, "model": self.target.model.id, "service_tier": "default", "choices": choices})
+        json!({"id": self.id, "object": object, "created": self.created, "model": self.target.model.id, "service_tier": self.tier, "choices": choices})
     }
 
     fn usage(&self) -> Value {

@@ -13,7 +13,6 @@ mod tools;
 
 use serde_json::{Value, json};
 
-use super::catalog::Target;
 use super::content::{self, Block};
 use super::converse::Delivery;
 use super::errors::Failure;
@@ -22,6 +21,7 @@ use super::invoke::is_blocked;
 use super::operations::Context;
 use super::prompt_cache::Input;
 use super::reply::Reply;
+use super::resolve::Target;
 
 pub(crate) use fields::{known_keys, missing, one_of, refuse, wrong_type};
 pub(crate) use input::image;
@@ -39,7 +39,8 @@ pub(crate) fn answer(
     body: &Value,
     delivery: Delivery,
 ) -> Result<Reply, Failure> {
-    fields::check(body, target.model)?;
+    fields::check(body, &target.model)?;
+    let tier = context.tier(target, body["service_tier"].as_str())?.unwrap_or("default");
     let stored = context.simulator.stored_responses();
     let mut items = match body["previous_response_id"].as_str() {
         None => Vec::new(),
@@ -51,17 +52,18 @@ pub(crate) fn answer(
     let earlier = items.len();
     items.extend(input::items(body)?);
     input::check(&mut items, earlier, &|id| stored.item(context.region, id))?;
-    let turns = Turns { body, items: &items, model: target.model };
+    let turns = Turns { body, items: &items, model: &target.model };
     let (prompt, meter) = turns.read();
     let input = context.meet_cache(target, &meter).map_err(Failure::validation)?;
-    let input = if fields::writes_cost(target.model) { input } else { without_writes(&input) };
+    let input = if fields::writes_cost(&target.model) { input } else { without_writes(&input) };
     let mut answer = content::answer(&prompt);
     if is_blocked(context, &prompt.question) {
         answer.blocks = vec![Block::Text(guardrail::MESSAGE.to_owned())];
         "content_filtered".clone_into(&mut answer.stop_reason);
     }
     let id = format!("resp_{}", uuid::Uuid::new_v4().simple());
-    let response = Response { id: &id, body, target, answer: &answer, input: &input, created_at: context.seconds() };
+    let response =
+        Response { id: &id, body, target, tier, answer: &answer, input: &input, created_at: context.seconds() };
     let whole = response.whole();
     if body["store"] != false {
         items.extend(whole["output"].as_array().into_iter().flatten().cloned());

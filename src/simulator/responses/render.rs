@@ -5,16 +5,17 @@ use serde_json::{Map, Value, json};
 
 use super::fields;
 use super::input::encrypted;
-use crate::simulator::catalog::Target;
 use crate::simulator::content::{self, Answer, Block};
 use crate::simulator::frames::Item;
 use crate::simulator::prompt_cache::Input;
+use crate::simulator::resolve::Target;
 
 /// What a response is made of.
 pub(super) struct Response<'a> {
     pub(super) id: &'a str,
     pub(super) body: &'a Value,
     pub(super) target: &'a Target,
+    pub(super) tier: &'static str,
     pub(super) answer: &'a Answer,
     pub(super) input: &'a Input,
     pub(super) created_at: i64,
@@ -50,7 +51,7 @@ impl Response<'_> {
     fn object(&self, status: &str) -> Value {
         let body = self.body;
         let or = |name: &str, default: Value| if body[name].is_null() { default } else { body[name].clone() };
-        let effort = fields::effort(body, self.target.model);
+        let effort = fields::effort(body, &self.target.model);
         let sampling = if self.target.model.sampling_params == Some(false) { Value::Null } else { json!(1.0) };
         let format =
             if body["text"]["format"].is_null() { json!({"type": "text"}) } else { body["text"]["format"].clone() };
@@ -70,7 +71,6 @@ impl Response<'_> {
             ("previous_response_id", Value::Null),
             ("prompt_cache_key", Value::Null),
             ("safety_identifier", Value::Null),
-            ("service_tier", json!("default")),
             ("store", json!(true)),
             ("temperature", sampling.clone()),
             ("tool_choice", json!("auto")),
@@ -83,9 +83,7 @@ impl Response<'_> {
         for (name, default) in echoed {
             object[name] = or(name, default);
         }
-        if object["service_tier"] == "auto" {
-            object["service_tier"] = Value::from("default");
-        }
+        object["service_tier"] = Value::from(self.tier);
         object
     }
 
