@@ -143,11 +143,10 @@ impl Price {
         let rates = match (tier, long) {
             (Tier::Standard, None) => &self.standard,
             (Tier::Standard, Some(long)) => long,
-            (_, Some(_)) => return None,
             (Tier::Flex, None) => &self.flex,
             (Tier::Priority, None) => &self.priority,
             (Tier::Batch, None) => &self.batch,
-            (Tier::Reserved | Tier::Other, None) => return None,
+            (Tier::Reserved | Tier::Other, None) | (_, Some(_)) => return None,
         };
         rates.cost(usage)
     }

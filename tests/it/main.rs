@@ -12,6 +12,7 @@
 )]
 
 mod anthropic;
+mod arns;
 mod bedrock;
 mod control;
 mod drain;
@@ -25,4 +26,5 @@ mod rerank;
 mod residency;
 mod settlement;
 mod support;
+mod tiers;
 mod unauthorized;
