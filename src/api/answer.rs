@@ -5,11 +5,11 @@ use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
-use crate::catalog::Lifecycle;
-use crate::gateway::{Cost, Served};
+use crate::catalog::{Lifecycle, Tier};
+use crate::gateway::{Cost, LATENCY, Served, TIER};
 use crate::report::Report;
 
-/// Adds the `x-gateway-*` headers.
+/// Adds the `x-gateway-*` headers, and by Bedrock's own what it said of tier and latency by then.
 pub(super) fn annotate(mut response: Response, served: &Served, report: &Report) -> Response {
     let headers = response.headers_mut();
     let mut set = |name: &'static str, text: &str| {
@@ -24,6 +24,13 @@ pub(super) fn annotate(mut response: Response, served: &Served, report: &Report)
         Cost::Known(cost) => set("x-gateway-cost-usd", &cost.to_string()),
         Cost::Unknown => set("x-gateway-cost-usd", "unknown"),
         Cost::Open => {}
+    }
+    // Where AWS's own headers go on, they say it.
+    if let Some(tier) = served.service.tier.filter(|tier| *tier != Tier::Other) {
+        set(TIER, tier.name());
+    }
+    if let Some(latency) = served.service.latency {
+        set(LATENCY, latency.name());
     }
     if !report.is_empty() {
         set("x-gateway-translation", &report.to_string());

@@ -1,7 +1,7 @@
 //! Which routes take a model, and whether its body travels as it is or is translated: the same decisions that the surfaces
 //! take, for who wants to know beforehand.
 
-use super::anthropic::{Lane, choose};
+use super::anthropic::{Lane, of_model};
 use super::openai::{speaks_chat, speaks_responses};
 use super::purpose;
 use crate::catalog::{Kind, Model};
@@ -34,7 +34,7 @@ pub fn of(model: &Model) -> Vec<(&'static str, Format)> {
     let routes = [
         ("POST /v1/chat/completions", or_translated(speaks_chat(model))),
         ("POST /v1/responses", or_translated(speaks_responses(model))),
-        ("POST /v1/messages", or_translated(choose(Some(model), "") != Lane::Converse)),
+        ("POST /v1/messages", or_translated(of_model(model) != Lane::Converse)),
         ("POST /model/{id}/converse", native(converses)),
         ("POST /model/{id}/invoke", native(is_invoked)),
         ("POST /async-invoke", native(model.kind == Kind::Video)),

@@ -1,6 +1,6 @@
 //! Which route a model is for: a model of another kind is a 400 that names the right one.
 
-use crate::catalog::{Kind, Model};
+use crate::catalog::{Hosting, Kind, Model};
 use crate::error::{Error, Result};
 use crate::gateway::Asked;
 
@@ -22,8 +22,19 @@ pub(super) fn family<F>(asked: &Asked, wanted: &str, of: impl Fn(&Model) -> Opti
     })
 }
 
+/// Refuses what hides its model and cannot be called by Converse, whatever the model.
+pub(super) fn hosting_converses(asked: &Asked) -> Result<()> {
+    if asked.resolved.hosting().is_none_or(Hosting::converses) {
+        return Ok(());
+    }
+    let message = "Bedrock takes an imported model by InvokeModel alone, in the model's own words: use \
+                   POST /model/{arn}/invoke or /invoke-with-response-stream.";
+    Err(Error::invalid("model", message))
+}
+
 /// Refuses, on `route`, a model that Converse does not take: AWS would, without a word on what to do.
 pub(super) fn converses(asked: &Asked, route: &str) -> Result<()> {
+    hosting_converses(asked)?;
     let Some(model) = asked.resolved.model.as_deref() else { return Ok(()) };
     let name = &asked.name;
     let message = match purpose(model.kind) {

@@ -9,7 +9,9 @@ mod candidates;
 mod meter;
 mod outline;
 mod plain;
+mod service;
 mod settle;
+mod statement;
 mod stream;
 mod trail;
 mod unveil;
@@ -23,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use attempt::Failover;
 pub use plain::Target;
+pub use service::{LATENCY, Latency, Service, TIER};
 pub use settle::{Booked, Charge, Receipt};
 pub use stream::{EventStream, FrameStream};
 pub use trail::Trail;
@@ -44,6 +47,7 @@ use attempt::Ask;
 use candidates::Work;
 use meter::Meter;
 use settle::Settlement;
+use statement::Statement;
 
 /// What every request needs. A cheap clone.
 #[derive(Clone)]
@@ -136,6 +140,8 @@ pub struct Served {
     pub receipt: Arc<Receipt>,
     /// What it cost; told only of whole answers.
     pub cost: Cost,
+    /// How it was served, as far as AWS said so by then.
+    pub service: Service,
 }
 
 /// What an answer cost.
@@ -253,7 +259,7 @@ impl Gateway {
         let (reply, mut settlement) = self.ask(caller, origin, model, &call).await?;
         match serde_json::from_slice::<converse::Response>(&reply.body) {
             Ok(body) => {
-                let served = settle_whole(settlement, Some(body.usage.clone()), &reply.body);
+                let served = settle_whole(settlement, Statement::of_response(&body), &reply.body);
                 Ok(Answer { body, served })
             }
             Err(error) => {
@@ -290,18 +296,18 @@ impl Gateway {
     ) -> Result<Answer<Reply>, Error> {
         let operation = call.operation;
         let (reply, mut settlement) = self.ask(caller, origin, model, &call).await?;
-        let usage = meter::usage(operation, &reply.headers, &reply.body);
+        let told = Statement::of(operation, &reply.headers, &reply.body);
         if settlement.is_by_unit() {
             let charged = model.resolved.model.as_ref();
             let charged = charged.and_then(|model| families::charged(model, &call.body, &reply.body));
             settlement.charge(charged);
-            if usage.is_none() && !matches!(charged, None | Some(Charged::Text)) {
-                return Ok(Answer { body: reply, served: settle_tokenless(settlement) });
+            if told.usage.is_none() && !matches!(charged, None | Some(Charged::Text)) {
+                return Ok(Answer { body: reply, served: settle_tokenless(settlement, told) });
             }
         }
         // Numbers and pictures are no tokens, however long they are.
         let is_text = model.resolved.model.as_ref().is_none_or(|model| model.kind == catalog::Kind::Chat);
-        let served = settle_whole(settlement, usage, if is_text { &reply.body } else { &[] });
+        let served = settle_whole(settlement, told, if is_text { &reply.body } else { &[] });
         Ok(Answer { body: reply, served })
     }
 
@@ -352,8 +358,10 @@ impl Gateway {
                 return Err(error);
             }
         };
-        let meter = Meter::of(call.operation);
-        let served = served(&settlement);
+        let service = Service::in_headers(&headers);
+        let meter = Meter::of(call.operation, service);
+        settlement.learn(Statement { service, ..Statement::default() });
+        let served = Served { service, ..served(&settlement) };
         let cut = self.0.parts.cut.clone().cancelled_owned();
         let frames = FrameStream::new(frames, meter, (settlement, attempt), cut, self.metrics().stream_open());
         Ok(Answer { body: (headers, frames), served })
@@ -373,7 +381,9 @@ impl Gateway {
         let need = Need { scope: Scope::Inference, model: Some(&model.name), names: &names };
         let hold = self.tenancy().admit(caller, &need)?;
         let charged = (&model.resolved.name, Charge::Tokens);
-        Ok(Settlement::begin(self, caller, origin, charged, (hold, input_estimate)))
+        let mut settlement = Settlement::begin(self, caller, origin, charged, (hold, input_estimate));
+        settlement.asks_for(Service::asked(call));
+        Ok(settlement)
     }
 
     /// What is to be asked, and of whom.
@@ -420,19 +430,23 @@ fn served(settlement: &Settlement) -> Served {
         attempts: settlement.attempts(),
         receipt: settlement.receipt().clone(),
         cost: Cost::Open,
+        service: Service::default(),
     }
 }
 
 /// Books a whole answer of which nothing told tokens, and which is not charged by any.
-fn settle_tokenless(settlement: Settlement) -> Served {
-    let mut served = served(&settlement);
+fn settle_tokenless(mut settlement: Settlement, told: Statement) -> Served {
+    let mut served = Served { service: told.service, ..served(&settlement) };
+    settlement.learn(told);
     served.cost = settlement.finish_untold(Usage::default()).map_or(Cost::Unknown, Cost::Known);
     served
 }
 
-/// Books a whole answer: `usage` if it was told, else by the size of what the model wrote.
-fn settle_whole(settlement: Settlement, usage: Option<Usage>, written: &[u8]) -> Served {
-    let mut served = served(&settlement);
+/// Books a whole answer: the usage if it was told, else by the size of what the model wrote.
+fn settle_whole(mut settlement: Settlement, mut told: Statement, written: &[u8]) -> Served {
+    let mut served = Served { service: told.service, ..served(&settlement) };
+    let usage = told.usage.take();
+    settlement.learn(told);
     let cost = if let Some(usage) = usage {
         settlement.finish(usage)
     } else {

@@ -7,8 +7,10 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::service::{Latency, Service};
+use super::statement::Statement;
 use super::{Gateway, Origin, Trail, meter};
-use crate::catalog::{Charged, Place, Price};
+use crate::catalog::{Charged, Fence, Order, Place, Price, Tier};
 use crate::converse::Usage;
 use crate::error::Error;
 use crate::money::MicroUsd;
@@ -22,6 +24,8 @@ use crate::upstream::quota::Reservation;
 pub struct Receipt {
     caller: Caller,
     model: Arc<str>,
+    /// The model that a prompt router chose.
+    chosen: OnceLock<Arc<str>>,
     booked: OnceLock<Booked>,
 }
 
@@ -36,9 +40,9 @@ impl Receipt {
         self.caller.key.id.as_str()
     }
 
-    /// The model's Bedrock id.
+    /// The model's Bedrock id: of the one that answered, as soon as that is known.
     pub fn model(&self) -> &str {
-        &self.model
+        self.chosen.get().unwrap_or(&self.model)
     }
 
     /// How the call was booked, once it is.
@@ -111,6 +115,8 @@ pub(super) struct Settlement {
     price: Option<Arc<Price>>,
     /// What the answer is charged by, where that is not its tokens and can be told.
     charged: Option<Charged>,
+    /// How the call is served: as was asked for, until AWS says something else.
+    service: Service,
     attempts: u32,
     /// Of these, those that are booked apart.
     lost: u32,
@@ -135,8 +141,12 @@ impl Settlement {
         (model, charge): (&Arc<str>, Charge),
         (hold, input_estimate): (Hold, u64),
     ) -> Self {
-        let receipt = Receipt { caller: caller.clone(), model: Arc::clone(model), booked: OnceLock::new() };
-        let receipt = Arc::new(receipt);
+        let receipt = Arc::new(Receipt {
+            caller: caller.clone(),
+            model: Arc::clone(model),
+            chosen: OnceLock::new(),
+            booked: OnceLock::new(),
+        });
         origin.trail.admitted(&receipt);
         Self {
             gateway: gateway.clone(),
@@ -146,6 +156,7 @@ impl Settlement {
             charge,
             price: None,
             charged: None,
+            service: Service::default(),
             attempts: 0,
             lost: 0,
             beside: None,
@@ -221,6 +232,24 @@ impl Settlement {
         self.charged = charged;
     }
 
+    /// That is how it is asked to be served.
+    pub(super) fn asks_for(&mut self, service: Service) {
+        self.service = service;
+    }
+
+    /// AWS said this of the answer.
+    pub(super) fn learn(&mut self, told: Statement) {
+        self.service = told.service.or(self.service);
+        let Some(chosen) = told.chosen else { return };
+        // What is not in the catalog stays what was called, without a price.
+        let catalog = self.gateway.catalog();
+        let Ok(chosen) = catalog.resolve(&chosen) else { return };
+        let regions = [Arc::clone(&self.region)];
+        let places = catalog.candidates(&chosen, &regions, &Fence::default(), Order::Preference);
+        self.price = places.ok().and_then(|places| places.first()?.price.clone());
+        self.receipt.chosen.set(chosen.name).ok();
+    }
+
     pub(super) fn receipt(&self) -> &Arc<Receipt> {
         &self.receipt
     }
@@ -277,7 +306,19 @@ impl Settlement {
         self.book(&End::Failed(error), usage, source);
     }
 
+    /// What an answered call cost. What hurries has a price of its own, which is not known, and so has what is not
+    /// charged by tokens in another tier than the usual.
+    fn cost(&self, usage: &Usage) -> Option<MicroUsd> {
+        if self.service.latency == Some(Latency::Optimized) {
+            return None;
+        }
+        self.price.as_ref()?.cost_at(self.service.tier.unwrap_or_default(), usage)
+    }
+
     fn cost_by_unit(&self, usage: &Usage) -> Option<MicroUsd> {
+        if self.service.tier.unwrap_or_default() != Tier::Standard {
+            return None;
+        }
         self.price.as_ref()?.by_unit.as_ref()?.cost(self.charged?, usage.input_tokens)
     }
 
@@ -292,7 +333,7 @@ impl Settlement {
             (End::Ok | End::Cancelled, Charge::Otherwise) => None,
             (End::Ok, Charge::Tokens) if self.is_by_unit() => self.cost_by_unit(&usage),
             _ if usage == Usage::default() => Some(MicroUsd::default()),
-            _ => self.price.as_ref().and_then(|price| price.cost(&usage)),
+            _ => self.cost(&usage),
         };
         if let Some(reservation) = self.reservation.take() {
             reservation.used(&usage);
@@ -330,13 +371,14 @@ impl Settlement {
             key: receipt.caller.key.id.clone(),
             surface: self.origin.surface.into(),
             operation: self.origin.operation.into(),
-            model: receipt.model.to_string(),
+            model: receipt.model().to_owned(),
             region: Some(region.to_owned()),
             input_tokens: usage.input_tokens,
             output_tokens: usage.output_tokens,
             cache_read_tokens: usage.cache_read_input_tokens,
             cache_write_tokens: usage.cache_write_input_tokens,
             cost,
+            tier: self.service.tier.unwrap_or_default().name().into(),
             latency_ms: millis(self.started.elapsed()),
             ttft_ms: self.first_event.map(millis),
             attempts: self.attempts - self.lost,
@@ -356,7 +398,8 @@ impl Settlement {
             cache_write: entry.cache_write_tokens,
         };
         let region = entry.region.as_deref().unwrap_or_default();
-        self.gateway.metrics().booked(self.receipt.team(), &self.receipt.model, region, tokens, entry.cost);
+        let cost = (entry.cost, self.service.tier.unwrap_or_default().name());
+        self.gateway.metrics().booked(self.receipt.team(), self.receipt.model(), region, tokens, cost);
     }
 }
 

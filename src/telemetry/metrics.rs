@@ -188,8 +188,15 @@ impl Metrics {
         self.0.request_seconds.with_label_values(&[surface, operation]).observe(took.as_secs_f64());
     }
 
-    /// A call was booked. `cost` is `None` when the model has no known price.
-    pub fn booked(&self, team: &str, model: &str, region: &str, tokens: Tokens, cost: Option<MicroUsd>) {
+    /// A call was booked, at a cost in a tier; `None` when the price is not known.
+    pub fn booked(
+        &self,
+        team: &str,
+        model: &str,
+        region: &str,
+        tokens: Tokens,
+        (cost, tier): (Option<MicroUsd>, &str),
+    ) {
         let (team, model) = (self.0.teams.label(team), self.0.models.label(model));
         let classes = [
             ("input", tokens.input),
@@ -204,7 +211,7 @@ impl Metrics {
         }
         match cost {
             #[expect(clippy::cast_precision_loss, reason = "exact up to nine billion dollars for one series")]
-            Some(cost) => self.0.cost.with_label_values(&[team, model, "default"]).inc_by(cost.0 as f64 / 1e6),
+            Some(cost) => self.0.cost.with_label_values(&[team, model, tier]).inc_by(cost.0 as f64 / 1e6),
             None => self.0.unpriced.with_label_values(&[model]).inc(),
         }
     }
@@ -396,10 +403,10 @@ mod tests {
     fn cost_is_counted_in_dollars_and_a_missing_price_is_counted_apart() {
         let metrics = Metrics::new().unwrap();
         let tokens = Tokens { input: 10, ..Tokens::default() };
-        metrics.booked("a", "m", "us-east-1", tokens, Some(MicroUsd(1_250_000)));
-        metrics.booked("a", "m", "us-east-1", tokens, None);
+        metrics.booked("a", "m", "us-east-1", tokens, (Some(MicroUsd(1_250_000)), "flex"));
+        metrics.booked("a", "m", "us-east-1", tokens, (None, "default"));
         let text = metrics.render();
-        assert!(text.contains(r#"gateway_cost_usd_total{model="m",team="a",tier="default"} 1.25"#), "{text}");
+        assert!(text.contains(r#"gateway_cost_usd_total{model="m",team="a",tier="flex"} 1.25"#), "{text}");
         assert!(text.contains(r#"gateway_unpriced_requests_total{model="m"} 1"#), "{text}");
         assert!(
             text.contains(r#"gateway_tokens_total{model="m",region="us-east-1",team="a",type="input"} 20"#),

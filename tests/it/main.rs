@@ -12,6 +12,7 @@
 )]
 
 mod anthropic;
+mod arns;
 mod bedrock;
 mod catalog_routes;
 mod control;
@@ -32,4 +33,5 @@ mod rerank;
 mod residency;
 mod settlement;
 mod support;
+mod tiers;
 mod unauthorized;

@@ -128,6 +128,13 @@ impl TestGateway {
         self.sim.revoke_sessions();
     }
 
+    /// With settings changed, in front of a Bedrock that believes this.
+    pub(crate) async fn with_simulated(change: impl FnOnce(&mut Config), believe: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::default();
+        believe(&mut settings);
+        Self::launch(change, settings, false).await
+    }
+
     /// With a tap between gateway and Bedrock, which sees every byte and can hold a stream.
     pub(crate) async fn tapped(change: impl FnOnce(&mut Config)) -> Self {
         Self::launch(change, Settings::default(), true).await
