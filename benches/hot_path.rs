@@ -6,6 +6,7 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -13,14 +14,17 @@ use base64::engine::general_purpose::STANDARD;
 use bedrock_gateway::api::anthropic;
 use bedrock_gateway::api::openai::translate::{self, Chunks, Context};
 use bedrock_gateway::api::openai::wire;
+use bedrock_gateway::catalog::Known;
 use bedrock_gateway::catalog::{Catalog, Fence, Geography, Order};
-use bedrock_gateway::clock::Timestamp;
+use bedrock_gateway::clock::{Clock, Timestamp};
 use bedrock_gateway::config::Secret;
-use bedrock_gateway::converse::Event;
+use bedrock_gateway::converse::{Event, Usage};
 use bedrock_gateway::families::Traits;
 use bedrock_gateway::report::Report;
 use bedrock_gateway::splice::{Edits, Members};
 use bedrock_gateway::upstream::frames::{self, Splitter};
+use bedrock_gateway::upstream::health::Health;
+use bedrock_gateway::upstream::quota::Demand;
 use bedrock_gateway::upstream::sign::{Keys, Signer};
 use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -210,9 +214,34 @@ fn resolve(c: &mut Criterion) {
     all(c, "candidates", &|name| candidates(name).is_some());
 }
 
+/// What an attempt costs beside the call itself: is the place well, does its quota have room, and the books of both.
+fn attempt(c: &mut Criterion) {
+    let (health, clock) = (Health::default(), Clock::system());
+    let id: Arc<str> = "us.anthropic.claude-haiku-4-5-20251001-v1:0".into();
+    let limited = Known { tokens_per_minute: Some(1 << 40), ..Known::NOTHING };
+    let mut group = c.benchmark_group("attempt");
+    for (name, known) in [("no_quota", Known::NOTHING), ("quota", limited)] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let now = clock.now();
+                let quota = health.quota(&id, known, now);
+                let demand = Demand { input: 100, output: 256 };
+                let reservation = quota.as_ref().map(|quota| quota.reserve_if_fits(demand, &clock).unwrap());
+                let visit = health.begin(&id, quota.as_ref(), now);
+                visit.answered(clock.now());
+                visit.succeeded();
+                if let Some(reservation) = reservation {
+                    reservation.used(&Usage::default());
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = hot_path;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = translate_request, translate_event, sign, decode_frames, large_body, resolve
+    targets = attempt, translate_request, translate_event, sign, decode_frames, large_body, resolve
 }
 criterion_main!(hot_path);

@@ -141,11 +141,7 @@ fn value(text: &[u8]) -> Option<(&[u8], &[u8])> {
             b'}' | b']' => (depth, at) = (depth.checked_sub(1)?, at + 1),
             _ if depth > 0 => at += 1,
             // A number or a word; it may be the last thing there is only inside of something.
-            _ => {
-                at += text[at..]
-                    .iter()
-                    .position(|byte| matches!(byte, b',' | b'}' | b']' | b':' | b' ' | b'\n' | b'\r' | b'\t'))?
-            }
+            _ => at += text[at..].iter().position(|byte| b",}]: \n\r\t".contains(byte))?,
         }
         if depth == 0 {
             return (at > 0).then(|| text.split_at(at));
