@@ -17,6 +17,7 @@ pub mod gateway;
 pub mod ids;
 pub mod invocations;
 pub mod money;
+pub mod policy;
 pub mod report;
 pub mod responses;
 pub mod simulator;

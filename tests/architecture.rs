@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first; see `docs/ARCHITECTURE.md`. A module imports only from lower layers.
-const LAYERS: [(&str, u8); 22] = [
+const LAYERS: [(&str, u8); 23] = [
     ("clock", 0),
     ("config", 0),
     ("converse", 0),
@@ -26,6 +26,7 @@ const LAYERS: [(&str, u8); 22] = [
     ("fetch", 2),
     ("invocations", 2),
     ("responses", 2),
+    ("policy", 2),
     ("tenancy", 2),
     ("upstream", 2),
     ("gateway", 3),

@@ -1,8 +1,10 @@
-//! The command line: `serve`, `simulate`, `keys`, `teams`, `config check`, `openapi`.
+//! The command line: `serve`, `simulate`, `keys`, `teams`, `config check`, `iam-policy`,
+//! `openapi`.
 //!
 //! The environment and the arguments are read here and nowhere else.
 
 mod admin;
+mod iam_policy;
 mod serve;
 
 use std::fmt::Display;
@@ -42,6 +44,8 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Print the least that AWS has to allow, as IAM policies.
+    IamPolicy(iam_policy::IamPolicy),
     /// Print the OpenAPI document.
     Openapi,
 }
@@ -160,6 +164,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Simulate(simulate) => block_on(simulate.run()),
         Command::Keys(keys) => block_on(keys.run()),
         Command::Teams(teams) => block_on(teams.run()),
+        Command::IamPolicy(policy) => policy.run(),
     }
 }
 
