@@ -1,4 +1,4 @@
-//! AWS as called through its Regions: the wire lane that carries a caller's inference call.
+//! AWS as called through its Regions: the wire lane that carries a caller's inference call, and the control plane.
 //!
 //! The only folder that names an `aws_*` crate. It never retries on its own beyond one immediate repeat with
 //! corrected credentials or clock; which candidate is tried next, and when, is decided by the pure functions of

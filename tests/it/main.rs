@@ -13,6 +13,7 @@
 
 mod anthropic;
 mod bedrock;
+mod control;
 mod drain;
 mod exceptions;
 mod failover;

@@ -1,5 +1,5 @@
-//! One AWS Region: a signed call on the wire lane, and what belongs to the Region (host, signing key,
-//! health).
+//! One AWS Region: a signed call on the wire lane or to the control plane, and what belongs to the Region (hosts, signing
+//! key, health).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::classify::{Failure, Refusal};
 use super::credentials::Credentials;
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Plane};
 use super::frames::Frames;
 use super::health::Health;
 use super::plain::PlainCall;
@@ -109,8 +109,8 @@ pub struct Call {
 enum Outgoing<'a> {
     /// The call on this model.
     OnModel(&'a str, &'a Call),
-    /// A call on no model.
-    Plain(&'a PlainCall),
+    /// A call on no model, to this plane.
+    Plain(Plane, &'a PlainCall),
 }
 
 /// The whole answer of a unary operation.
@@ -130,7 +130,8 @@ pub struct Region(Arc<Inner>);
 
 struct Inner {
     name: Arc<str>,
-    endpoint: Endpoint,
+    runtime: Endpoint,
+    control: Endpoint,
     signer: Signer,
     health: Health,
     shared: Arc<Shared>,
@@ -226,10 +227,12 @@ async fn credentials(aws: &config::Aws, sdk: &SdkConfig, clock: Clock, tracker: 
 
 impl Region {
     pub(super) async fn resolve(name: &str, overrides: &config::Endpoints, shared: Arc<Shared>) -> Result<Self> {
-        let endpoint = Endpoint::resolve(name, overrides.runtime.as_deref(), &shared.sdk).await?;
+        let runtime = Endpoint::resolve(name, Plane::Runtime, overrides.runtime.as_deref(), &shared.sdk).await?;
+        let control = Endpoint::resolve(name, Plane::Control, overrides.control.as_deref(), &shared.sdk).await?;
         Ok(Self(Arc::new(Inner {
             name: name.into(),
-            endpoint,
+            runtime,
+            control,
             signer: Signer::new(name),
             health: Health::default(),
             shared,
@@ -254,7 +257,14 @@ impl Region {
 
     /// Makes a call that is on no model; otherwise as [`Region::send`].
     pub async fn send_plain(&self, call: &PlainCall) -> Result<Reply, Failure> {
-        self.whole(Outgoing::Plain(call)).await
+        self.whole(Outgoing::Plain(Plane::Runtime, call)).await
+    }
+
+    /// Makes a call to the control plane: models, inference profiles, jobs. Signed as the runtime's calls are, or with the
+    /// same API key; otherwise as [`Region::send`].
+    /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock.html>
+    pub async fn control(&self, call: &PlainCall) -> Result<Reply, Failure> {
+        self.whole(Outgoing::Plain(Plane::Control, call)).await
     }
 
     async fn whole(&self, outgoing: Outgoing<'_>) -> Result<Reply, Failure> {
@@ -301,7 +311,11 @@ impl Region {
 
     /// The request to send, and the keys it was signed with.
     async fn prepare(&self, outgoing: Outgoing<'_>) -> Result<(Request<Full<Bytes>>, Option<Arc<Keys>>), Failure> {
-        let Inner { endpoint, signer, shared, .. } = &*self.0;
+        let Inner { runtime, control, signer, shared, .. } = &*self.0;
+        let endpoint = match outgoing {
+            Outgoing::OnModel(..) | Outgoing::Plain(Plane::Runtime, _) => runtime,
+            Outgoing::Plain(Plane::Control, _) => control,
+        };
         let (method, uri, own, body) = match outgoing {
             Outgoing::OnModel(model_id, call) => {
                 let (uri, body) = match call.operation.place() {
@@ -310,7 +324,7 @@ impl Region {
                 };
                 (&Method::POST, uri, &call.headers, body)
             }
-            Outgoing::Plain(call) => (&call.method, endpoint.uri(&call.target), &call.headers, call.body.clone()),
+            Outgoing::Plain(_, call) => (&call.method, endpoint.uri(&call.target), &call.headers, call.body.clone()),
         };
         let uri = uri.map_err(Failure::internal)?;
         let mut headers = HeaderMap::with_capacity(own.len() + 6);
