@@ -1,3 +1,5 @@
+//! What is granted, and what is not.
+
 use std::collections::BTreeSet;
 
 use super::*;
