@@ -14,6 +14,8 @@ use super::{Problems, shape};
 pub struct Aws {
     /// Regions to call, in order of preference.
     pub regions: Vec<String>,
+    /// Which of several candidates is tried first.
+    pub order: Order,
     /// A role to assume for every call; empty: the credentials of the AWS chain as they are.
     pub role_arn: String,
     /// Attempts of one call over all candidates, the first included: 1 to 10.
@@ -40,6 +42,7 @@ impl Default for Aws {
     fn default() -> Self {
         Self {
             regions: vec!["us-east-1".into(), "us-west-2".into()],
+            order: Order::Preference,
             role_arn: String::new(),
             max_attempts: 4,
             connect_timeout_ms: 2_000,
@@ -86,6 +89,17 @@ impl Aws {
             }
         }
     }
+}
+
+/// Which of several candidates is tried first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// The one in the Region that `aws.regions` names first, by the profile with the fewest destinations.
+    #[default]
+    Preference,
+    /// The cheapest; among equals, as preferred.
+    Price,
 }
 
 /// The account's quota for one model in one Region.

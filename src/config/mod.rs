@@ -26,7 +26,7 @@ use serde::Deserialize;
 
 pub use alias::{Alias, PromptCache};
 pub use auth::{Auth, Jwt};
-pub use aws::{Aws, Endpoints, Quota, Secret};
+pub use aws::{Aws, Endpoints, Order, Quota, Secret};
 pub use batch::{Batch, BatchLimits, SmallBatches};
 pub use fetch::Fetch;
 pub use problem::{Problem, Problems};
