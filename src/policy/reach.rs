@@ -4,11 +4,11 @@
 //! instead of the last the model's ARN without a Region.
 //! <https://docs.aws.amazon.com/bedrock/latest/userguide/geographic-cross-region-inference.html>
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Account, Profiles, Selection};
-use crate::catalog::{Catalog, Destinations, InferenceProfile, Kind, Model, Place, Resolved, Scope};
+use crate::catalog::{Catalog, Destinations, Fence, InferenceProfile, Kind, Model, Order, Place, Resolved, Scope};
 use crate::config::Config;
 use crate::error::Result;
 
@@ -35,15 +35,19 @@ pub(super) struct Reach {
 pub(super) struct Sources<'a> {
     catalog: &'a Catalog,
     regions: Vec<Arc<str>>,
+    /// In which a place is chosen: by price as well where that is configured, since a fence may leave only the other.
+    orders: Vec<Order>,
     account: &'a Account,
-    profiles: HashMap<&'a str, &'a InferenceProfile>,
 }
 
 impl<'a> Sources<'a> {
     pub(super) fn new(config: &Config, catalog: &'a Catalog, account: &'a Account) -> Self {
         let regions = config.aws.regions.iter().map(|region| region.as_str().into()).collect();
-        let profiles = catalog.profiles().iter().map(|profile| (&*profile.id, profile)).collect();
-        Self { catalog, regions, account, profiles }
+        let mut orders = vec![Order::Preference];
+        if config.aws.order == Order::Price {
+            orders.push(Order::Price);
+        }
+        Self { catalog, regions, orders, account }
     }
 
     /// Everything that calls of the selected models need in the configured Regions.
@@ -51,7 +55,7 @@ impl<'a> Sources<'a> {
         let mut reach = Reach::default();
         let mut selected: Vec<Arc<Model>> = Vec::new();
         for resolved in self.selected(selection)? {
-            for place in self.catalog.candidates(&resolved, &self.regions) {
+            for place in self.places(&resolved)? {
                 self.add(&mut reach, &resolved, &place);
             }
             selected.extend(resolved.model);
@@ -71,23 +75,26 @@ impl<'a> Sources<'a> {
     /// What the selection stands for, aliases first, each with a place to be called.
     fn selected(&self, selection: &Selection) -> Result<Vec<Resolved>> {
         let aliases = self.catalog.aliases().map(|(_, resolved)| Ok(resolved.clone()));
+        let anywhere = Fence::default();
         let is_called = |model: &&Arc<Model>| model.kind != Kind::Realtime;
         match selection {
             Selection::Aliases => aliases.collect(),
             Selection::Everything => {
-                let models = self.catalog.models(&self.regions).filter(is_called);
+                let models = self.catalog.models(&self.regions, &anywhere).filter(is_called);
                 aliases.chain(models.map(|model| self.catalog.resolve(&model.id))).collect()
             }
-            Selection::Named(names) => names.iter().map(|name| self.named(name)).collect(),
+            Selection::Named(names) => names.iter().map(|name| self.catalog.resolve(name)).collect(),
         }
     }
 
-    fn named(&self, name: &str) -> Result<Resolved> {
-        let resolved = self.catalog.resolve(name)?;
-        if self.catalog.candidates(&resolved, &self.regions).is_empty() {
-            return Err(self.catalog.unavailable(&resolved, &self.regions));
+    /// Where a call may be sent: in each Region what the gateway would choose for a caller without a fence.
+    fn places(&self, resolved: &Resolved) -> Result<Vec<Arc<Place>>> {
+        let mut places: Vec<Arc<Place>> = Vec::new();
+        for order in &self.orders {
+            let found = self.catalog.candidates(resolved, &self.regions, &Fence::default(), *order)?;
+            places.extend(found.into_iter().filter(|place| !places.contains(place)).collect::<Vec<_>>());
         }
-        Ok(resolved)
+        Ok(places)
     }
 
     fn add(&self, reach: &mut Reach, resolved: &Resolved, place: &Place) {
@@ -105,8 +112,7 @@ impl<'a> Sources<'a> {
             Scope::Profile(_) => {
                 let is_arn = place.id.starts_with("arn:");
                 let arn = if is_arn { place.id.to_string() } else { self.profile(region, id) };
-                let destinations = self.profiles.get(id).and_then(|profile| profile.destinations(region));
-                self.add_profile(reach, region, (arn, model), destinations);
+                self.add_profile(reach, region, (arn, model), &place.destinations);
             }
         }
     }
@@ -115,7 +121,7 @@ impl<'a> Sources<'a> {
         for region in &self.regions {
             if let Some(destinations) = profile.destinations(region) {
                 let arn = self.profile(region, &profile.id);
-                self.add_profile(reach, region, (arn, &profile.model), Some(destinations));
+                self.add_profile(reach, region, (arn, &profile.model), destinations);
             }
         }
     }
@@ -125,21 +131,21 @@ impl<'a> Sources<'a> {
         reach: &mut Reach,
         region: &Arc<str>,
         (arn, model): (String, &Model),
-        destinations: Option<Destinations<'_>>,
+        destinations: &Destinations,
     ) {
         called(reach, region, arn.clone());
         called(reach, region, self.model(region, &model.id));
         match destinations {
-            Some(Destinations::Among(regions)) => {
-                for destination in regions {
+            Destinations::Among(regions) => {
+                for destination in &**regions {
                     push(&mut reach.routed, self.model(destination, &model.id));
                 }
             }
-            Some(Destinations::Anywhere) => {
+            Destinations::Anywhere => {
                 let partition = self.partition(region);
                 push(&mut reach.anywhere, format!("arn:{partition}:bedrock:::foundation-model/{}", model.id));
             }
-            None => push(&mut reach.hidden, arn),
+            Destinations::Unknown => push(&mut reach.hidden, arn),
         }
     }
 

@@ -1,8 +1,10 @@
 //! What is granted, and what is not.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::*;
+use crate::catalog::{Destinations, Fence, Kind, Order};
 use crate::config::{Alias, Secret};
 
 const ACCOUNT: &str = "000000000000";
@@ -89,19 +91,17 @@ fn every_model_that_can_be_called_is_allowed_where_it_is_called_and_wherever_it_
     let policies = Policies::new(&config, &catalog, &request(Selection::Everything)).unwrap();
     let allowed: BTreeSet<&str> =
         statements(&policies.caller).flat_map(|one| one.resource.iter().map(String::as_str)).collect();
-    let regions: Vec<std::sync::Arc<str>> = config.aws.regions.iter().map(|region| region.as_str().into()).collect();
+    let regions: Vec<Arc<str>> = config.aws.regions.iter().map(|region| region.as_str().into()).collect();
     let mut checked = 0;
-    for model in catalog.models(&regions).filter(|model| model.kind != crate::catalog::Kind::Realtime) {
-        for place in catalog.candidates(&catalog.resolve(&model.id).unwrap(), &regions) {
+    let anywhere = Fence::default();
+    for model in catalog.models(&regions, &anywhere).filter(|model| model.kind != Kind::Realtime) {
+        let resolved = catalog.resolve(&model.id).unwrap();
+        for place in catalog.candidates(&resolved, &regions, &anywhere, Order::Preference).unwrap() {
             assert!(allowed.contains(&*fm(&place.region, &model.id)), "{} in {}", model.id, place.region);
-            let profile = catalog.profiles().iter().find(|profile| profile.id == place.id);
-            if let Some(crate::catalog::Destinations::Among(to)) =
-                profile.and_then(|one| one.destinations(&place.region))
-            {
-                for destination in to {
-                    assert!(allowed.contains(&*fm(destination, &model.id)), "{} to {destination}", place.id);
-                    checked += 1;
-                }
+            let Destinations::Among(to) = &place.destinations else { continue };
+            for destination in &**to {
+                assert!(allowed.contains(&*fm(destination, &model.id)), "{} to {destination}", place.id);
+                checked += 1;
             }
         }
     }
