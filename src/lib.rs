@@ -10,6 +10,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod converse;
+pub mod doctor;
 pub mod error;
 pub mod families;
 pub mod fetch;

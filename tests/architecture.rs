@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first; see `docs/ARCHITECTURE.md`. A module imports only from lower layers.
-const LAYERS: [(&str, u8); 23] = [
+const LAYERS: [(&str, u8); 24] = [
     ("clock", 0),
     ("config", 0),
     ("converse", 0),
@@ -29,6 +29,7 @@ const LAYERS: [(&str, u8); 23] = [
     ("policy", 2),
     ("tenancy", 2),
     ("upstream", 2),
+    ("doctor", 3),
     ("gateway", 3),
     ("api", 5),
     ("app", 6),

@@ -281,6 +281,11 @@ impl Refusal {
         self.date.filter(|_| SIGNATURE.contains(&self.name.as_str()))
     }
 
+    /// The name and the message, as they came.
+    pub(super) fn told(self) -> (String, String) {
+        (self.name, self.message)
+    }
+
     pub(super) fn into_failure(self) -> Failure {
         let mut failure = Failure::from_exception(self.status, &self.name, &self.message);
         if let Some(param) = self.param {
@@ -295,7 +300,7 @@ impl Refusal {
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`
-fn http_date(text: &str) -> Option<Timestamp> {
+pub(super) fn http_date(text: &str) -> Option<Timestamp> {
     let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
     Some(Timestamp::from_millis(at.as_millisecond()))
 }

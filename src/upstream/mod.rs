@@ -32,7 +32,7 @@ pub use classify::{Failure, Reason};
 pub use frames::{Frame, FrameKind, Frames};
 pub use mask::mask;
 pub use plain::PlainCall;
-pub use region::{Call, Operation, Region, Reply};
+pub use region::{Call, Operation, Region, Reply, Service, Told, Unreachable};
 
 use region::Shared;
 

@@ -1,6 +1,8 @@
 //! One AWS Region: a signed call on the wire lane or to the control plane, and what belongs to the Region (hosts, signing
 //! key, health).
 
+mod ask;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -17,6 +19,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
+
+pub use ask::{Service, Told, Unreachable};
 
 use super::classify::{Failure, Refusal};
 use super::credentials::Credentials;
@@ -132,6 +136,8 @@ struct Inner {
     name: Arc<str>,
     runtime: Endpoint,
     control: Endpoint,
+    /// Base URL of S3, where the configuration names one.
+    s3: Option<String>,
     signer: Signer,
     health: Health,
     shared: Arc<Shared>,
@@ -233,6 +239,7 @@ impl Region {
             name: name.into(),
             runtime,
             control,
+            s3: overrides.s3.clone(),
             signer: Signer::new(name),
             health: Health::default(),
             shared,
