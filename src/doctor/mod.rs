@@ -11,6 +11,7 @@ mod models;
 mod regions;
 mod role;
 mod store;
+mod teams;
 
 use std::time::Duration;
 
@@ -169,7 +170,7 @@ pub async fn examine(loaded: &Loaded, wish: &Wish, clock: &Clock) -> Report {
     };
     let subject = Examined { config, catalog, upstream: &upstream, wish, clock };
     let (standing, identity) = identity::look(&subject).await;
-    let store = store::look(config).await;
+    let (store, teams) = store::look(config).await;
     checks.extend(identity);
     checks.extend(store);
     let (regions, models, batch) =
@@ -177,6 +178,7 @@ pub async fn examine(loaded: &Loaded, wish: &Wish, clock: &Clock) -> Report {
             .await;
     checks.extend(regions);
     checks.extend(models);
+    checks.extend(teams::look(&subject, &standing, &teams).await);
     checks.extend(batch);
     Report { checks }
 }

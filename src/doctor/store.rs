@@ -2,18 +2,35 @@
 
 use super::{Check, Group, PATIENCE};
 use crate::config::Config;
+use crate::error::Result;
 use crate::store::{Condition, Store};
+use crate::tenancy::{Team, admin};
 
-/// One check.
-pub(super) async fn look(config: &Config) -> Vec<Check> {
+/// How the store is, and the teams in it.
+pub(super) async fn look(config: &Config) -> (Vec<Check>, Vec<Team>) {
     const SUBJECT: &str = "store";
-    let remedy = "Check store.url, and that this machine reaches the database with these credentials.";
-    let check = match tokio::time::timeout(PATIENCE, Store::look(&config.store.url)).await {
-        Err(_) => Check::failed(Group::Store, SUBJECT, format!("no answer within {} s", PATIENCE.as_secs()), remedy),
-        Ok(Err(error)) => Check::failed(Group::Store, SUBJECT, error.message(), remedy),
-        Ok(Ok(Condition::New)) => Check::ok(Group::Store, SUBJECT, "nothing is in it yet; `serve` makes it"),
-        Ok(Ok(Condition::Behind)) => Check::ok(Group::Store, SUBJECT, "of an older version; `serve` migrates it"),
-        Ok(Ok(Condition::Ready)) => Check::ok(Group::Store, SUBJECT, "reachable and migrated"),
+    let failed = |found: String| {
+        let remedy = "Check store.url, and that this machine reaches the database with these credentials.";
+        (vec![Check::failed(Group::Store, SUBJECT, found, remedy)], Vec::new())
     };
-    vec![check]
+    let ok = |found: &str| vec![Check::ok(Group::Store, SUBJECT, found)];
+    match tokio::time::timeout(PATIENCE, read(&config.store.url)).await {
+        Err(_) => failed(format!("no answer within {} s", PATIENCE.as_secs())),
+        Ok(Err(error)) => failed(error.message().to_owned()),
+        Ok(Ok((Condition::New, teams))) => (ok("nothing is in it yet; `serve` makes it"), teams),
+        Ok(Ok((Condition::Behind, teams))) => (ok("of an older version; `serve` migrates it"), teams),
+        Ok(Ok((Condition::Ready, teams))) => (ok("reachable and migrated"), teams),
+    }
+}
+
+/// Teams are read only where opening the store has nothing left to change.
+async fn read(url: &str) -> Result<(Condition, Vec<Team>)> {
+    let condition = Store::look(url).await?;
+    if condition != Condition::Ready {
+        return Ok((condition, Vec::new()));
+    }
+    let store = Store::open(url).await?;
+    let teams = admin::list_teams(&store).await;
+    store.close().await;
+    Ok((condition, teams?))
 }

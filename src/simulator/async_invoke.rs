@@ -2,12 +2,12 @@
 //! asked after and `Completed` from then on, or `Failed` when its input says `[[fail]]`; `POST /_sim/async-invokes/complete`
 //! ends those that wait. What it would write to S3 is not simulated: there is no S3 here yet.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::catalog::{self, Family, Model};
+use super::catalog::{Family, Model};
 use super::content;
 use super::errors::Failure;
 use super::handler::query;
@@ -87,7 +87,7 @@ fn now(context: &Context<'_>) -> Timestamp {
 }
 
 /// The foundation model of a call; profiles are not taken.
-fn model(context: &Context<'_>, identifier: &str) -> Result<&'static Model, Failure> {
+fn model(context: &Context<'_>, identifier: &str) -> Result<Arc<Model>, Failure> {
     let invalid = || Failure::validation("The provided model identifier is invalid.");
     let id = match identifier.strip_prefix("arn:") {
         None => identifier,
@@ -97,17 +97,17 @@ fn model(context: &Context<'_>, identifier: &str) -> Result<&'static Model, Fail
             resource.strip_prefix("foundation-model/").filter(|_| region == context.region).ok_or_else(invalid)?
         }
     };
-    let model = catalog::model(id).ok_or_else(invalid)?;
+    let model = context.catalog.model(id).ok_or_else(invalid)?;
     if model.withdrawn(&context.today()) {
         return Err(Failure::not_found(
             "This model version has reached the end of its life. Please refer to the AWS documentation for more details.",
         ));
     }
-    if !model.on_demand_in(context.region) && model.profile_in(context.region).is_none() {
+    if !model.on_demand_in(context.region) && context.catalog.profile_of(model, context.region).is_none() {
         return Err(invalid());
     }
     match model.family() {
-        Family::Marengo | Family::NovaEmbedding => Ok(model),
+        Family::Marengo | Family::NovaEmbedding => Ok(Arc::clone(model)),
         _ => Err(Failure::validation("The provided model doesn't support asynchronous invocation.")),
     }
 }
@@ -137,7 +137,7 @@ pub(crate) fn start(context: &Context<'_>, body: &[u8]) -> Result<Reply, Failure
             "The client request token was used before with different parameters. Use another token and try again.",
         ));
     }
-    check_async(model, &request["modelInput"])?;
+    check_async(&model, &request["modelInput"])?;
     let id: String = content::identifier("", kept.len() as u64, 1).to_lowercase().chars().take(12).collect();
     let own = format!("arn:{}:bedrock:{}", context.partition(), context.region);
     let arn = format!("{own}:{}:async-invoke/{id}", context.account());

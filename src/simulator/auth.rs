@@ -6,35 +6,46 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use subtle::ConstantTimeEq;
 
-use super::Settings;
 use super::catalog;
-use super::errors::Failure;
-use super::sigv4::{Authorization, Signed};
+use super::errors::{self, Failure, Surface};
+use super::sessions::{Identity, Standing};
+use super::sigv4::{Authorization, Rules, Signed, body_hash};
+use super::{Settings, Simulator};
 
 const WINDOW: SignedDuration = SignedDuration::from_mins(5);
 const AMZ_DATE: &str = "%Y%m%dT%H%M%SZ";
 const BAD_REGION: &str = "Credential should be scoped to a valid region. ";
 
-/// The Region that the caller means. `fixed` is the listener's own, if it has one.
-pub(crate) fn region(
-    settings: &Settings,
+/// A caller that was believed.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) region: String,
+    pub(crate) identity: Identity,
+}
+
+/// Who calls a service and which Region is meant. `fixed` is the listener's own, if it has one.
+pub(crate) fn caller(
+    simulator: &Simulator,
+    surface: Surface,
     fixed: Option<&str>,
-    now: Timestamp,
     parts: &Parts,
     body: &[u8],
-) -> Result<String, Failure> {
+) -> Result<Caller, Failure> {
+    let settings = simulator.settings();
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let api_key =
         text("x-api-key").filter(|_| parts.uri.path().starts_with("/anthropic/")).map(|key| format!("Bearer {key}"));
     let Some(authorization) = text("authorization").or(api_key.as_deref()) else {
         return Err(Failure::signature(403, "MissingAuthenticationTokenException", "Missing Authentication Token"));
     };
-    if let Some(token) = authorization.strip_prefix("Bearer ") {
+    // API keys are good for Bedrock alone.
+    if let Some(token) = authorization.strip_prefix("Bearer ").filter(|_| surface.service() == "bedrock") {
         let known = settings.bearer_tokens.iter().any(|known| same(known, token.trim()));
         if !known {
             return Err(Failure::api_key("Authentication failed: Please make sure your API Key is valid."));
         }
-        return Ok(fixed.or_else(|| text("x-sim-region")).unwrap_or(&settings.default_region).to_owned());
+        let region = unsigned_region(settings, fixed, parts);
+        return Ok(Caller { region, identity: Identity::Bearer });
     }
     if !authorization.starts_with("AWS4-HMAC-SHA256") {
         return Err(incomplete(&format!(
@@ -42,61 +53,144 @@ pub(crate) fn region(
             authorization.split(' ').next().unwrap_or_default()
         )));
     }
-    signed(settings, fixed, now, parts, body, authorization)
+    signed(simulator, surface, fixed, parts, body, authorization)
+}
+
+/// The Region that a call means without a signature.
+pub(crate) fn unsigned_region(settings: &Settings, fixed: Option<&str>, parts: &Parts) -> String {
+    let named = || parts.headers.get("x-sim-region").and_then(|value| value.to_str().ok());
+    fixed.or_else(named).unwrap_or(&settings.default_region).to_owned()
+}
+
+/// The Region that a call claims to mean, believed or not.
+pub(crate) fn claimed_region(settings: &Settings, fixed: Option<&str>, parts: &Parts) -> String {
+    match claimed_scope(parts).filter(|_| fixed.is_none()) {
+        Some((_, region)) => region.to_owned(),
+        None => unsigned_region(settings, fixed, parts),
+    }
+}
+
+/// The service and Region that a signature claims to be for.
+pub(crate) fn claimed_scope(parts: &Parts) -> Option<(&str, &str)> {
+    let header = parts.headers.get("authorization")?.to_str().ok()?;
+    let authorization = Authorization::parse(header).ok()?;
+    Some((authorization.service, authorization.region))
 }
 
 fn signed(
-    settings: &Settings,
+    simulator: &Simulator,
+    surface: Surface,
     fixed: Option<&str>,
-    now: Timestamp,
     parts: &Parts,
     body: &[u8],
     header: &str,
-) -> Result<String, Failure> {
+) -> Result<Caller, Failure> {
+    let (settings, now) = (simulator.settings(), simulator.now());
     let authorization = Authorization::parse(header).map_err(|message| incomplete(&message))?;
     let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
     let amz_date = text("x-amz-date").ok_or_else(|| {
         incomplete("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
     })?;
-    if !same(&settings.access_key, authorization.access_key) {
-        return Err(Failure::signature(
-            403,
-            "UnrecognizedClientException",
-            "The security token included in the request is invalid.",
-        ));
-    }
+    let standing = simulator.sessions_kept().find(authorization.access_key, now);
+    let secret = match &standing {
+        Some(Standing::Good(session) | Standing::Expired(session)) => {
+            let given = text("x-amz-security-token");
+            if !given.is_some_and(|given| same(&session.token, given)) {
+                return Err(unrecognized());
+            }
+            &session.secret_key
+        }
+        None if same(&settings.access_key, authorization.access_key) => &settings.secret_key,
+        None => return Err(unrecognized()),
+    };
     fresh(amz_date, now)?;
     if !amz_date.starts_with(authorization.date) {
         return Err(invalid(
             "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP.",
         ));
     }
-    if authorization.service != "bedrock" {
-        return Err(invalid("Credential should be scoped to correct service: 'bedrock'. "));
+    let service = surface.service();
+    if authorization.service != service {
+        return Err(invalid(&format!("Credential should be scoped to correct service: '{service}'. ")));
     }
-    if fixed.is_some_and(|fixed| fixed != authorization.region) || catalog::partition(authorization.region).is_none() {
-        return Err(invalid(BAD_REGION));
-    }
+    scoped(surface, fixed, authorization.region)?;
     must_be_signed(&parts.headers, &authorization)?;
-    let request = Signed { method: &parts.method, uri: &parts.uri, headers: &parts.headers, body };
-    if !same(&authorization.expected(&request, amz_date, &settings.secret_key), authorization.signature) {
+    let rules = if surface == Surface::S3 { Rules::S3 } else { Rules::Usual };
+    let request = Signed { method: &parts.method, uri: &parts.uri, headers: &parts.headers, body, rules };
+    if !same(&authorization.expected(&request, amz_date, secret), authorization.signature) {
         return Err(invalid(
             "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing \
              method. Consult the service documentation for details.",
         ));
     }
+    if surface == Surface::S3 {
+        payload_is_as_signed(text("x-amz-content-sha256"), body)?;
+    }
+    let identity = match standing {
+        Some(Standing::Good(session)) => Identity::Session(session),
+        Some(Standing::Expired(_)) => {
+            let (status, message) = errors::known("ExpiredTokenException");
+            return Err(Failure::signature(status, "ExpiredTokenException", message));
+        }
+        None => Identity::Key,
+    };
     match (&settings.session_token, text("x-amz-security-token")) {
-        (Some(expected), given) if !given.is_some_and(|given| same(expected, given)) => Err(Failure::signature(
-            403,
-            "UnrecognizedClientException",
-            "The security token included in the request is invalid.",
-        )),
-        _ => Ok(authorization.region.to_owned()),
+        (Some(expected), given)
+            if identity.session().is_none() && !given.is_some_and(|given| same(expected, given)) =>
+        {
+            Err(unrecognized())
+        }
+        _ => Ok(Caller { region: authorization.region.to_owned(), identity }),
     }
 }
 
+/// IAM is one service for its partition, under the name of one Region; the others are a Region's own.
+fn scoped(surface: Surface, fixed: Option<&str>, region: &str) -> Result<(), Failure> {
+    let fits = match surface {
+        Surface::Iam => matches!(region, "us-east-1" | "us-gov-west-1"),
+        _ => fixed.is_none_or(|fixed| fixed == region) && catalog::partition(region).is_some(),
+    };
+    match (surface, fixed) {
+        _ if fits => Ok(()),
+        (Surface::S3, Some(fixed)) => {
+            let message =
+                format!("The authorization header is malformed; the region '{region}' is wrong; expecting '{fixed}'");
+            let failure = Failure::new(400, "AuthorizationHeaderMalformed", message);
+            Err(failure.header("x-amz-bucket-region", fixed))
+        }
+        _ => Err(invalid(BAD_REGION)),
+    }
+}
+
+/// S3 signs a hash that the header tells, and then holds the body to it.
+fn payload_is_as_signed(told: Option<&str>, body: &[u8]) -> Result<(), Failure> {
+    match told {
+        None => {
+            Err(Failure::new(400, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256"))
+        }
+        Some("UNSIGNED-PAYLOAD") => Ok(()),
+        Some(told) if told == body_hash(body) => Ok(()),
+        Some(_) => Err(Failure::new(
+            400,
+            "XAmzContentSHA256Mismatch",
+            "The provided 'x-amz-content-sha256' header does not match what was computed.",
+        )),
+    }
+}
+
+fn unrecognized() -> Failure {
+    Failure::signature(403, "UnrecognizedClientException", "The security token included in the request is invalid.")
+}
+
 fn must_be_signed(headers: &HeaderMap, authorization: &Authorization<'_>) -> Result<(), Failure> {
-    let sent = ["host", "x-amz-date", "x-amz-security-token", "x-amzn-bedrock-request-metadata"];
+    let sent = [
+        "host",
+        "x-amz-content-sha256",
+        "x-amz-date",
+        "x-amz-security-token",
+        "x-amz-target",
+        "x-amzn-bedrock-request-metadata",
+    ];
     let unsigned =
         sent.into_iter().find(|name| headers.contains_key(*name) && !authorization.signed_headers.contains(name));
     unsigned
@@ -156,8 +250,11 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let answer = region(&Settings::default(), Some("us-east-1"), NOW.parse().unwrap(), &parts, b"");
-        answer.map_or_else(|failure| (failure.name.to_string(), failure.message), |region| (String::new(), region))
+        let simulator = Simulator::new(Settings::default());
+        simulator.set_clock(NOW.parse().unwrap());
+        let answer = caller(&simulator, Surface::Aws, Some("us-east-1"), &parts, b"");
+        answer
+            .map_or_else(|failure| (failure.name.to_string(), failure.message), |caller| (String::new(), caller.region))
     }
 
     fn signed_with(key: &str, region: &str, service: &str, date: &str) -> (String, String) {

@@ -20,6 +20,10 @@ pub struct Tokens {
     pub cache_write: u64,
 }
 
+impl Tokens {
+    pub(crate) const NONE: Self = Self { input: 0, output: 0, cache_read: 0, cache_write: 0 };
+}
+
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -39,6 +43,8 @@ pub struct Call {
     pub request_id: String,
     /// The Region that was called; empty when the caller was not believed.
     pub region: String,
+    /// Who called: the ARN of the role, `root key`, `bearer token`; empty when nobody was believed.
+    pub identity: String,
     /// The operation's name (`Converse`, `InvokeModel`, ...).
     pub operation: &'static str,
     /// The identifier in the path: model, profile or ARN; empty without one.
@@ -135,6 +141,7 @@ impl Recording {
         let call = Call {
             request_id,
             region: String::new(),
+            identity: String::new(),
             operation: "",
             model_id: String::new(),
             status: 0,
@@ -157,6 +164,11 @@ impl Recording {
         if let Some(call) = self.call.take() {
             self.calls.add(Call { outcome, ..call });
         }
+    }
+
+    /// `x-amzn-requestid`; empty once the call is over.
+    pub(crate) fn request_id(&self) -> &str {
+        self.call.as_ref().map_or("", |call| &call.request_id)
     }
 
     /// Nothing is recorded: not a call of an operation.

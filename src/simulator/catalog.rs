@@ -1,15 +1,13 @@
-//! Which models and inference profiles this Bedrock has, and where, read from the data files of the project. AWS's order of
-//! refusals for a model identifier is here.
+//! Which models and inference profiles this Bedrock has, and where: at first what the data files of the project say, then what
+//! tests make of it (`edit.rs`). A call reads one snapshot.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde::Deserialize;
 
-use super::errors::Failure;
-
 /// A row of `models.json`; an absent field is unknown, never "no".
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Model {
     pub(crate) id: String,
     pub(crate) provider: String,
@@ -36,16 +34,33 @@ pub(crate) struct Model {
     pub(crate) context_window: Option<u64>,
     pub(crate) max_output_tokens: Option<u64>,
     pub(crate) lifecycle: Lifecycle,
-    on_demand_regions: BTreeSet<String>,
-    profiles: Vec<String>,
+    pub(super) on_demand_regions: BTreeSet<String>,
+    pub(super) profiles: Vec<String>,
+    #[serde(default)]
+    output_token_burndown: Burndown,
+    /// What the control plane lists instead of what follows from Regions and profiles.
+    #[serde(skip)]
+    pub(super) inference_types: Option<Vec<String>>,
 }
 
-#[derive(Debug, Deserialize)]
+/// How many tokens of a quota an output token is.
+#[derive(Clone, Debug, Deserialize)]
+struct Burndown {
+    rate: Option<u64>,
+}
+
+impl Default for Burndown {
+    fn default() -> Self {
+        Self { rate: Some(1) }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
 struct Endpoints {
     runtime: bool,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 struct Apis {
     converse: Option<bool>,
     invoke: Option<bool>,
@@ -54,13 +69,13 @@ struct Apis {
     messages: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct PromptCaching {
     explicit: Option<bool>,
     min_tokens: Option<u64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Lifecycle {
     pub(crate) status: String,
     pub(crate) legacy: Option<String>,
@@ -147,9 +162,9 @@ impl Model {
         self.endpoints.runtime && self.on_demand_regions.contains(region)
     }
 
-    /// The first inference profile that `region` may call it by.
-    pub(crate) fn profile_in(&self, region: &str) -> Option<&'static Profile> {
-        self.profiles.iter().find_map(|id| profile(id, region).map(|(profile, _)| profile))
+    /// How many tokens of a quota an output token is. Where AWS does not say, it is taken to be what most siblings have.
+    pub(crate) fn burndown(&self) -> u64 {
+        self.output_token_burndown.rate.unwrap_or(10)
     }
 
     /// Whether AWS has withdrawn it by `today` (`YYYY-MM-DD`).
@@ -159,16 +174,48 @@ impl Model {
 }
 
 /// A row of `profiles.json`.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Profile {
     pub(crate) id: String,
     geo: String,
     pub(crate) model: String,
-    sources: BTreeMap<String, Vec<String>>,
+    pub(super) sources: BTreeMap<String, Vec<String>>,
     #[serde(default)]
     destinations_seen: Vec<String>,
     #[serde(default)]
     note: String,
+}
+
+impl Profile {
+    /// A profile that routes from nowhere yet.
+    pub(super) fn new(id: &str, model: &str) -> Self {
+        let geo = id.split('.').next().unwrap_or_default();
+        Self {
+            id: id.to_owned(),
+            geo: geo.to_owned(),
+            model: model.to_owned(),
+            sources: BTreeMap::new(),
+            destinations_seen: Vec::new(),
+            note: String::new(),
+        }
+    }
+
+    /// Only the sources it lists are its sources from here on, even when it lists none.
+    pub(super) fn keep_no_defaults(&mut self) {
+        "routes as listed; elsewhere non-existent".clone_into(&mut self.note);
+    }
+
+    /// Whether it may route anywhere.
+    pub(crate) fn is_global(&self) -> bool {
+        self.geo == "global"
+    }
+}
+
+/// A profile as one Region sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Routing {
+    pub(crate) profile: Arc<Profile>,
+    pub(crate) destinations: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -177,14 +224,15 @@ struct Region {
     partition: String,
 }
 
-struct Catalog {
-    models: BTreeMap<String, Model>,
-    profiles: BTreeMap<String, Profile>,
+/// The models and profiles of one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Catalog {
+    pub(super) models: BTreeMap<String, Arc<Model>>,
+    pub(super) profiles: BTreeMap<String, Arc<Profile>>,
     geo_defaults: BTreeMap<String, BTreeMap<String, Vec<String>>>,
-    regions: BTreeMap<String, String>,
 }
 
-static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
+static COMPILED: LazyLock<Arc<Catalog>> = LazyLock::new(|| {
     #[derive(Deserialize)]
     struct Models {
         models: Vec<Model>,
@@ -194,20 +242,23 @@ static CATALOG: LazyLock<Catalog> = LazyLock::new(|| {
         geo_defaults: BTreeMap<String, serde_json::Value>,
         profiles: Vec<Profile>,
     }
+    let models: Models = parse(include_str!("../../data/models.json"));
+    let profiles: Profiles = parse(include_str!("../../data/profiles.json"));
+    let defaults = profiles.geo_defaults.into_iter();
+    Arc::new(Catalog {
+        models: models.models.into_iter().map(|model| (model.id.clone(), Arc::new(model))).collect(),
+        profiles: profiles.profiles.into_iter().map(|profile| (profile.id.clone(), Arc::new(profile))).collect(),
+        geo_defaults: defaults.filter_map(|(geo, map)| Some((geo, serde_json::from_value(map).ok()?))).collect(),
+    })
+});
+
+static REGIONS: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
     #[derive(Deserialize)]
     struct Regions {
         regions: Vec<Region>,
     }
-    let models: Models = parse(include_str!("../../data/models.json"));
-    let profiles: Profiles = parse(include_str!("../../data/profiles.json"));
     let regions: Regions = parse(include_str!("../../data/regions.json"));
-    let defaults = profiles.geo_defaults.into_iter();
-    Catalog {
-        models: models.models.into_iter().map(|model| (model.id.clone(), model)).collect(),
-        profiles: profiles.profiles.into_iter().map(|profile| (profile.id.clone(), profile)).collect(),
-        geo_defaults: defaults.filter_map(|(geo, map)| Some((geo, serde_json::from_value(map).ok()?))).collect(),
-        regions: regions.regions.into_iter().map(|region| (region.code, region.partition)).collect(),
-    }
+    regions.regions.into_iter().map(|region| (region.code, region.partition)).collect()
 });
 
 #[expect(clippy::expect_used, reason = "the files are compiled in, and a test reads each")]
@@ -215,131 +266,82 @@ fn parse<'a, T: Deserialize<'a>>(file: &'a str) -> T {
     serde_json::from_str(file).expect("a data file of the project does not parse")
 }
 
-/// Every model, by id.
-pub(crate) fn models() -> impl Iterator<Item = &'static Model> {
-    CATALOG.models.values()
-}
-
-/// Every profile that `region` may call, with its destination Regions.
-pub(crate) fn profiles(region: &str) -> impl Iterator<Item = (&'static Profile, Vec<&'static str>)> {
-    CATALOG.profiles.keys().filter_map(move |id| profile(id, region))
-}
-
-/// One profile as `region` sees it.
-pub(crate) fn profile(id: &str, region: &str) -> Option<(&'static Profile, Vec<&'static str>)> {
-    let profile = CATALOG.profiles.get(id)?;
-    let defaults = || CATALOG.geo_defaults.get(&profile.geo).and_then(|sources| sources.get(region));
-    let listed = profile.sources.get(region);
-    let routing =
-        if profile.sources.is_empty() && !profile.note.contains("non-existent") { defaults() } else { listed }?;
-    let destinations = if routing.iter().any(|to| to == "*") { &profile.destinations_seen } else { routing };
-    Some((profile, destinations.iter().map(String::as_str).collect()))
-}
-
-/// One model, by its bare id.
-pub(crate) fn model(id: &str) -> Option<&'static Model> {
-    CATALOG.models.get(id)
-}
-
 /// The ARN partition of a Region; `None` when there is no such Region.
 pub(crate) fn partition(region: &str) -> Option<&'static str> {
-    CATALOG.regions.get(region).map(String::as_str)
+    REGIONS.get(region).map(String::as_str)
 }
 
-/// A model as one call means it.
-#[derive(Clone, Debug)]
-pub(crate) struct Target {
-    pub(crate) model: &'static Model,
-    /// The Region that was called.
-    pub(crate) region: String,
+/// Whether some Region is of this ARN partition.
+pub(crate) fn is_partition(name: &str) -> bool {
+    REGIONS.values().any(|partition| partition == name)
 }
 
-/// What a model identifier means in `region` on `today`, or AWS's refusal of it. `applications` maps the ids of application
-/// inference profiles to the model or profile id that they copy.
-pub(crate) fn resolve(
-    region: &str,
-    identifier: &str,
-    today: &str,
-    applications: &BTreeMap<String, String>,
-) -> Result<Target, Failure> {
-    let invalid = || Failure::validation("The provided model identifier is invalid.");
-    let id = match identifier.strip_prefix("arn:") {
-        None => identifier,
-        Some(arn) => {
-            let parts: Vec<&str> = arn.splitn(5, ':').collect();
-            let [_, "bedrock", arn_region, _, resource] = parts[..] else { return Err(invalid()) };
-            let (kind, id) = resource.split_once('/').ok_or_else(invalid)?;
-            if arn_region != region {
-                return Err(invalid());
-            }
-            match kind {
-                "foundation-model" | "inference-profile" => id,
-                "application-inference-profile" => applications.get(id).ok_or_else(|| {
-                    Failure::not_found("Could not find the inference profile from the provided model identifier.")
-                })?,
-                _ => {
-                    return Err(Failure::not_found(
-                        "Could not resolve the foundation model from the provided model identifier.",
-                    ));
-                }
-            }
-        }
-    };
-    let profiled = profile(id, region);
-    let model = model(profiled.as_ref().map_or(id, |(profile, _)| &profile.model)).ok_or_else(invalid)?;
-    if model.withdrawn(today) {
-        return Err(Failure::not_found(
-            "This model version has reached the end of its life. Please refer to the AWS documentation for more details.",
-        ));
+/// A model of the data files.
+#[cfg(test)]
+pub(crate) fn model(id: &str) -> Option<&'static Model> {
+    COMPILED.models.get(id).map(|model| &**model)
+}
+
+impl Catalog {
+    /// What the data files say.
+    pub(crate) fn compiled() -> Arc<Self> {
+        Arc::clone(&COMPILED)
     }
-    if profiled.is_none() && !model.on_demand_in(region) {
-        return Err(match model.profile_in(region) {
-            None => invalid(),
-            Some(_) => Failure::validation(format!(
-                "Invocation of model ID {id} with on-demand throughput isn\u{2019}t supported. Retry your request with the ID or \
-                 ARN of an inference profile that contains this model."
-            )),
+
+    /// Every model, by id.
+    pub(crate) fn models(&self) -> impl Iterator<Item = &Arc<Model>> {
+        self.models.values()
+    }
+
+    /// One model, by its bare id.
+    pub(crate) fn model(&self, id: &str) -> Option<&Arc<Model>> {
+        self.models.get(id)
+    }
+
+    /// Every profile that `region` may call.
+    pub(crate) fn profiles(&self, region: &str) -> impl Iterator<Item = Routing> {
+        self.profiles.keys().filter_map(move |id| self.profile(id, region))
+    }
+
+    /// One profile as `region` sees it.
+    pub(crate) fn profile(&self, id: &str, region: &str) -> Option<Routing> {
+        let profile = self.profiles.get(id)?;
+        let defaults = || self.geo_defaults.get(&profile.geo).and_then(|sources| sources.get(region));
+        let listed = profile.sources.get(region);
+        let routing =
+            if profile.sources.is_empty() && !profile.note.contains("non-existent") { defaults() } else { listed }?;
+        let destinations = if routing.iter().any(|to| to == "*") { &profile.destinations_seen } else { routing };
+        Some(Routing { profile: Arc::clone(profile), destinations: destinations.clone() })
+    }
+
+    /// The sources of a profile with the destinations of each, as listed or by default.
+    pub(super) fn sources(&self, id: &str) -> BTreeMap<String, Vec<String>> {
+        let Some(profile) = self.profiles.get(id) else { return BTreeMap::new() };
+        let listed = profile.sources.keys();
+        let defaults = self.geo_defaults.get(&profile.geo).into_iter().flat_map(BTreeMap::keys);
+        let sources: BTreeSet<&String> = listed.chain(defaults).collect();
+        let routed = sources.into_iter().filter_map(|region| {
+            let routing = self.profile(id, region)?;
+            Some((region.clone(), routing.destinations))
         });
+        routed.collect()
     }
-    Ok(Target { model, region: region.to_owned() })
+
+    /// The first inference profile by which `region` may call `model`.
+    pub(crate) fn profile_of(&self, model: &Model, region: &str) -> Option<Routing> {
+        model.profiles.iter().find_map(|id| self.profile(id, region))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const HAIKU: &str = "anthropic.claude-haiku-4-5-20251001-v1:0";
-
-    fn resolved(region: &str, id: &str) -> Result<&'static str, String> {
-        let applications = BTreeMap::from([("abcdefghijkl".to_owned(), format!("us.{HAIKU}"))]);
-        let resolved = resolve(region, id, "2026-11-22", &applications);
-        resolved.map(|target| target.model.id.as_str()).map_err(|failure| failure.message)
-    }
-
-    #[test]
-    fn profiles_arns_and_application_profiles_resolve_where_they_are_offered() {
-        for id in [
-            format!("us.{HAIKU}"),
-            format!("global.{HAIKU}"),
-            format!("arn:aws:bedrock:us-east-1:000000000000:inference-profile/us.{HAIKU}"),
-            "arn:aws:bedrock:us-east-1:000000000000:application-inference-profile/abcdefghijkl".to_owned(),
-        ] {
-            assert_eq!(resolved("us-east-1", &id).as_deref(), Ok(HAIKU), "{id}");
-        }
-        assert!(resolved("eu-west-1", &format!("us.{HAIKU}")).unwrap_err().contains("identifier is invalid"));
-        assert!(resolved("us-east-1", "amazon.nova-lite-v1:0").is_ok());
-    }
-
-    #[test]
-    fn refusals_are_worded_as_aws_words_them() {
-        assert!(resolved("us-east-1", HAIKU).unwrap_err().contains("isn\u{2019}t supported. Retry your request"));
-        assert!(resolved("us-east-1", "no.such-model").unwrap_err().contains("identifier is invalid"));
-        assert!(resolved("us-east-1", "anthropic.claude-3-sonnet-20240229-v1:0").is_err());
-    }
-
     #[test]
     fn destinations_depend_on_the_region_that_is_called() {
-        let destinations = |region| profile(&format!("us.{HAIKU}"), region).map(|(_, to)| to);
+        let catalog = Catalog::compiled();
+        let id = "us.anthropic.claude-haiku-4-5-20251001-v1:0";
+        let destinations = |region| catalog.profile(id, region).map(|routing| routing.destinations);
         assert_ne!(destinations("us-east-1"), destinations("ca-central-1"));
         assert_eq!(destinations("eu-west-1"), None);
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::catalog::{self, Model, Profile};
+use super::catalog::{Model, Routing};
 use super::errors::Failure;
 use super::handler::query;
 use super::operations::Context;
@@ -25,11 +25,12 @@ pub(crate) fn list_models(context: &Context<'_>) -> Result<Reply, Failure> {
     }
     let filter = |name: &str| query.get(name).map(String::as_str);
     let today = context.today();
-    let listed = catalog::models().filter(|model| is_listed(model, context.region, &today)).filter(|model| {
+    let listed = context.catalog.models().filter(|model| is_listed(context, model, &today)).filter(|model| {
         filter("byProvider").is_none_or(|provider| model.provider.eq_ignore_ascii_case(provider))
             && filter("byOutputModality")
                 .is_none_or(|modality| model.output_modalities.iter().any(|output| output == modality))
-            && filter("byInferenceType").is_none_or(|kind| inference_types(model, context.region).contains(&kind))
+            && filter("byInferenceType")
+                .is_none_or(|kind| inference_types(context, model).iter().any(|offered| offered == kind))
             && filter("byCustomizationType").is_none()
     });
     let summaries: Vec<Value> = listed.map(|model| summary(context, model)).collect();
@@ -39,7 +40,7 @@ pub(crate) fn list_models(context: &Context<'_>) -> Result<Reply, Failure> {
 /// Answers `GetFoundationModel`.
 pub(crate) fn model(context: &Context<'_>, identifier: &str) -> Result<Reply, Failure> {
     let id = identifier.rsplit('/').next().unwrap_or(identifier);
-    let found = catalog::model(id).filter(|model| is_listed(model, context.region, &context.today()));
+    let found = context.catalog.model(id).filter(|model| is_listed(context, model, &context.today()));
     let model = found.ok_or_else(|| {
         Failure::not_found(format!("Could not resolve the foundation model from model identifier: {identifier}"))
     })?;
@@ -56,18 +57,29 @@ fn refuse_unknown(member: &str, value: Option<&str>, known: &[&str]) -> Result<(
     }
 }
 
-fn is_listed(model: &Model, region: &str, today: &str) -> bool {
-    !model.withdrawn(today) && (model.on_demand_in(region) || model.profile_in(region).is_some())
+fn is_offered(context: &Context<'_>, model: &Model) -> bool {
+    model.on_demand_in(context.region) || context.catalog.profile_of(model, context.region).is_some()
 }
 
-fn inference_types(model: &Model, region: &str) -> Vec<&'static str> {
-    let on_demand = model.on_demand_in(region).then_some("ON_DEMAND");
-    let by_profile = (on_demand.is_none() && model.profile_in(region).is_some()).then_some("INFERENCE_PROFILE");
-    on_demand.into_iter().chain(by_profile).collect()
+fn is_listed(context: &Context<'_>, model: &Model, today: &str) -> bool {
+    !model.withdrawn(today) && is_offered(context, model)
+}
+
+fn inference_types(context: &Context<'_>, model: &Model) -> Vec<String> {
+    if let Some(types) = &model.inference_types {
+        return types.clone();
+    }
+    let on_demand = model.on_demand_in(context.region).then_some("ON_DEMAND");
+    let by_profile = (on_demand.is_none() && is_offered(context, model)).then_some("INFERENCE_PROFILE");
+    on_demand.into_iter().chain(by_profile).map(str::to_owned).collect()
 }
 
 fn summary(context: &Context<'_>, model: &Model) -> Value {
-    let status = if model.lifecycle.status == "LEGACY" { "LEGACY" } else { "ACTIVE" };
+    let status = match model.lifecycle.status.as_str() {
+        // The data files say more of some; AWS does not.
+        "ACTIVE_UNVERIFIED" | "EOL" | "EOL_OR_WITHDRAWN" | "EOL_PER_LITELLM" => "ACTIVE",
+        told => told,
+    };
     let mut lifecycle = json!({"status": status});
     for (member, date) in [("legacyTime", &model.lifecycle.legacy), ("endOfLifeTime", &model.lifecycle.eol)] {
         if let Some(date) = date {
@@ -83,7 +95,7 @@ fn summary(context: &Context<'_>, model: &Model) -> Value {
         "outputModalities": model.output_modalities,
         "responseStreamingSupported": model.streaming.unwrap_or(model.kind == "chat"),
         "customizationsSupported": [],
-        "inferenceTypesSupported": inference_types(model, context.region),
+        "inferenceTypesSupported": inference_types(context, model),
         "modelLifecycle": lifecycle,
     })
 }
@@ -108,9 +120,11 @@ pub(crate) fn list_profiles(context: &Context<'_>) -> Result<Reply, Failure> {
     let mut all: Vec<(String, Value)> = Vec::new();
     if wanted("SYSTEM_DEFINED") {
         let today = context.today();
-        let lives = |profile: &Profile| catalog::model(&profile.model).is_some_and(|model| !model.withdrawn(&today));
-        let listed = catalog::profiles(context.region).filter(|(profile, _)| lives(profile));
-        all.extend(listed.map(|(profile, to)| (profile.id.clone(), system_profile(context, profile, &to))));
+        let lives = |routing: &Routing| {
+            context.catalog.model(&routing.profile.model).is_some_and(|model| !model.withdrawn(&today))
+        };
+        let listed = context.catalog.profiles(context.region).filter(lives);
+        all.extend(listed.map(|routing| (routing.profile.id.clone(), system_profile(context, &routing))));
     }
     if wanted("APPLICATION") {
         let own = context.simulator.settings().application_profiles.iter();
@@ -143,30 +157,38 @@ pub(crate) fn profile(context: &Context<'_>, identifier: &str) -> Result<Reply, 
     if let Some(source) = context.simulator.settings().application_profiles.get(id) {
         return application_profile(context, id, source).map(|body| Reply::json(&body)).ok_or_else(missing);
     }
-    let (profile, destinations) = catalog::profile(id, context.region).ok_or_else(missing)?;
-    Ok(Reply::json(&system_profile(context, profile, &destinations)))
+    let routing = context.catalog.profile(id, context.region).ok_or_else(missing)?;
+    Ok(Reply::json(&system_profile(context, &routing)))
 }
 
-fn system_profile(context: &Context<'_>, profile: &Profile, destinations: &[&str]) -> Value {
-    let geo = profile.id.split('.').next().unwrap_or_default();
-    let name = catalog::model(&profile.model).and_then(|model| model.name.as_deref()).unwrap_or(&profile.model);
-    let title = if geo == "global" { "Global".to_owned() } else { geo.to_uppercase() };
+/// The models that a profile routes to.
+fn routed(context: &Context<'_>, routing: &Routing) -> Vec<Value> {
+    let Routing { profile, destinations } = routing;
     let mut models: Vec<Value> =
         destinations.iter().map(|to| json!({"modelArn": model_arn(context, to, &profile.model)})).collect();
-    if geo == "global" {
+    if profile.is_global() {
         let anywhere = format!("arn:{}:bedrock:::foundation-model/{}", context.partition(), profile.model);
         models = vec![
             json!({"modelArn": anywhere}),
             json!({"modelArn": model_arn(context, context.region, &profile.model)}),
         ];
     }
+    models
+}
+
+fn system_profile(context: &Context<'_>, routing: &Routing) -> Value {
+    let Routing { profile, destinations } = routing;
+    let geo = profile.id.split('.').next().unwrap_or_default();
+    let model = context.catalog.model(&profile.model);
+    let name = model.and_then(|model| model.name.as_deref()).unwrap_or(&profile.model);
+    let title = if profile.is_global() { "Global".to_owned() } else { geo.to_uppercase() };
     json!({
         "inferenceProfileName": format!("{title} {name}"),
         "description": format!("Routes requests to {name} in {}.", destinations.join(", ")),
         "createdAt": CREATED,
         "updatedAt": CREATED,
         "inferenceProfileArn": format!("arn:{}:bedrock:{}:{}:inference-profile/{}", context.partition(), context.region, context.account(), profile.id),
-        "models": models,
+        "models": routed(context, routing),
         "inferenceProfileId": profile.id,
         "status": "ACTIVE",
         "type": "SYSTEM_DEFINED",
@@ -174,22 +196,91 @@ fn system_profile(context: &Context<'_>, profile: &Profile, destinations: &[&str
 }
 
 fn application_profile(context: &Context<'_>, id: &str, source: &str) -> Option<Value> {
-    let models = match catalog::profile(source, context.region) {
-        Some((profile, to)) => {
-            to.iter().map(|region| json!({"modelArn": model_arn(context, region, &profile.model)})).collect()
-        }
-        None => vec![json!({"modelArn": model_arn(context, context.region, &catalog::model(source)?.id)})],
+    let models = match context.catalog.profile(source, context.region) {
+        Some(routing) => routed(context, &routing),
+        None => vec![json!({"modelArn": model_arn(context, context.region, &context.catalog.model(source)?.id)})],
     };
     Some(json!({
         "inferenceProfileName": format!("application-{id}"),
         "createdAt": CREATED,
         "updatedAt": CREATED,
-        "inferenceProfileArn": format!(
-            "arn:{}:bedrock:{}:{}:application-inference-profile/{id}", context.partition(), context.region, context.account()
-        ),
+        "inferenceProfileArn": own_arn(context, &format!("application-inference-profile/{id}")),
         "models": models,
         "inferenceProfileId": id,
         "status": "ACTIVE",
         "type": "APPLICATION",
     }))
+}
+
+/// The ARN of a resource of the account.
+fn own_arn(context: &Context<'_>, resource: &str) -> String {
+    format!("arn:{}:bedrock:{}:{}:{resource}", context.partition(), context.region, context.account())
+}
+
+/// Answers `GetFoundationModelAvailability`: a model that exists but is not offered here is told so.
+pub(crate) fn availability(context: &Context<'_>, id: &str) -> Result<Reply, Failure> {
+    let model = context.catalog.model(id).filter(|model| !model.withdrawn(&context.today()));
+    let model = model.ok_or_else(|| {
+        Failure::not_found(format!("Could not resolve the foundation model from model identifier: {id}"))
+    })?;
+    let available = |holds: bool| if holds { "AVAILABLE" } else { "NOT_AVAILABLE" };
+    let granted = !context.simulator.inner.faults.is_denied(context.region, id);
+    Ok(Reply::json(&json!({
+        "modelId": model.id,
+        "agreementAvailability": {"status": available(granted)},
+        "authorizationStatus": if granted { "AUTHORIZED" } else { "NOT_AUTHORIZED" },
+        "entitlementAvailability": available(granted),
+        "regionAvailability": available(is_offered(context, model)),
+    })))
+}
+
+/// The name of a resource that an id or an ARN of `kind` in this Region means, and what `resources` has under it.
+fn owned<'a>(
+    context: &Context<'_>,
+    kind: &str,
+    identifier: &str,
+    resources: &'a std::collections::BTreeMap<String, String>,
+) -> Result<(String, &'a str), Failure> {
+    let here = own_arn(context, kind);
+    let id = match identifier.strip_prefix(here.as_str()).and_then(|rest| rest.strip_prefix('/')) {
+        Some(rest) => rest.rsplit('/').next().unwrap_or(rest),
+        None => identifier,
+    };
+    let found = resources
+        .get(id)
+        .ok_or_else(|| Failure::not_found(format!("The provided model identifier {identifier} was not found.")))?;
+    Ok((id.to_owned(), found))
+}
+
+/// Answers `GetProvisionedModelThroughput`.
+pub(crate) fn provisioned(context: &Context<'_>, identifier: &str) -> Result<Reply, Failure> {
+    let resources = &context.simulator.settings().provisioned_models;
+    let (id, model) = owned(context, "provisioned-model", identifier, resources)?;
+    let arn = model_arn(context, context.region, model);
+    Ok(Reply::json(&json!({
+        "modelUnits": 1, "desiredModelUnits": 1, "provisionedModelName": format!("provisioned-{id}"),
+        "provisionedModelArn": own_arn(context, &format!("provisioned-model/{id}")),
+        "modelArn": arn, "desiredModelArn": arn, "foundationModelArn": arn,
+        "status": "InService", "creationTime": CREATED, "lastModifiedTime": CREATED,
+    })))
+}
+
+/// Answers `GetCustomModel`.
+pub(crate) fn custom(context: &Context<'_>, identifier: &str) -> Result<Reply, Failure> {
+    let (id, model) = owned(context, "custom-model", identifier, &context.simulator.settings().custom_models)?;
+    Ok(Reply::json(&json!({
+        "modelArn": own_arn(context, &format!("custom-model/{model}/{id}")), "modelName": format!("custom-{id}"),
+        "baseModelArn": model_arn(context, context.region, model), "customizationType": "FINE_TUNING",
+        "creationTime": CREATED, "modelStatus": "Active",
+    })))
+}
+
+/// Answers `GetImportedModel`.
+pub(crate) fn imported(context: &Context<'_>, identifier: &str) -> Result<Reply, Failure> {
+    let (id, model) = owned(context, "imported-model", identifier, &context.simulator.settings().imported_models)?;
+    let provider = context.catalog.model(model).map_or("", |model| model.provider.as_str());
+    Ok(Reply::json(&json!({
+        "modelArn": own_arn(context, &format!("imported-model/{id}")), "modelName": format!("imported-{id}"),
+        "creationTime": CREATED, "modelArchitecture": provider.to_lowercase(), "instructSupported": true,
+    })))
 }

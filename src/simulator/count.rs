@@ -9,14 +9,15 @@ use super::errors::Failure;
 use super::operations::Context;
 use super::reply::Reply;
 use super::validate::{conversation, shape};
-use super::{catalog, converse, invoke};
+use super::{converse, invoke};
 
 /// Answers `CountTokens`; only foundation models that are offered by their bare id in some Region of the account count.
 pub(crate) fn answer(context: &Context<'_>, model_id: &str, body: &[u8]) -> Result<Reply, Failure> {
     let body = shape::parse("CountTokensRequest", body)?;
     let bare = model_id.rsplit('/').next().unwrap_or(model_id);
-    let model = catalog::model(bare)
-        .filter(|model| model.profile_in(context.region).is_some() || model.on_demand_in(context.region));
+    let model = context.catalog.model(bare).filter(|model| {
+        context.catalog.profile_of(model, context.region).is_some() || model.on_demand_in(context.region)
+    });
     let model = model.ok_or_else(|| Failure::validation("The provided model identifier is invalid."))?;
     if !matches!(model.family(), Family::Claude) || model.sampling_params == Some(false) {
         return Err(Failure::validation("The provided model doesn't support counting tokens."));

@@ -1,10 +1,16 @@
-//! AWS's exceptions as the simulator answers them: status, `x-amzn-errortype`, a JSON message.
+//! AWS's exceptions as the simulator answers them: status, `x-amzn-errortype`, a JSON message; beside Bedrock as each service
+//! writes them.
 
 use std::borrow::Cow;
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use serde_json::{Map, Value, json};
+
+use super::form::Xml;
+
+/// What S3 begins its documents with.
+pub(crate) const XML_HEAD: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n";
 
 /// Whose shape an error takes: AWS's, or that of the API whose path was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +20,24 @@ pub(crate) enum Surface {
     /// OpenAI's Responses API, whose streams have an error event of their own.
     Responses,
     Anthropic,
+    /// STS, IAM and S3 write XML; KMS writes JSON with the type inside.
+    Sts,
+    Iam,
+    S3,
+    Kms,
+}
+
+impl Surface {
+    /// The service that a signature is scoped to.
+    pub(crate) const fn service(self) -> &'static str {
+        match self {
+            Self::Sts => "sts",
+            Self::Iam => "iam",
+            Self::S3 => "s3",
+            Self::Kms => "kms",
+            _ => "bedrock",
+        }
+    }
 }
 
 /// A refusal, with AWS's name for it.
@@ -27,6 +51,7 @@ pub(crate) struct Failure {
     retry_after: Option<u64>,
     /// The parameter that OpenAI's errors name.
     param: Option<String>,
+    headers: Vec<(&'static str, String)>,
     layer: Layer,
 }
 
@@ -58,7 +83,16 @@ impl Failure {
     /// An exception of the service.
     pub(crate) fn new(status: u16, name: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
         let (name, message) = (name.into(), message.into());
-        Self { status, name, message, members: None, retry_after: None, param: None, layer: Layer::Service }
+        Self {
+            status,
+            name,
+            message,
+            members: None,
+            retry_after: None,
+            param: None,
+            headers: Vec::new(),
+            layer: Layer::Service,
+        }
     }
 
     pub(crate) fn validation(message: impl Into<String>) -> Self {
@@ -121,7 +155,7 @@ impl Failure {
         };
         match surface {
             _ if self.layer != Layer::Service => self.body(),
-            Surface::Aws => self.body(),
+            Surface::Aws | Surface::Sts | Surface::Iam | Surface::S3 | Surface::Kms => self.body(),
             Surface::OpenAi | Surface::Responses => {
                 json!({"error": {"message": self.message, "type": kind, "param": self.param, "code": self.name}})
             }
@@ -130,7 +164,10 @@ impl Failure {
     }
 
     /// The whole HTTP answer.
-    pub(crate) fn response(&self, surface: Surface) -> Response<Body> {
+    pub(crate) fn response(&self, surface: Surface, request_id: &str) -> Response<Body> {
+        if surface.service() != "bedrock" {
+            return self.beside(surface, request_id);
+        }
         let body = match self.layer {
             Layer::Router => {
                 r#"{"Output":{"__type":"com.amazon.coral.service#UnknownOperationException"},"Version":"1.0"}"#
@@ -153,6 +190,81 @@ impl Failure {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
+    }
+}
+
+impl Failure {
+    /// The answer of a service beside Bedrock.
+    fn beside(&self, surface: Surface, request_id: &str) -> Response<Body> {
+        let (status, code) = self.spoken(surface);
+        let error = Xml::default().text("Code", &code).text("Message", &self.message);
+        let id = Xml::default().text("RequestId", request_id);
+        let (content_type, body) = match surface {
+            Surface::Kms => {
+                let body = json!({"__type": code, "message": self.message}).to_string();
+                ("application/x-amz-json-1.1", body)
+            }
+            Surface::S3 => {
+                let inside = error.text("RequestId", request_id).text("HostId", "simulator");
+                ("application/xml", format!("{XML_HEAD}{}", Xml::default().element("Error", "", inside).document()))
+            }
+            _ => {
+                let namespace = match surface {
+                    Surface::Iam => " xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"",
+                    _ => " xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"",
+                };
+                let side = Xml::default().text("Type", if status < 500 { "Sender" } else { "Receiver" });
+                let inside = Xml::default().element("Error", "", side.then(error));
+                let document = Xml::default().element("ErrorResponse", namespace, inside.then(id));
+                ("text/xml", document.document())
+            }
+        };
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+        for (name, value) in &self.headers {
+            if let Ok(value) = HeaderValue::from_str(value) {
+                response.headers_mut().insert(*name, value);
+            }
+        }
+        response
+    }
+
+    /// Status and code as a service beside Bedrock has them for what Bedrock names otherwise.
+    fn spoken(&self, surface: Surface) -> (u16, Cow<'static, str>) {
+        let known = match (surface, &*self.name) {
+            (Surface::Kms, _) if self.layer == Layer::Signature => return (400, self.name.clone()),
+            (Surface::S3, "UnrecognizedClientException") => (403, "InvalidAccessKeyId"),
+            (Surface::S3, "ExpiredTokenException") => (400, "ExpiredToken"),
+            (Surface::S3, "InvalidSignatureException") if self.message.starts_with("Signature ") => {
+                (403, "RequestTimeTooSkewed")
+            }
+            (Surface::S3, "MissingAuthenticationTokenException" | "AccessDeniedException") => (403, "AccessDenied"),
+            (Surface::S3, "IncompleteSignatureException") => (400, "AuthorizationHeaderMalformed"),
+            (Surface::S3, "ThrottlingException") => (503, "SlowDown"),
+            (Surface::S3, "InternalServerException") => (500, "InternalError"),
+            (Surface::S3, "InvalidSignatureException") | (Surface::Sts | Surface::Iam, "InvalidSignatureException") => {
+                (403, "SignatureDoesNotMatch")
+            }
+            (Surface::Sts | Surface::Iam, "UnrecognizedClientException") => (403, "InvalidClientTokenId"),
+            (Surface::Sts | Surface::Iam, "ExpiredTokenException") if self.layer == Layer::Signature => {
+                (403, "ExpiredToken")
+            }
+            (Surface::Sts | Surface::Iam, "MissingAuthenticationTokenException") => (403, "MissingAuthenticationToken"),
+            (Surface::Sts | Surface::Iam, "IncompleteSignatureException") => (400, "IncompleteSignature"),
+            (Surface::Sts | Surface::Iam, "ThrottlingException") => (400, "Throttling"),
+            (Surface::Sts | Surface::Iam, "AccessDeniedException") => (403, "AccessDenied"),
+            (Surface::Sts | Surface::Iam, "InternalServerException") => (500, "InternalFailure"),
+            (Surface::Sts | Surface::Iam | Surface::S3, "ServiceUnavailableException") => (503, "ServiceUnavailable"),
+            _ => return (self.status, self.name.clone()),
+        };
+        (known.0, Cow::Borrowed(known.1))
+    }
+
+    /// With a header of its own; services beside Bedrock have some.
+    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
     }
 }
 

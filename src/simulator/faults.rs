@@ -1,7 +1,8 @@
-//! Faults by name. Each waits for the next inference calls of its Region (and model, if it names one), first come first
-//! served; a fault of streams waits for a stream.
+//! Faults by name. Each waits for the next calls of its Region, of inference (and of a model, if it names one) or of the control
+//! plane (and of an operation), first come first served; a fault of streams waits for a stream. Outages and denied models stay
+//! until they are taken back.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::errors::{self, Failure};
+use super::operations::Operation;
 
 /// What happens to a call.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,32 +46,101 @@ impl Fault {
 #[derive(Debug)]
 struct Waiting {
     region: String,
-    model: Option<String>,
+    scope: Scope,
     fault: Fault,
     times: u64,
 }
 
-/// The faults that wait.
+/// The calls that a fault is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Scope {
+    /// Inference, by models whose identifier contains this.
+    Inference(Option<String>),
+    /// The control plane of Bedrock or, by its name, any operation that is no inference (`AssumeRole`, `HeadBucket`, ...).
+    Control(Option<String>),
+}
+
+impl Scope {
+    fn takes(&self, operation: &Operation) -> bool {
+        match self {
+            Self::Inference(model) => {
+                let id = operation.model_id().unwrap_or_default();
+                operation.is_inference() && model.as_deref().is_none_or(|model| id.contains(model))
+            }
+            Self::Control(None) => operation.is_control(),
+            Self::Control(Some(name)) => !operation.is_inference() && operation.name() == name,
+        }
+    }
+}
+
+/// How a Region is out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outage {
+    /// Every connection is reset.
+    Reset,
+    /// Everything is answered with 503.
+    Unavailable,
+}
+
+/// The faults that wait, and those that stay.
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     waiting: Mutex<VecDeque<Waiting>>,
+    lasting: Mutex<Lasting>,
+}
+
+#[derive(Debug, Default)]
+struct Lasting {
+    outages: BTreeMap<String, Outage>,
+    denied: BTreeSet<(String, String)>,
 }
 
 impl Faults {
-    fn add(&self, region: &str, model: Option<&str>, times: u64, fault: Fault) {
+    fn add(&self, region: &str, scope: Scope, times: u64, fault: Fault) {
         if times > 0 {
-            let (region, model) = (region.to_owned(), model.map(str::to_owned));
-            self.lock().push_back(Waiting { region, model, fault, times });
+            self.lock().push_back(Waiting { region: region.to_owned(), scope, fault, times });
         }
     }
 
+    /// How `region` is out, if it is.
+    pub(crate) fn outage(&self, region: &str) -> Option<Outage> {
+        let lasting = self.lasting();
+        lasting.outages.get(region).or_else(|| lasting.outages.get("*")).copied()
+    }
+
+    /// Whether `region` denies a model of this identifier.
+    pub(crate) fn is_denied(&self, region: &str, model_id: &str) -> bool {
+        let lasting = self.lasting();
+        lasting.denied.iter().any(|(at, model)| (at == region || at == "*") && model_id.contains(model))
+    }
+
+    fn set_outage(&self, region: &str, outage: Option<Outage>) {
+        let mut lasting = self.lasting();
+        match outage {
+            Some(outage) => lasting.outages.insert(region.to_owned(), outage),
+            None => lasting.outages.remove(region),
+        };
+    }
+
+    fn deny(&self, region: &str, model: &str) {
+        self.lasting().denied.insert((region.to_owned(), model.to_owned()));
+    }
+
+    fn allow(&self, region: &str, model: &str) {
+        self.lasting().denied.remove(&(region.to_owned(), model.to_owned()));
+    }
+
+    fn lasting(&self) -> MutexGuard<'_, Lasting> {
+        self.lasting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// The fault of a call, if one waits for it.
-    pub(crate) fn take(&self, region: &str, model_id: &str, streaming: bool) -> Option<Fault> {
+    pub(crate) fn take(&self, region: &str, operation: &Operation) -> Option<Fault> {
         let mut waiting = self.lock();
         let found = waiting.iter().position(|entry| {
             (entry.region == region || entry.region == "*")
-                && entry.model.as_deref().is_none_or(|model| model_id.contains(model))
-                && (streaming || !entry.fault.is_of_streams())
+                && entry.scope.takes(operation)
+                && (operation.streams() || !entry.fault.is_of_streams())
         })?;
         let entry = waiting.get_mut(found)?;
         entry.times -= 1;
@@ -82,6 +153,7 @@ impl Faults {
 
     pub(crate) fn clear(&self) {
         self.lock().clear();
+        *self.lasting() = Lasting::default();
     }
 
     /// How many calls will meet a fault.
@@ -112,6 +184,42 @@ impl RegionFaults {
     #[must_use]
     pub fn on_model(&self, model: &str) -> Self {
         Self { model: Some(model.to_owned()), ..self.clone() }
+    }
+
+    /// The faults of the control plane of this Region.
+    pub fn control(&self) -> ControlFaults {
+        ControlFaults { faults: Arc::clone(&self.faults), region: self.region.clone(), operation: None }
+    }
+
+    /// The whole Region is out until [`Self::end_outage`]: every connection is reset, whatever is called.
+    pub fn outage(&self) -> &Self {
+        self.faults.set_outage(&self.region, Some(Outage::Reset));
+        self
+    }
+
+    /// As [`Self::outage`], but every call is answered with 503 `ServiceUnavailableException`.
+    pub fn outage_with_503(&self) -> &Self {
+        self.faults.set_outage(&self.region, Some(Outage::Unavailable));
+        self
+    }
+
+    /// The Region is back.
+    pub fn end_outage(&self) -> &Self {
+        self.faults.set_outage(&self.region, None);
+        self
+    }
+
+    /// Calls of models whose identifier contains `model`, by whatever name, are refused until [`Self::allow_model`]: 403
+    /// `AccessDeniedException`.
+    pub fn deny_model(&self, model: &str) -> &Self {
+        self.faults.deny(&self.region, model);
+        self
+    }
+
+    /// Takes [`Self::deny_model`] back.
+    pub fn allow_model(&self, model: &str) -> &Self {
+        self.faults.allow(&self.region, model);
+        self
     }
 
     /// 429 `ThrottlingException`.
@@ -204,7 +312,70 @@ impl RegionFaults {
     }
 
     fn add(&self, n: u64, fault: Fault) -> &Self {
-        self.faults.add(&self.region, self.model.as_deref(), n, fault);
+        self.faults.add(&self.region, Scope::Inference(self.model.clone()), n, fault);
+        self
+    }
+}
+
+/// The faults of the control plane of one Region (`*`: of any). `n` is how many of its next calls meet it: of Bedrock's control
+/// plane or, after [`Self::on`], of one operation, which may be one of STS, IAM, S3 or KMS.
+#[derive(Clone, Debug)]
+pub struct ControlFaults {
+    faults: Arc<Faults>,
+    region: String,
+    operation: Option<String>,
+}
+
+impl ControlFaults {
+    /// The faults asked for from here on are met only by calls of the operation of this name (`ListFoundationModels`,
+    /// `GetInferenceProfile`, `AssumeRole`, ...).
+    #[must_use]
+    pub fn on(&self, operation: &str) -> Self {
+        Self { operation: Some(operation.to_owned()), ..self.clone() }
+    }
+
+    /// 429 `ThrottlingException`; STS and IAM call it 400 `Throttling`, S3 503 `SlowDown`.
+    pub fn throttle(&self, n: u64) -> &Self {
+        self.known(n, "ThrottlingException")
+    }
+
+    /// 503 `ServiceUnavailableException`.
+    pub fn unavailable(&self, n: u64) -> &Self {
+        self.known(n, "ServiceUnavailableException")
+    }
+
+    /// 500 `InternalServerException`.
+    pub fn internal_error(&self, n: u64) -> &Self {
+        self.known(n, "InternalServerException")
+    }
+
+    /// 403 `AccessDeniedException`, as for a caller without the permission.
+    pub fn deny(&self, n: u64) -> &Self {
+        self.reject(n, "AccessDeniedException", 403, "User is not authorized to perform this operation.")
+    }
+
+    /// Any exception, status and message.
+    pub fn reject(&self, n: u64, exception: &str, status: u16, message: &str) -> &Self {
+        self.add(n, Fault::Reject(Failure::new(status, exception.to_owned(), message)))
+    }
+
+    /// The connection closes without a byte of an answer.
+    pub fn reset_connection(&self, n: u64) -> &Self {
+        self.add(n, Fault::ResetConnection)
+    }
+
+    /// The answer, otherwise good, begins after `delay`.
+    pub fn slow(&self, n: u64, delay: Duration) -> &Self {
+        self.add(n, Fault::SlowFirstByte(delay))
+    }
+
+    fn known(&self, n: u64, name: &'static str) -> &Self {
+        let (status, message) = errors::known(name);
+        self.add(n, Fault::Reject(Failure::new(status, name, message)))
+    }
+
+    fn add(&self, n: u64, fault: Fault) -> &Self {
+        self.faults.add(&self.region, Scope::Control(self.operation.clone()), n, fault);
         self
     }
 }
@@ -216,6 +387,10 @@ pub(crate) struct Order {
     #[serde(default = "any_region")]
     region: String,
     model: Option<String>,
+    /// `inference`, if nothing is said, or `control`.
+    plane: Option<String>,
+    /// The one operation of the control plane that is meant.
+    operation: Option<String>,
     fault: String,
     #[serde(default = "once")]
     times: u64,
@@ -231,7 +406,13 @@ pub(crate) struct Order {
 }
 
 /// The names that [`Order::place`] takes.
-const FAULTS: [&str; 14] = [
+const FAULTS: [&str; 20] = [
+    "outage",
+    "outage_with_503",
+    "end_outage",
+    "deny_model",
+    "allow_model",
+    "deny",
     "throttle",
     "unavailable",
     "internal_error",
@@ -259,6 +440,10 @@ const fn once() -> u64 {
 impl Order {
     /// Queues what is ordered; the error says what is wrong with it.
     pub(crate) fn place(self, faults: &Faults) -> Result<(), String> {
+        if self.place_lasting(faults)? {
+            return Ok(());
+        }
+        let scope = self.scope()?;
         let reject = |name: &str| {
             let (status, message) = errors::known(name);
             let message = self.message.clone().unwrap_or_else(|| message.to_owned());
@@ -274,6 +459,7 @@ impl Order {
             "model_timeout" => reject("ModelTimeoutException"),
             "model_not_ready" => reject("ModelNotReadyException"),
             "quota_exceeded" => reject("ServiceQuotaExceededException"),
+            "deny" => reject("AccessDeniedException"),
             "expired_credentials" => reject("ExpiredTokenException"),
             "reject" => reject(self.exception.as_deref().ok_or("reject needs \"exception\"")?),
             "reset_connection" => Fault::ResetConnection,
@@ -288,30 +474,94 @@ impl Order {
             }
             other => return Err(format!("there is no fault {other:?}; there are {}", FAULTS.join(", "))),
         };
-        faults.add(&self.region, self.model.as_deref(), self.times, fault);
+        if matches!(scope, Scope::Control(_)) && fault.is_of_streams() {
+            return Err(format!("the control plane has no streams to {}", self.fault));
+        }
+        faults.add(&self.region, scope, self.times, fault);
         Ok(())
+    }
+
+    /// Whether what is ordered stays until it is taken back, and is now in place.
+    fn place_lasting(&self, faults: &Faults) -> Result<bool, String> {
+        let model = || self.model.as_deref().ok_or_else(|| format!("{} needs \"model\"", self.fault));
+        match self.fault.as_str() {
+            "outage" => faults.set_outage(&self.region, Some(Outage::Reset)),
+            "outage_with_503" => faults.set_outage(&self.region, Some(Outage::Unavailable)),
+            "end_outage" => faults.set_outage(&self.region, None),
+            "deny_model" => faults.deny(&self.region, model()?),
+            "allow_model" => faults.allow(&self.region, model()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn scope(&self) -> Result<Scope, String> {
+        match (self.plane.as_deref(), &self.operation) {
+            (Some("control"), operation) => Ok(Scope::Control(operation.clone())),
+            (None, Some(operation)) => Ok(Scope::Control(Some(operation.clone()))),
+            (None | Some("inference"), None) => Ok(Scope::Inference(self.model.clone())),
+            (Some("inference"), Some(_)) => Err("\"operation\" is for the control plane".to_owned()),
+            (Some(plane), _) => Err(format!("there is no plane {plane:?}; there are inference, control")),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulator::converse::Delivery;
+
+    fn converse(model: &str, delivery: Delivery) -> Operation {
+        Operation::Converse(model.to_owned(), delivery)
+    }
+
+    fn status(fault: Option<Fault>) -> Option<u16> {
+        match fault? {
+            Fault::Reject(failure) => Some(failure.status),
+            _ => None,
+        }
+    }
 
     #[test]
     fn faults_wait_for_their_region_model_and_kind_of_call() {
         let faults = Arc::new(Faults::default());
         let east = RegionFaults::new(Arc::clone(&faults), "us-east-1");
+        let (whole, stream) = (converse("m", Delivery::Whole), converse("m", Delivery::Stream));
         east.cut_stream_after(2).throttle(2);
         east.on_model("nova").unavailable(1);
-        assert_eq!(faults.take("us-west-2", "m", true), None);
-        assert!(matches!(faults.take("us-east-1", "m", false), Some(Fault::Reject(failure)) if failure.status == 429));
-        assert_eq!(faults.take("us-east-1", "m", true), Some(Fault::CutStream { after: 2 }));
-        assert!(matches!(faults.take("us-east-1", "m", true), Some(Fault::Reject(failure)) if failure.status == 429));
-        assert_eq!(faults.take("us-east-1", "m", true), None);
-        assert!(
-            matches!(faults.take("us-east-1", "amazon.nova-lite-v1:0", true), Some(Fault::Reject(f)) if f.status == 503)
-        );
+        assert_eq!(faults.take("us-west-2", &stream), None);
+        assert_eq!(status(faults.take("us-east-1", &whole)), Some(429));
+        assert_eq!(faults.take("us-east-1", &stream), Some(Fault::CutStream { after: 2 }));
+        assert_eq!(status(faults.take("us-east-1", &stream)), Some(429));
+        assert_eq!(faults.take("us-east-1", &stream), None);
+        let nova = converse("amazon.nova-lite-v1:0", Delivery::Stream);
+        assert_eq!(status(faults.take("us-east-1", &nova)), Some(503));
         assert_eq!(faults.waiting(), 0);
+    }
+
+    #[test]
+    fn faults_of_the_control_plane_leave_inference_alone() {
+        let faults = Arc::new(Faults::default());
+        let control = RegionFaults::new(Arc::clone(&faults), "us-east-1").control();
+        control.throttle(1);
+        control.on("GetInferenceProfile").unavailable(1);
+        assert_eq!(faults.take("us-east-1", &converse("m", Delivery::Whole)), None);
+        assert_eq!(status(faults.take("us-east-1", &Operation::ListFoundationModels)), Some(429));
+        assert_eq!(faults.take("us-east-1", &Operation::ListFoundationModels), None);
+        assert_eq!(status(faults.take("us-east-1", &Operation::InferenceProfile("p".to_owned()))), Some(503));
+    }
+
+    #[test]
+    fn outages_and_denials_last_until_they_are_taken_back() {
+        let faults = Arc::new(Faults::default());
+        let east = RegionFaults::new(Arc::clone(&faults), "us-east-1");
+        east.outage().deny_model("claude");
+        assert_eq!((faults.outage("us-east-1"), faults.outage("us-west-2")), (Some(Outage::Reset), None));
+        assert!(faults.is_denied("us-east-1", "us.anthropic.claude-opus-5"));
+        assert!(!faults.is_denied("us-west-2", "us.anthropic.claude-opus-5"));
+        east.outage_with_503().end_outage().allow_model("claude");
+        assert_eq!(faults.outage("us-east-1"), None);
+        assert!(!faults.is_denied("us-east-1", "us.anthropic.claude-opus-5"));
     }
 
     #[test]
@@ -320,13 +570,26 @@ mod tests {
         let order = |text: &str| serde_json::from_str::<Order>(text).unwrap();
         order(r#"{"fault": "throttle", "region": "us-east-1", "times": 3, "retry_after": 2}"#).place(&faults).unwrap();
         assert_eq!(faults.waiting(), 3);
-        assert!(
-            matches!(faults.take("us-east-1", "", false), Some(Fault::Reject(f)) if f == Failure::new(429, "ThrottlingException", errors::known("ThrottlingException").1).retry_after(Some(2)))
+        let throttled = Failure::new(429, "ThrottlingException", errors::known("ThrottlingException").1);
+        assert_eq!(
+            faults.take("us-east-1", &converse("", Delivery::Whole)),
+            Some(Fault::Reject(throttled.retry_after(Some(2))))
         );
+        order(r#"{"fault": "deny", "plane": "control"}"#).place(&faults).unwrap();
+        assert_eq!(status(faults.take("us-east-1", &Operation::ListInferenceProfiles)), Some(403));
+        order(r#"{"fault": "unavailable", "operation": "ListFoundationModels"}"#).place(&faults).unwrap();
+        assert_eq!(status(faults.take("us-east-1", &Operation::ListFoundationModels)), Some(503));
+        for text in [
+            r#"{"fault": "cut_stream", "plane": "control"}"#,
+            r#"{"fault": "throttle", "plane": "moon"}"#,
+            r#"{"fault": "deny_model"}"#,
+        ] {
+            assert!(order(text).place(&faults).is_err(), "{text}");
+        }
         let error = order(r#"{"fault": "no such"}"#).place(&faults).unwrap_err();
         assert!(error.ends_with(&FAULTS.join(", ")), "{error}");
         for name in FAULTS {
-            let text = format!(r#"{{"fault": "{name}", "exception": "ThrottlingException"}}"#);
+            let text = format!(r#"{{"fault": "{name}", "exception": "ThrottlingException", "model": "m"}}"#);
             order(&text).place(&faults).unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }

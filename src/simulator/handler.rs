@@ -11,12 +11,14 @@ use axum::{Json, Router};
 use http_body_util::{BodyExt, Limited};
 use serde_json::{Value, json};
 
+use super::auth::Caller;
 use super::calls::{Outcome, Recording};
-use super::errors::{Failure, Surface};
-use super::faults::{Fault, Order};
+use super::errors::{self, Failure, Surface};
+use super::faults::{Fault, Order, Outage};
 use super::operations::{Context, Operation};
 use super::reply::{Payload, Reply};
 use super::server::Switch;
+use super::sessions::Identity;
 use super::stream::Frames;
 use super::{Simulator, auth};
 
@@ -108,36 +110,85 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
         }
     };
     let simulator = &door.simulator;
-    let Some(operation) = Operation::route(&parts.method, parts.uri.path(), &body) else {
+    let Some(operation) = Operation::route(&parts, &body) else {
         recording.forget();
-        return Failure::unknown_operation().response(Surface::Aws);
+        return Failure::unknown_operation().response(Surface::Aws, "");
     };
+    let surface = operation.surface();
     recording.note(|call| {
         call.operation = operation.name();
         operation.model_id().unwrap_or_default().clone_into(&mut call.model_id);
     });
     let parts = with_host(parts);
-    let region = match auth::region(simulator.settings(), door.region.as_deref(), simulator.now(), &parts, &body) {
-        Ok(region) => region,
-        Err(failure) => return refuse(&failure, operation.surface(), &mut recording),
+    let claimed = auth::claimed_region(simulator.settings(), door.region.as_deref(), &parts);
+    if let Some(outage) = simulator.inner.faults.outage(&claimed) {
+        recording.note(|call| call.region = claimed);
+        return match outage {
+            Outage::Reset => reset(switch.as_ref()),
+            Outage::Unavailable => {
+                let (status, message) = errors::known("ServiceUnavailableException");
+                refuse(&Failure::new(status, "ServiceUnavailableException", message), surface, &mut recording)
+            }
+        };
+    }
+    let caller = match believe(door, &operation, &parts, &body) {
+        Ok(caller) => caller,
+        Err(failure) => return refuse(&failure, surface, &mut recording),
     };
-    recording.note(|call| call.region.clone_from(&region));
-    let mut fault = operation
-        .is_inference()
-        .then(|| simulator.inner.faults.take(&region, operation.model_id().unwrap_or_default(), operation.streams()))
-        .flatten();
+    let region = caller.region;
+    recording.note(|call| {
+        call.region.clone_from(&region);
+        caller.identity.label().clone_into(&mut call.identity);
+    });
+    let mut fault = simulator.inner.faults.take(&region, &operation);
     match fault.take() {
-        Some(Fault::Reject(failure)) => return refuse(&failure, operation.surface(), &mut recording),
+        Some(Fault::Reject(failure)) => return refuse(&failure, surface, &mut recording),
         Some(Fault::ResetConnection) => return reset(switch.as_ref()),
         Some(Fault::SlowFirstByte(delay)) => tokio::time::sleep(delay).await,
         other => fault = other,
     }
-    let context =
-        Context { simulator, region: &region, headers: &parts.headers, query: parts.uri.query().unwrap_or_default() };
-    match operation.perform(&context, &body) {
-        Ok(reply) => succeed(reply, fault, operation.surface(), simulator.settings().event_delay, recording),
-        Err(failure) => refuse(&failure, operation.surface(), &mut recording),
+    let request_id = recording.request_id().to_owned();
+    let context = Context {
+        simulator,
+        region: &region,
+        headers: &parts.headers,
+        query: parts.uri.query().unwrap_or_default(),
+        request_id: &request_id,
+        identity: &caller.identity,
+        catalog: simulator.offered(),
+    };
+    if let Some(failure) = denied(&context, &operation) {
+        return refuse(&failure, surface, &mut recording);
     }
+    match operation.perform(&context, &body) {
+        Ok(reply) => succeed(reply, fault, surface, simulator.settings().event_delay, recording),
+        Err(failure) => refuse(&failure, surface, &mut recording),
+    }
+}
+
+/// The refusal of a model that this Region denies, under whatever name it is called.
+fn denied(context: &Context<'_>, operation: &Operation) -> Option<Failure> {
+    let id = operation.model_id()?;
+    let faults = &context.simulator.inner.faults;
+    let denies = |id: &str| faults.is_denied(context.region, id);
+    let (status, message) = errors::known("AccessDeniedException");
+    (denies(id) || context.resolve(id).is_ok_and(|target| denies(&target.model.id)))
+        .then(|| Failure::new(status, "AccessDeniedException", message))
+}
+
+/// Who calls; the one operation that nobody signs is called by nobody.
+fn believe(
+    door: &Door,
+    operation: &Operation,
+    parts: &axum::http::request::Parts,
+    body: &[u8],
+) -> Result<Caller, Failure> {
+    let fixed = door.region.as_deref();
+    if operation.is_unsigned() {
+        let region = auth::unsigned_region(door.simulator.settings(), fixed, parts);
+        return Ok(Caller { region, identity: Identity::Nobody });
+    }
+    auth::caller(&door.simulator, operation.surface(), fixed, parts, body)
 }
 
 /// HTTP/2 has no Host header; the signature has.
@@ -154,8 +205,9 @@ fn refuse(failure: &Failure, surface: Surface, recording: &mut Recording) -> Res
         call.status = failure.status;
         call.exception = Some(failure.name.to_string());
     });
+    let response = failure.response(surface, recording.request_id());
     recording.end(Outcome::Refused);
-    failure.response(surface)
+    response
 }
 
 fn reset(switch: Option<&Switch>) -> Response<Body> {
@@ -185,6 +237,14 @@ fn succeed(
         Payload::Json(text) => {
             recording.end(Outcome::Completed);
             ("application/json", Body::from(text))
+        }
+        Payload::Xml(text) => {
+            recording.end(Outcome::Completed);
+            (if surface == Surface::S3 { "application/xml" } else { "text/xml" }, Body::from(text))
+        }
+        Payload::Empty => {
+            recording.end(Outcome::Completed);
+            ("application/xml", Body::empty())
         }
         Payload::Events(items) => {
             recording.note(|call| call.tokens.output = 0);

@@ -1,4 +1,5 @@
-//! A local Bedrock: the runtime and the catalog of the control plane over HTTP, true to AWS's wire.
+//! A local AWS as far as the gateway sees one: Bedrock's runtime and the catalog of its control plane, STS, IAM, and what a check
+//! of a bucket asks S3 and KMS, over HTTP, true to AWS's wire.
 //!
 //! It checks signatures and requests as AWS does, answers deterministically (see `content.rs`), streams real frames and fails
 //! on request (see [`RegionFaults`]). It imports nothing of this crate, so that it cannot share the gateway's mistakes; what
@@ -14,31 +15,40 @@ mod calls;
 mod catalog;
 mod content;
 mod control;
+#[cfg(test)]
+mod control_tests;
 mod converse;
 mod count;
+mod edit;
 mod errors;
 mod faults;
+mod form;
 mod frames;
 mod guardrail;
 mod handler;
 mod invoke;
 mod operations;
+mod policy;
 #[cfg(test)]
 mod probe;
 mod prompt_cache;
 mod reply;
+mod resolve;
 mod responses;
 mod schema;
 mod server;
+mod sessions;
+mod settings;
 mod sigv4;
 mod stream;
+mod sts;
+#[cfg(test)]
+mod sts_tests;
 mod tokens;
 mod validate;
 
-use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -46,49 +56,19 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpListener;
 
 pub use calls::{Call, Outcome, Tokens, Total};
-pub use faults::RegionFaults;
+pub use edit::CatalogEditor;
+pub use faults::{ControlFaults, RegionFaults};
+pub use sessions::AssumedSession;
+pub use settings::{Role, Settings};
 
 use async_invoke::AsyncInvokes;
 use calls::Calls;
+use catalog::Catalog;
+use edit::Offer;
 use faults::Faults;
 use prompt_cache::PromptCache;
 use responses::Stored;
-
-/// What a simulator believes and how it behaves.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// The one access key it knows.
-    pub access_key: String,
-    /// The secret of that key.
-    pub secret_key: String,
-    /// The session token that a signed request must carry; without one any is accepted.
-    pub session_token: Option<String>,
-    /// The bearer tokens it accepts.
-    pub bearer_tokens: Vec<String>,
-    /// The Region of a bearer call that names none.
-    pub default_region: String,
-    /// The account in the ARNs it answers.
-    pub account: String,
-    /// Application inference profiles: their id, and the model or profile id that each copies.
-    pub application_profiles: BTreeMap<String, String>,
-    /// The pause between the events of a stream.
-    pub event_delay: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            access_key: "AKIDSIMULATOR".to_owned(),
-            secret_key: "simulator-secret-not-a-real-key".to_owned(),
-            session_token: None,
-            bearer_tokens: vec!["sim-bearer-token".to_owned()],
-            default_region: "us-east-1".to_owned(),
-            account: "000000000000".to_owned(),
-            application_profiles: BTreeMap::new(),
-            event_delay: Duration::ZERO,
-        }
-    }
-}
+use sessions::Sessions;
 
 /// A simulated AWS account. Clones are the same account.
 #[derive(Clone, Debug)]
@@ -104,7 +84,15 @@ struct Inner {
     prompt_cache: PromptCache,
     stored_responses: Stored,
     async_invokes: AsyncInvokes,
-    clock_skew_seconds: AtomicI64,
+    offer: Offer,
+    sessions: Sessions,
+    clock: Mutex<Clock>,
+}
+
+#[derive(Debug, Default)]
+struct Clock {
+    skew: SignedDuration,
+    frozen: Option<Timestamp>,
 }
 
 impl Simulator {
@@ -117,7 +105,9 @@ impl Simulator {
             prompt_cache: PromptCache::default(),
             stored_responses: Stored::default(),
             async_invokes: AsyncInvokes::default(),
-            clock_skew_seconds: AtomicI64::new(0),
+            offer: Offer::default(),
+            sessions: Sessions::default(),
+            clock: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -188,7 +178,62 @@ impl Simulator {
 
     /// Moves the simulator's clock: signatures are judged, and `Date` is told, by a clock that is `seconds` ahead.
     pub fn set_clock_skew(&self, seconds: i64) {
-        self.inner.clock_skew_seconds.store(seconds, Ordering::Release);
+        self.inner.clock.lock().unwrap_or_else(PoisonError::into_inner).skew = SignedDuration::from_secs(seconds);
+    }
+
+    /// Stops the simulator's clock at `at`, skew aside: time passes by [`Self::advance_clock`] alone from here on.
+    pub fn set_clock(&self, at: Timestamp) {
+        self.inner.clock.lock().unwrap_or_else(PoisonError::into_inner).frozen = Some(at);
+    }
+
+    /// Lets so much time pass at once, by moving a clock that stands and by skewing one that runs.
+    pub fn advance_clock(&self, by: Duration) {
+        let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+        let mut clock = self.inner.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        match clock.frozen {
+            Some(at) => clock.frozen = Some(at.saturating_add(by).unwrap_or(at)),
+            None => clock.skew = clock.skew.saturating_add(by),
+        }
+    }
+
+    /// Which models, Regions and profiles AWS offers, to be changed.
+    pub fn catalog(&self) -> CatalogEditor<'_> {
+        CatalogEditor::new(&self.inner.offer)
+    }
+
+    /// The roles that were assumed, in the order of their first time.
+    pub fn sessions(&self) -> Vec<AssumedSession> {
+        self.inner.sessions.list()
+    }
+
+    /// Forgets which roles were assumed; their credentials stay good.
+    pub fn clear_sessions(&self) {
+        self.inner.sessions.forget_list();
+    }
+
+    /// All temporary credentials given out so far are expired from now on: `ExpiredTokenException`.
+    pub fn expire_sessions(&self) {
+        self.inner.sessions.expire_all();
+    }
+
+    /// All temporary credentials given out so far are unknown from now on: `UnrecognizedClientException`.
+    pub fn revoke_sessions(&self) {
+        self.inner.sessions.revoke_all();
+    }
+
+    /// Nobody may assume this role any more; who did keeps their credentials.
+    pub fn deny_role(&self, role_arn: &str) {
+        self.inner.sessions.deny(role_arn);
+    }
+
+    /// Takes [`Self::deny_role`] back.
+    pub fn allow_role(&self, role_arn: &str) {
+        self.inner.sessions.allow(role_arn);
+    }
+
+    /// `AssumeRoleWithWebIdentity` takes this token alone from now on.
+    pub fn set_web_identity_token(&self, token: &str) {
+        self.inner.sessions.expect_token(token);
     }
 
     /// The keys, tokens and account of this simulator.
@@ -197,9 +242,17 @@ impl Simulator {
     }
 
     fn now(&self) -> Timestamp {
-        let skew = SignedDuration::from_secs(self.inner.clock_skew_seconds.load(Ordering::Acquire));
-        let now = Timestamp::now();
-        now.saturating_add(skew).unwrap_or(now)
+        let clock = self.inner.clock.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = clock.frozen.unwrap_or_else(Timestamp::now);
+        now.saturating_add(clock.skew).unwrap_or(now)
+    }
+
+    fn offered(&self) -> Arc<Catalog> {
+        self.inner.offer.snapshot()
+    }
+
+    fn sessions_kept(&self) -> &Sessions {
+        &self.inner.sessions
     }
 
     fn prompt_cache(&self) -> &PromptCache {

@@ -1,14 +1,20 @@
-//! Which operation a method and path mean, and what an operation may ask of the simulator.
+//! Which operation of which service a request means, and what an operation may ask of the simulator.
 
-use axum::http::{HeaderMap, Method};
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use percent_encoding::percent_decode_str;
 
-use super::catalog::{self, Target};
+use super::catalog::{self, Catalog};
 use super::converse::Delivery;
 use super::errors::{Failure, Surface};
+use super::form::Form;
 use super::invoke::direct::Api;
 use super::reply::Reply;
-use super::{Simulator, async_invoke, control, converse, count, guardrail, invoke, responses};
+use super::resolve::{Resolver, Target};
+use super::sessions::Identity;
+use super::{Simulator, async_invoke, auth, control, converse, count, guardrail, invoke, responses, sts};
 
 /// What any operation takes; `InvokeModel` words its refusal differently.
 const MAX_BODY: usize = 25_000_000;
@@ -35,11 +41,36 @@ pub(crate) enum Operation {
     FoundationModel(String),
     ListInferenceProfiles,
     InferenceProfile(String),
+    ModelAvailability(String),
+    ProvisionedModel(String),
+    CustomModel(String),
+    ImportedModel(String),
+    Sts(sts::Action, Form),
 }
 
 impl Operation {
     /// The operation of a request, if AWS has it.
-    pub(crate) fn route(method: &Method, path: &str, body: &[u8]) -> Option<Self> {
+    pub(crate) fn route(parts: &Parts, body: &[u8]) -> Option<Self> {
+        match auth::claimed_scope(parts) {
+            _ if parts.uri.path() == "/" => Self::form(parts, body),
+            _ => Self::bedrock(parts.method.as_str(), parts.uri.path(), body),
+        }
+    }
+
+    /// A call of the query protocol: its service is told by the version of the API.
+    fn form(parts: &Parts, body: &[u8]) -> Option<Self> {
+        let form = match parts.method.as_str() {
+            "POST" => Form::parse(body),
+            "GET" => Form::parse(parts.uri.query().unwrap_or_default().as_bytes()),
+            _ => return None,
+        };
+        match form.field("Version")? {
+            "2011-06-15" => Some(Self::Sts(sts::Action::of(&form)?, form)),
+            _ => None,
+        }
+    }
+
+    fn bedrock(method: &str, path: &str, body: &[u8]) -> Option<Self> {
         let segments: Vec<String> = path
             .strip_prefix('/')?
             .split('/')
@@ -51,7 +82,7 @@ impl Operation {
             let (model, delivery) = invoke::direct::peek(body);
             Some(Self::Direct(api, model, delivery))
         };
-        match (method.as_str(), &labels[..]) {
+        match (method, &labels[..]) {
             ("POST", ["model", id, action]) if !id.is_empty() => match *action {
                 "converse" => Some(Self::Converse(own(id), Delivery::Whole)),
                 "converse-stream" => Some(Self::Converse(own(id), Delivery::Stream)),
@@ -75,6 +106,10 @@ impl Operation {
             ("GET", ["foundation-models", id]) => Some(Self::FoundationModel(own(id))),
             ("GET", ["inference-profiles"]) => Some(Self::ListInferenceProfiles),
             ("GET", ["inference-profiles", id]) => Some(Self::InferenceProfile(own(id))),
+            ("GET", ["foundation-model-availability", id]) => Some(Self::ModelAvailability(own(id))),
+            ("GET", ["provisioned-model-throughput", id]) => Some(Self::ProvisionedModel(own(id))),
+            ("GET", ["custom-models", id]) => Some(Self::CustomModel(own(id))),
+            ("GET", ["imported-models", id]) => Some(Self::ImportedModel(own(id))),
             _ => None,
         }
     }
@@ -100,6 +135,11 @@ impl Operation {
             Self::FoundationModel(_) => "GetFoundationModel",
             Self::ListInferenceProfiles => "ListInferenceProfiles",
             Self::InferenceProfile(_) => "GetInferenceProfile",
+            Self::ModelAvailability(_) => "GetFoundationModelAvailability",
+            Self::ProvisionedModel(_) => "GetProvisionedModelThroughput",
+            Self::CustomModel(_) => "GetCustomModel",
+            Self::ImportedModel(_) => "GetImportedModel",
+            Self::Sts(action, _) => action.name(),
         }
     }
 
@@ -115,9 +155,29 @@ impl Operation {
         }
     }
 
-    /// Whether faults apply.
+    /// Whether nobody signs it.
+    pub(crate) const fn is_unsigned(&self) -> bool {
+        matches!(self, Self::Sts(sts::Action::AssumeRoleWithWebIdentity, _))
+    }
+
+    /// Whether the faults of inference apply.
     pub(crate) const fn is_inference(&self) -> bool {
         matches!(self, Self::Converse(..) | Self::Invoke(..) | Self::Direct(..) | Self::StartAsyncInvoke(..))
+    }
+
+    /// Whether it is one of Bedrock's control plane.
+    pub(crate) const fn is_control(&self) -> bool {
+        matches!(
+            self,
+            Self::ListFoundationModels
+                | Self::FoundationModel(_)
+                | Self::ListInferenceProfiles
+                | Self::InferenceProfile(_)
+                | Self::ModelAvailability(_)
+                | Self::ProvisionedModel(_)
+                | Self::CustomModel(_)
+                | Self::ImportedModel(_)
+        )
     }
 
     pub(crate) const fn streams(&self) -> bool {
@@ -134,6 +194,7 @@ impl Operation {
         match self {
             Self::Direct(api, ..) => api.surface(),
             Self::StoredResponse(_) | Self::DeleteResponse(_) => Surface::Responses,
+            Self::Sts(..) => Surface::Sts,
             _ => Surface::Aws,
         }
     }
@@ -158,6 +219,11 @@ impl Operation {
             Self::FoundationModel(id) => control::model(context, id),
             Self::ListInferenceProfiles => control::list_profiles(context),
             Self::InferenceProfile(id) => control::profile(context, id),
+            Self::ModelAvailability(id) => control::availability(context, id),
+            Self::ProvisionedModel(id) => control::provisioned(context, id),
+            Self::CustomModel(id) => control::custom(context, id),
+            Self::ImportedModel(id) => control::imported(context, id),
+            Self::Sts(action, form) => sts::answer(context, *action, form),
         }
     }
 }
@@ -168,12 +234,18 @@ pub(crate) struct Context<'a> {
     pub(crate) region: &'a str,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) query: &'a str,
+    pub(crate) request_id: &'a str,
+    pub(crate) identity: &'a Identity,
+    /// The offer of this moment.
+    pub(crate) catalog: Arc<Catalog>,
 }
 
 impl Context<'_> {
     /// The model that an identifier means here and now.
     pub(crate) fn resolve(&self, identifier: &str) -> Result<Target, Failure> {
-        catalog::resolve(self.region, identifier, &self.today(), &self.simulator.settings().application_profiles)
+        let (catalog, today) = (&self.catalog, self.today());
+        let resolver = Resolver { catalog, settings: self.simulator.settings(), region: self.region, today: &today };
+        resolver.resolve(identifier, 0)
     }
 
     /// `YYYY-MM-DD` by the simulator's clock.

@@ -15,6 +15,10 @@ pub(crate) struct Reply {
 #[derive(Debug)]
 pub(crate) enum Payload {
     Json(String),
+    /// A document of STS, IAM or S3.
+    Xml(String),
+    /// The answer to a HEAD.
+    Empty,
     Events(Vec<Item>),
 }
 
@@ -22,6 +26,16 @@ impl Reply {
     /// A JSON body that costs nothing.
     pub(crate) fn json(body: &serde_json::Value) -> Self {
         Self { headers: Vec::new(), payload: Payload::Json(body.to_string()), tokens: Tokens::default() }
+    }
+
+    /// An XML document.
+    pub(crate) const fn xml(document: String) -> Self {
+        Self { headers: Vec::new(), payload: Payload::Xml(document), tokens: Tokens::NONE }
+    }
+
+    /// Headers alone.
+    pub(crate) const fn empty(headers: Vec<(&'static str, String)>) -> Self {
+        Self { headers, payload: Payload::Empty, tokens: Tokens::NONE }
     }
 
     /// An event stream; output tokens are counted as its messages leave.

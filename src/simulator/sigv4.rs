@@ -1,5 +1,4 @@
-//! Signature Version 4, checked from the request alone, by the rules of AWS's "Create a signed request": every service but S3
-//! encodes the path a second time. Time is passed in.
+//! Signature Version 4, checked from the request alone, by the rules of AWS's "Create a signed request".
 
 use std::fmt::Write as _;
 
@@ -62,11 +61,23 @@ pub(crate) struct Signed<'a> {
     pub(crate) uri: &'a Uri,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) body: &'a [u8],
+    pub(crate) rules: Rules,
+}
+
+/// What the services differ in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rules {
+    /// The path is encoded a second time, and the body is hashed.
+    Usual,
+    /// The path is signed as it is sent, and `x-amz-content-sha256` says what the hash is.
+    S3,
 }
 
 impl Signed<'_> {
     fn canonical(&self, signed_headers: &[&str]) -> String {
-        let mut text = format!("{}\n{}\n{}\n", self.method, encode(self.uri.path()), canonical_query(self.uri.query()));
+        let path = self.uri.path();
+        let path = if self.rules == Rules::S3 { path.to_owned() } else { encode(path) };
+        let mut text = format!("{}\n{path}\n{}\n", self.method, canonical_query(self.uri.query()));
         for name in signed_headers {
             let values: Vec<String> = self
                 .headers
@@ -76,9 +87,16 @@ impl Signed<'_> {
                 .collect();
             let _ = writeln!(text, "{name}:{}", values.join(","));
         }
-        let _ = write!(text, "\n{}\n{}", signed_headers.join(";"), hex(&Sha256::digest(self.body)));
+        let told = self.headers.get("x-amz-content-sha256").and_then(|value| value.to_str().ok());
+        let hash = told.filter(|_| self.rules == Rules::S3).map_or_else(|| body_hash(self.body), str::to_owned);
+        let _ = write!(text, "\n{}\n{hash}", signed_headers.join(";"));
         text
     }
+}
+
+/// The hash of a body as it is signed.
+pub(crate) fn body_hash(body: &[u8]) -> String {
+    hex(&Sha256::digest(body))
 }
 
 /// Percent-encodes what is already an encoded path; slashes stay.
@@ -145,7 +163,7 @@ mod tests {
             signature: "",
         };
         let uri: Uri = uri.parse().unwrap();
-        let request = Signed { method: &Method::GET, uri: &uri, headers: &headers, body: b"" };
+        let request = Signed { method: &Method::GET, uri: &uri, headers: &headers, body: b"", rules: Rules::Usual };
         authorization.expected(&request, "20150830T123600Z", SECRET)
     }
 

@@ -85,7 +85,7 @@ impl Frames {
         let failure = Failure::new(errors::known(name).0, name.to_owned(), message);
         let body = failure.body_for(self.surface);
         match self.surface {
-            Surface::Aws => frames::exception(name, &body),
+            Surface::Aws | Surface::Sts | Surface::Iam | Surface::S3 | Surface::Kms => frames::exception(name, &body),
             Surface::OpenAi => Item::server_sent(None, body.to_string(), 0).frame(),
             Surface::Responses => {
                 let error = json!({

@@ -1,7 +1,10 @@
 //! Teams: who pays.
 
+use std::fmt;
+
 use super::allow_list::AllowList;
 use crate::clock::Timestamp;
+use crate::config;
 use crate::error::{Error, Result};
 use crate::ids::TeamId;
 
@@ -16,6 +19,10 @@ pub struct Team {
     pub models: AllowList,
     /// The Regions that its calls may go to.
     pub regions: AllowList,
+    /// The geography that its calls may go to, such as `eu`; what it means the catalog knows. `None`: anywhere.
+    pub geography: Option<String>,
+    /// The AWS role that its calls are made with; `None`: the gateway's own identity.
+    pub role: Option<RoleArn>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -29,6 +36,35 @@ pub struct NewTeam {
     pub models: Option<Vec<String>>,
     /// Allowed Regions; `None`: every Region.
     pub regions: Option<Vec<String>>,
+    /// A geography that calls may not leave, such as `eu`; `None`: anywhere.
+    pub geography: Option<String>,
+    /// The ARN of an IAM role that calls are made with; `None`: the gateway's own identity.
+    pub role_arn: Option<String>,
+}
+
+/// The ARN of an IAM role. `Debug` does not show it: it names an account.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RoleArn(Box<str>);
+
+impl RoleArn {
+    /// Takes a text that is built as AWS builds the ARNs of roles; fails with [`crate::error::Kind::Invalid`].
+    pub(super) fn parse(field: &str, arn: &str) -> Result<Self> {
+        if config::role_partition(arn).is_none() {
+            return Err(Error::invalid(field, format!("`{field}` {}.", config::NOT_A_ROLE_ARN)));
+        }
+        Ok(Self(arn.into()))
+    }
+
+    /// The whole ARN, for AWS and for administrators.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RoleArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RoleArn(..)")
+    }
 }
 
 impl NewTeam {
@@ -45,6 +81,8 @@ impl NewTeam {
             name: self.name,
             models: AllowList::models("models", self.models)?,
             regions: AllowList::regions("regions", self.regions)?,
+            geography: self.geography.map(check_geography).transpose()?,
+            role: self.role_arn.map(|arn| RoleArn::parse("role_arn", &arn)).transpose()?,
             created_at: now,
         })
     }
@@ -60,6 +98,15 @@ pub(super) fn check_name(name: &str) -> Result<()> {
     Err(Error::invalid("name", "`name` must be 1 to 64 printable characters, without blanks at its ends."))
 }
 
+/// Lower case words such as `eu` or `us-gov`; which of them there are is the catalog's to say.
+fn check_geography(name: String) -> Result<String> {
+    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
+    if name.len() <= 32 && name.split('-').all(is_word) {
+        return Ok(name);
+    }
+    Err(Error::invalid("geography", "`geography` must be the name of a geography, such as `eu` or `us-gov`."))
+}
+
 /// Characters that change how the rest reads without showing themselves: zero-width and bidirectional marks, line
 /// separators, the byte order mark.
 fn is_invisible(c: char) -> bool {
@@ -69,6 +116,30 @@ fn is_invisible(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn role_and_geography_are_told_by_their_build_and_the_role_does_not_show() {
+        let check = |new: NewTeam| new.check(TeamId::from("team_1"), Timestamp::default());
+        let new = |geography: &str, role: &str| NewTeam {
+            geography: Some(geography.into()),
+            role_arn: Some(role.into()),
+            ..NewTeam::new("a")
+        };
+        let role = "arn:aws:iam::000000000000:role/tenant";
+        let team = check(new("us-gov", role)).unwrap();
+        assert_eq!((team.geography.as_deref(), team.role.as_ref().unwrap().as_str()), (Some("us-gov"), role));
+        assert!(!format!("{team:?}").contains("tenant"));
+        for (new, blamed) in [
+            (new("EU", role), "geography"),
+            (new("", role), "geography"),
+            (new("eu", ""), "role_arn"),
+            (new("eu", "arn:aws:iam::000000000000:user/tenant"), "role_arn"),
+        ] {
+            let error = check(new).unwrap_err();
+            assert_eq!(error.blamed(), Some(blamed));
+            assert!(!error.message().contains("000000000000"), "{error}");
+        }
+    }
 
     #[test]
     fn a_name_is_short_and_visible() {

@@ -269,9 +269,11 @@ impl Refusal {
         Self { status, name, message, param, retry_after, date }
     }
 
-    /// Whether AWS says that the credentials have expired.
-    pub(super) fn is_expired_token(&self) -> bool {
-        matches!(self.name.as_str(), "ExpiredToken" | "ExpiredTokenException")
+    /// What AWS calls it, when it says that the credentials have expired or that it does not know them, any more or at all.
+    pub(super) fn refused_credentials(&self) -> Option<&str> {
+        const REFUSED: [&str; 4] =
+            ["ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"];
+        Some(self.name.as_str()).filter(|name| REFUSED.contains(name))
     }
 
     /// The server's clock, when the refusal may be due to ours being wrong.

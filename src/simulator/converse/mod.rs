@@ -8,13 +8,14 @@ use serde_json::Value;
 pub(crate) use prompt::read;
 pub(crate) use render::{Style, events, message};
 
-use super::catalog::{Family, Target};
+use super::catalog::Family;
 use super::content::{self, Answer, Block};
 use super::errors::Failure;
 use super::guardrail;
 use super::operations::Context;
 use super::prompt_cache::Input;
 use super::reply::{Reply, latency};
+use super::resolve::Target;
 use super::validate::{claude, conversation, model, shape};
 
 /// Whether the answer is wanted whole or as a stream.
@@ -34,10 +35,10 @@ pub(crate) fn answer(context: &Context<'_>, model_id: &str, body: &[u8], deliver
             "This action doesn't support the model that you provided. Try again with a supported text or chat model.",
         ));
     }
-    conversation::check(&body, target.model)?;
-    model::check(&body, target.model, delivery == Delivery::Stream)?;
-    model::check_latency(target.model, body["performanceConfig"]["latency"].as_str())?;
-    let (prompt, meter) = prompt::read(&body, target.model);
+    conversation::check(&body, &target.model)?;
+    model::check(&body, &target.model, delivery == Delivery::Stream)?;
+    model::check_latency(&target.model, body["performanceConfig"]["latency"].as_str())?;
+    let (prompt, meter) = prompt::read(&body, &target.model);
     let input = context.meet_cache(&target, &meter).map_err(Failure::model)?;
     let blocked = guardrail::of_converse(&body, &prompt.question)?;
     let (input, answer) =

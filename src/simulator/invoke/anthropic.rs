@@ -4,13 +4,14 @@ use serde_json::{Value, json};
 
 use super::direct::Api;
 use super::{Native, anthropic_citations, anthropic_rules, is_blocked, short_name};
-use crate::simulator::catalog::{Model, Target};
+use crate::simulator::catalog::Model;
 use crate::simulator::content::{self, Answer, Block, Choice, Prompt, Tool};
 use crate::simulator::converse::Delivery;
 use crate::simulator::errors::Failure;
 use crate::simulator::guardrail;
 use crate::simulator::operations::Context;
 use crate::simulator::prompt_cache::{Input, Meter};
+use crate::simulator::resolve::Target;
 
 /// Answers a Messages body: of InvokeModel, or of the `api` of its own path, whose streams ping.
 pub(crate) fn answer(
@@ -20,8 +21,8 @@ pub(crate) fn answer(
     delivery: Delivery,
     api: Option<Api>,
 ) -> Result<Native, Failure> {
-    anthropic_rules::check(body, target.model).map_err(Failure::validation)?;
-    let (prompt, meter) = read(body, target.model);
+    anthropic_rules::check(body, &target.model).map_err(Failure::validation)?;
+    let (prompt, meter) = read(body, &target.model);
     let input = context.meet_cache(target, &meter).map_err(Failure::validation)?;
     let mut answer = content::answer(&prompt);
     let blocked = is_blocked(context, &prompt.question);

@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Native, media_embeddings, refuse_keys};
-use crate::simulator::catalog::{Family, Target};
+use crate::simulator::catalog::Family;
 use crate::simulator::errors::Failure;
 use crate::simulator::prompt_cache::Input;
+use crate::simulator::resolve::Target;
 use crate::simulator::tokens;
 
 /// Answers an embedding body.
@@ -15,7 +16,7 @@ pub(crate) fn answer(target: &Target, body: &Value) -> Result<Native, Failure> {
         Family::CohereEmbedding => cohere(target, body),
         Family::NovaEmbedding => media_embeddings::nova(body),
         Family::TitanImage => media_embeddings::titan(body),
-        Family::Marengo => media_embeddings::marengo(target.model, body),
+        Family::Marengo => media_embeddings::marengo(&target.model, body),
         _ => titan(target, body),
     }
 }
@@ -209,7 +210,12 @@ mod tests {
     use crate::simulator::catalog;
 
     fn told(id: &str, body: &Value) -> Result<Value, String> {
-        let target = Target { model: catalog::model(id).unwrap(), region: "us-east-1".to_owned() };
+        let target = Target {
+            model: std::sync::Arc::new(catalog::model(id).unwrap().clone()),
+            region: "us-east-1".to_owned(),
+            routing: None,
+            resource: None,
+        };
         answer(&target, body).map_err(|failure| failure.message).map(|native| match native.body {
             super::super::NativeBody::Whole(body) => body,
             super::super::NativeBody::Stream(_) => Value::Null,

@@ -5,9 +5,9 @@
 use serde_json::{Value, json};
 
 use super::{Native, refuse_keys};
-use crate::simulator::catalog::Target;
 use crate::simulator::errors::Failure;
 use crate::simulator::prompt_cache::Input;
+use crate::simulator::resolve::Target;
 use crate::simulator::validate::images::sniff;
 
 const ASPECT_RATIOS: &[&str] = &["16:9", "1:1", "21:9", "2:3", "3:2", "4:5", "5:4", "9:16", "9:21"];
@@ -102,7 +102,12 @@ mod tests {
     use crate::simulator::invoke::NativeBody;
 
     fn told(id: &str, body: &Value) -> Result<Value, String> {
-        let target = Target { model: catalog::model(id).unwrap(), region: "us-west-2".to_owned() };
+        let target = Target {
+            model: std::sync::Arc::new(catalog::model(id).unwrap().clone()),
+            region: "us-west-2".to_owned(),
+            routing: None,
+            resource: None,
+        };
         answer(&target, body).map_err(|failure| failure.message).map(|native| match native.body {
             NativeBody::Whole(body) => body,
             NativeBody::Stream(_) => Value::Null,

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::Native;
-use crate::simulator::catalog::Target;
 use crate::simulator::content::{self, Prompt};
 use crate::simulator::converse::Delivery;
 use crate::simulator::errors::Failure;
 use crate::simulator::operations::Context;
 use crate::simulator::prompt_cache::Meter;
+use crate::simulator::resolve::Target;
 
 const KEYS: &[&str] = &["prompt", "max_gen_len", "temperature", "top_p", "images"];
 const DEFAULT_MAX_GEN_LEN: u64 = 512;

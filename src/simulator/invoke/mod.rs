@@ -21,7 +21,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use super::catalog::{Family, Model, Target};
+use super::catalog::{Family, Model};
 use super::converse::Delivery;
 use super::errors::Failure;
 use super::frames::Item;
@@ -29,6 +29,7 @@ use super::guardrail;
 use super::operations::Context;
 use super::prompt_cache::{Input, Meter};
 use super::reply::{Reply, latency};
+use super::resolve::Target;
 use super::validate::model::check_latency;
 use super::validate::shape;
 
@@ -57,7 +58,7 @@ pub(crate) fn answer(context: &Context<'_>, model_id: &str, body: &[u8], deliver
     }
     headers(context)?;
     let target = context.resolve(model_id)?;
-    check_latency(target.model, context.header("x-amzn-bedrock-performanceconfig-latency"))?;
+    check_latency(&target.model, context.header("x-amzn-bedrock-performanceconfig-latency"))?;
     let body = parse(body)?;
     if !target.model.invokes() {
         return Err(Failure::validation("This action doesn't support the model that you provided."));
@@ -154,7 +155,7 @@ fn reply(context: &Context<'_>, native: Native) -> Reply {
                 reply.headers.push(("x-amzn-bedrock-cache-write-input-token-count", input.written.to_string()));
             }
         }
-        super::reply::Payload::Events(_) => {
+        _ => {
             reply.headers.push(("x-amzn-bedrock-content-type", "application/json".to_owned()));
         }
     }

@@ -3,12 +3,12 @@
 use serde_json::{Value, json};
 
 use super::Native;
-use crate::simulator::catalog::Target;
 use crate::simulator::content;
 use crate::simulator::converse::{self, Delivery, Style};
 use crate::simulator::errors::Failure;
 use crate::simulator::operations::Context;
 use crate::simulator::reply::latency;
+use crate::simulator::resolve::Target;
 use crate::simulator::validate::{conversation, model, shape};
 
 const KEYS: &[&str] =
@@ -26,9 +26,9 @@ pub(crate) fn answer(
         return Err(Failure::malformed("#: required key [messages] not found"));
     }
     shape::check("ConverseRequest", body)?;
-    conversation::check(body, target.model)?;
-    model::check(body, target.model, delivery == Delivery::Stream)?;
-    let (prompt, meter) = converse::read(body, target.model);
+    conversation::check(body, &target.model)?;
+    model::check(body, &target.model, delivery == Delivery::Stream)?;
+    let (prompt, meter) = converse::read(body, &target.model);
     let input = context.meet_cache(target, &meter).map_err(Failure::validation)?;
     let answer = content::answer(&prompt);
     let (style, output_tokens) = (Style { signed: false }, answer.output_tokens);

@@ -8,13 +8,13 @@
 use serde_json::{Value, json};
 
 use super::{Native, is_blocked, openai_rules};
-use crate::simulator::catalog::Target;
 use crate::simulator::content::{self, Answer, Block, Choice, Prompt, Tool};
 use crate::simulator::converse::Delivery;
 use crate::simulator::errors::Failure;
 use crate::simulator::guardrail;
 use crate::simulator::operations::Context;
 use crate::simulator::prompt_cache::{Input, Meter};
+use crate::simulator::resolve::Target;
 
 /// How an answer tells what the model thought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(crate) enum Reasoning {
 impl Reasoning {
     /// As the chat path tells it.
     pub(crate) fn of_path(target: &Target) -> Self {
-        if openai_rules::is_proprietary(target.model) { Self::Hidden } else { Self::InItsField }
+        if openai_rules::is_proprietary(&target.model) { Self::Hidden } else { Self::InItsField }
     }
 }
 
@@ -39,7 +39,7 @@ pub(crate) fn answer(
     delivery: Delivery,
     reasoning: Reasoning,
 ) -> Result<Native, Failure> {
-    openai_rules::check(body, target.model)?;
+    openai_rules::check(body, &target.model)?;
     let (prompt, meter) = read(body, target);
     let input = context.meet_cache(target, &meter).map_err(Failure::validation)?;
     let mut answer = content::answer(&prompt);

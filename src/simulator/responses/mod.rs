@@ -13,7 +13,6 @@ mod tools;
 
 use serde_json::{Value, json};
 
-use super::catalog::Target;
 use super::content::{self, Block};
 use super::converse::Delivery;
 use super::errors::Failure;
@@ -22,6 +21,7 @@ use super::invoke::is_blocked;
 use super::operations::Context;
 use super::prompt_cache::Input;
 use super::reply::Reply;
+use super::resolve::Target;
 
 pub(crate) use fields::{known_keys, missing, one_of, refuse, wrong_type};
 pub(crate) use input::image;
@@ -39,7 +39,7 @@ pub(crate) fn answer(
     body: &Value,
     delivery: Delivery,
 ) -> Result<Reply, Failure> {
-    fields::check(body, target.model)?;
+    fields::check(body, &target.model)?;
     let stored = context.simulator.stored_responses();
     let mut items = match body["previous_response_id"].as_str() {
         None => Vec::new(),
@@ -51,10 +51,10 @@ pub(crate) fn answer(
     let earlier = items.len();
     items.extend(input::items(body)?);
     input::check(&mut items, earlier, &|id| stored.item(context.region, id))?;
-    let turns = Turns { body, items: &items, model: target.model };
+    let turns = Turns { body, items: &items, model: &target.model };
     let (prompt, meter) = turns.read();
     let input = context.meet_cache(target, &meter).map_err(Failure::validation)?;
-    let input = if fields::writes_cost(target.model) { input } else { without_writes(&input) };
+    let input = if fields::writes_cost(&target.model) { input } else { without_writes(&input) };
     let mut answer = content::answer(&prompt);
     if is_blocked(context, &prompt.question) {
         answer.blocks = vec![Block::Text(guardrail::MESSAGE.to_owned())];

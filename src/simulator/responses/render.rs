@@ -5,10 +5,10 @@ use serde_json::{Map, Value, json};
 
 use super::fields;
 use super::input::encrypted;
-use crate::simulator::catalog::Target;
 use crate::simulator::content::{self, Answer, Block};
 use crate::simulator::frames::Item;
 use crate::simulator::prompt_cache::Input;
+use crate::simulator::resolve::Target;
 
 /// What a response is made of.
 pub(super) struct Response<'a> {
@@ -50,7 +50,7 @@ impl Response<'_> {
     fn object(&self, status: &str) -> Value {
         let body = self.body;
         let or = |name: &str, default: Value| if body[name].is_null() { default } else { body[name].clone() };
-        let effort = fields::effort(body, self.target.model);
+        let effort = fields::effort(body, &self.target.model);
         let sampling = if self.target.model.sampling_params == Some(false) { Value::Null } else { json!(1.0) };
         let format =
             if body["text"]["format"].is_null() { json!({"type": "text"}) } else { body["text"]["format"].clone() };

@@ -314,6 +314,8 @@ async fn serve_tapped(config: &mut Config, tap: &Tap) -> (Simulator, Upstream) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let endpoint = config.aws.endpoints.entry(region.clone()).or_default();
         endpoint.runtime = Some(format!("http://{}", listener.local_addr().unwrap()));
+        endpoint.control.clone_from(&endpoint.runtime);
+        endpoint.sts.clone_from(&endpoint.runtime);
         let router = tap.between(sim.router_for(&region));
         let stop = stop.clone().cancelled_owned();
         tracker.spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stop).await.unwrap() });

@@ -1,0 +1,407 @@
+//! STS: `GetCallerIdentity`, `AssumeRole`, `AssumeRoleWithWebIdentity`, by the API reference of version 2011-06-15. What a form must
+//! look like is botocore's service model; who may assume a role is its trust policy.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::SignedDuration;
+use serde_json::{Value, json};
+
+use super::catalog;
+use super::errors::Failure;
+use super::form::{Form, Xml};
+use super::operations::Context;
+use super::policy::{self, Decision, Request};
+use super::reply::Reply;
+use super::sessions::{AssumedSession, Session};
+use super::{Role, Simulator};
+
+const NAMESPACE: &str = " xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"";
+/// Of a session that a session assumed, in seconds.
+const LONGEST_CHAINED: u64 = 3600;
+const DEFAULT_SECONDS: u64 = 3600;
+
+/// An action of STS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    CallerIdentity,
+    AssumeRole,
+    AssumeRoleWithWebIdentity,
+}
+
+impl Action {
+    /// The action of a form.
+    pub(crate) fn of(form: &Form) -> Option<Self> {
+        match form.field("Action")? {
+            "GetCallerIdentity" => Some(Self::CallerIdentity),
+            "AssumeRole" => Some(Self::AssumeRole),
+            "AssumeRoleWithWebIdentity" => Some(Self::AssumeRoleWithWebIdentity),
+            _ => None,
+        }
+    }
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::CallerIdentity => "GetCallerIdentity",
+            Self::AssumeRole => "AssumeRole",
+            Self::AssumeRoleWithWebIdentity => "AssumeRoleWithWebIdentity",
+        }
+    }
+}
+
+/// Answers a call of STS.
+pub(crate) fn answer(context: &Context<'_>, action: Action, form: &Form) -> Result<Reply, Failure> {
+    let result = match action {
+        Action::CallerIdentity => caller(context),
+        Action::AssumeRole => assume_role(context, form)?,
+        Action::AssumeRoleWithWebIdentity => assume_with_token(context, form)?,
+    };
+    let name = action.name();
+    let metadata = Xml::default().text("RequestId", context.request_id);
+    let inside = Xml::default().element(&format!("{name}Result"), "", result).element("ResponseMetadata", "", metadata);
+    Ok(Reply::xml(Xml::default().element(&format!("{name}Response"), NAMESPACE, inside).document()))
+}
+
+fn caller(context: &Context<'_>) -> Xml {
+    let id = match context.identity.session() {
+        Some(session) => format!("{}:{}", role_id(&session.role_arn), session.name),
+        None => "AIDASIMULATOR0000000".to_owned(),
+    };
+    Xml::default()
+        .text("UserId", &id)
+        .text("Account", context.account())
+        .text("Arn", &context.identity.arn(context.partition(), context.account()))
+}
+
+/// What both ways of assuming a role ask for.
+struct Ask<'a> {
+    role_arn: &'a str,
+    name: &'a str,
+    seconds: u64,
+}
+
+impl<'a> Ask<'a> {
+    fn read(form: &'a Form, failures: &mut Failures) -> Result<Self, Failure> {
+        let role_arn = failures.required(form, "RoleArn", "roleArn", 20..=2048, |_| true, "");
+        let name = failures.required(
+            form,
+            "RoleSessionName",
+            "roleSessionName",
+            2..=64,
+            |character| character.is_ascii_alphanumeric() || "_+=,.@-".contains(character),
+            "[\\w+=,.@-]*",
+        );
+        let seconds = match form.field("DurationSeconds") {
+            None => DEFAULT_SECONDS,
+            Some(text) => {
+                let seconds = text.parse::<i64>().map_err(|_| {
+                    Failure::new(400, "MalformedInput", format!("Invalid integer value for DurationSeconds: {text}"))
+                })?;
+                match seconds {
+                    ..900 => failures.range(text, "greater than or equal to 900"),
+                    43_201.. => failures.range(text, "less than or equal to 43200"),
+                    _ => {}
+                }
+                u64::try_from(seconds).unwrap_or_default()
+            }
+        };
+        Ok(Self { role_arn, name, seconds })
+    }
+}
+
+/// Constraints of the service's model that a form breaks, told together.
+#[derive(Default)]
+struct Failures(Vec<String>);
+
+impl Failures {
+    fn required<'a>(
+        &mut self,
+        form: &'a Form,
+        field: &str,
+        member: &str,
+        length: std::ops::RangeInclusive<usize>,
+        fits: impl Fn(char) -> bool,
+        pattern: &str,
+    ) -> &'a str {
+        let Some(text) = form.field(field) else {
+            self.0.push(format!("Value null at '{member}' failed to satisfy constraint: Member must not be null"));
+            return "";
+        };
+        self.check(text, member, length, fits, pattern);
+        text
+    }
+
+    fn check(
+        &mut self,
+        text: &str,
+        member: &str,
+        length: std::ops::RangeInclusive<usize>,
+        fits: impl Fn(char) -> bool,
+        pattern: &str,
+    ) {
+        let mut tell = |rule: String| {
+            self.0.push(format!("Value '{text}' at '{member}' failed to satisfy constraint: Member must {rule}"));
+        };
+        let count = text.chars().count();
+        if count < *length.start() {
+            tell(format!("have length greater than or equal to {}", length.start()));
+        }
+        if count > *length.end() {
+            tell(format!("have length less than or equal to {}", length.end()));
+        }
+        if !text.chars().all(fits) {
+            tell(format!("satisfy regular expression pattern: {pattern}"));
+        }
+    }
+
+    fn range(&mut self, text: &str, rule: &str) {
+        let rule = format!("failed to satisfy constraint: Member must have value {rule}");
+        self.0.push(format!("Value '{text}' at 'durationSeconds' {rule}"));
+    }
+
+    fn end(self) -> Result<(), Failure> {
+        let count = self.0.len();
+        let plural = if count == 1 { "error" } else { "errors" };
+        match count {
+            0 => Ok(()),
+            _ => Err(invalid(format!("{count} validation {plural} detected: {}", self.0.join("; ")))),
+        }
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Failure {
+    Failure::new(400, "ValidationError", message)
+}
+
+fn is_tag_character(character: char) -> bool {
+    character.is_alphanumeric() || character == ' ' || "_.:/=+-@".contains(character)
+}
+
+fn tags(form: &Form, failures: &mut Failures) -> Result<BTreeMap<String, String>, Failure> {
+    let pattern = "[\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]";
+    let pairs = form.pairs("Tags");
+    let mut seen = BTreeSet::new();
+    let mut tags = BTreeMap::new();
+    if pairs.len() > 50 {
+        failures.0.push(
+            "Value at 'tags' failed to satisfy constraint: Member must have length less than or equal to 50".to_owned(),
+        );
+    }
+    for (index, (key, value)) in pairs.into_iter().enumerate() {
+        let at = |part: &str| format!("tags.{}.member.{part}", index + 1);
+        failures.check(key, &at("key"), 1..=128, is_tag_character, &format!("{pattern}+"));
+        let Some(value) = value else {
+            let null = format!("Value null at '{}' failed to satisfy constraint: Member must not be null", at("value"));
+            failures.0.push(null);
+            continue;
+        };
+        failures.check(value, &at("value"), 0..=256, is_tag_character, &format!("{pattern}*"));
+        if key.to_ascii_lowercase().starts_with("aws:") {
+            return Err(Failure::new(400, "InvalidParameterValue", "Tag keys cannot start with 'aws:'."));
+        }
+        if !seen.insert(key.to_lowercase()) {
+            let message = "Duplicate tag keys found. Please note that Tag keys are case insensitive.";
+            return Err(Failure::new(400, "InvalidParameterValue", message));
+        }
+        tags.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(tags)
+}
+
+fn assume_role(context: &Context<'_>, form: &Form) -> Result<Xml, Failure> {
+    let mut failures = Failures::default();
+    let ask = Ask::read(form, &mut failures)?;
+    let mut own = tags(form, &mut failures)?;
+    let external_id = form.field("ExternalId");
+    if let Some(id) = external_id {
+        let fits = |character: char| character.is_ascii_alphanumeric() || "_+=,.@:/-".contains(character);
+        failures.check(id, "externalId", 2..=1224, fits, "[\\w+=,.@:\\/-]*");
+    }
+    failures.end()?;
+    let passed = own.clone();
+    let mut transitive: Vec<String> = form.list("TransitiveTagKeys").into_iter().map(str::to_owned).collect();
+    if transitive.iter().any(|key| !own.contains_key(key)) {
+        return Err(invalid("The specified transitive tag key must be included in the requested tags."));
+    }
+    if let Some(from) = context.identity.session() {
+        if ask.seconds > LONGEST_CHAINED {
+            return Err(invalid(
+                "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.",
+            ));
+        }
+        for key in &from.transitive {
+            let inherited = from.tags.get(key).cloned().unwrap_or_default();
+            if own.insert(key.clone(), inherited).is_some() {
+                return Err(Failure::new(
+                    400,
+                    "InvalidParameterValue",
+                    "One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.",
+                ));
+            }
+            transitive.push(key.clone());
+        }
+    }
+    let caller = context.identity.arn(context.partition(), context.account());
+    let mut principals = vec![("AWS", caller.clone()), ("AWS", context.account().to_owned())];
+    principals.push(("AWS", format!("arn:{}:iam::{}:root", context.partition(), context.account())));
+    principals.extend(context.identity.session().map(|session| ("AWS", session.role_arn.clone())));
+    let mut request = Request { resource: ask.role_arn, principals, ..Request::default() }
+        .knowing("sts:RoleSessionName", ask.name)
+        .knowing("aws:PrincipalArn", context.identity.session().map_or(&caller, |session| &session.role_arn))
+        .knowing("aws:PrincipalAccount", context.account());
+    if let Some(id) = external_id {
+        request = request.knowing("sts:ExternalId", id);
+    }
+    for (key, value) in &passed {
+        request = request.knowing(&format!("aws:RequestTag/{key}"), value).knowing("aws:TagKeys", key);
+    }
+    for key in &transitive {
+        request = request.knowing("sts:TransitiveTagKeys", key);
+    }
+    let mut actions = vec!["sts:AssumeRole"];
+    actions.extend((!passed.is_empty()).then_some("sts:TagSession"));
+    trusted(context, &ask, &actions, request, &format!("User: {caller}"))?;
+    Ok(granted(context, &ask, (own, transitive), external_id))
+}
+
+fn assume_with_token(context: &Context<'_>, form: &Form) -> Result<Xml, Failure> {
+    let mut failures = Failures::default();
+    let ask = Ask::read(form, &mut failures)?;
+    let token = failures.required(form, "WebIdentityToken", "webIdentityToken", 4..=20_000, |_| true, "");
+    failures.end()?;
+    let expected = context.simulator.web_identity_token();
+    if expected.as_deref() != Some(token) {
+        return Err(Failure::new(
+            400,
+            "InvalidIdentityToken",
+            "The web identity token that was passed could not be validated by Amazon Web Services.",
+        ));
+    }
+    let provider = format!("arn:{}:iam::{}:oidc-provider/oidc.simulator", context.partition(), context.account());
+    let request = Request { resource: ask.role_arn, principals: vec![("Federated", provider)], ..Request::default() };
+    trusted(context, &ask, &["sts:AssumeRoleWithWebIdentity"], request, "")?;
+    let answer = granted(context, &ask, (BTreeMap::new(), Vec::new()), None);
+    Ok(answer
+        .text("SubjectFromWebIdentityToken", "system:serviceaccount:default:simulator")
+        .text("Audience", "sts.amazonaws.com")
+        .text("Provider", "oidc.simulator"))
+}
+
+/// Refuses a role whose trust policy does not let this caller do all of `actions`. STS does not say whether there is such a role.
+fn trusted(
+    context: &Context<'_>,
+    ask: &Ask<'_>,
+    actions: &[&'static str],
+    mut request: Request<'_>,
+    who: &str,
+) -> Result<(), Failure> {
+    let role = context.simulator.role(ask.role_arn);
+    for action in actions {
+        request.action = action;
+        let trust = role.as_ref().map(|role| decide_trust(context, role, &request));
+        if trust != Some(Decision::Allowed) || context.simulator.sessions_kept().is_denied(ask.role_arn) {
+            let message = match who {
+                "" => format!("Not authorized to perform {action}"),
+                who => format!("{who} is not authorized to perform: {action} on resource: {}", ask.role_arn),
+            };
+            return Err(Failure::new(403, "AccessDenied", message));
+        }
+    }
+    if role.is_some_and(|role| ask.seconds > role.max_session_seconds) {
+        return Err(invalid("The requested DurationSeconds exceeds the MaxSessionDuration set for this role."));
+    }
+    Ok(())
+}
+
+fn decide_trust(context: &Context<'_>, role: &Role, request: &Request<'_>) -> Decision {
+    let trust = role.trust_policy.clone().unwrap_or_else(|| default_trust(context.partition(), context.account()));
+    policy::decide([&trust], request)
+}
+
+/// What a role without a trust policy of its own trusts: everybody of the account, and the simulator's identity provider.
+pub(crate) fn default_trust(partition: &str, account: &str) -> Value {
+    json!({"Version": "2012-10-17", "Statement": [
+        {"Effect": "Allow", "Principal": {"AWS": format!("arn:{partition}:iam::{account}:root")}, "Action": ["sts:AssumeRole", "sts:TagSession"]},
+        {"Effect": "Allow", "Principal": {"Federated": format!("arn:{partition}:iam::{account}:oidc-provider/oidc.simulator")},
+         "Action": "sts:AssumeRoleWithWebIdentity"},
+    ]})
+}
+
+/// Gives out credentials.
+fn granted(
+    context: &Context<'_>,
+    ask: &Ask<'_>,
+    (tags, transitive): (BTreeMap<String, String>, Vec<String>),
+    external_id: Option<&str>,
+) -> Xml {
+    let simulator = context.simulator;
+    let lifetime = simulator.settings().session_lifetime.map_or_else(
+        || SignedDuration::from_secs(i64::try_from(ask.seconds).unwrap_or(i64::MAX)),
+        |lifetime| SignedDuration::try_from(lifetime).unwrap_or(SignedDuration::MAX),
+    );
+    let now = simulator.now();
+    let expires = now.saturating_add(lifetime).unwrap_or(now);
+    let account = ask.role_arn.split(':').nth(4).unwrap_or_default();
+    let role_name = ask.role_arn.rsplit('/').next().unwrap_or_default();
+    let random = || uuid::Uuid::new_v4().simple().to_string();
+    let session = Session {
+        role_arn: ask.role_arn.to_owned(),
+        arn: format!("arn:{}:sts::{account}:assumed-role/{role_name}/{}", context.partition(), ask.name),
+        name: ask.name.to_owned(),
+        tags: tags.clone(),
+        transitive,
+        access_key: format!("ASIA{}", &random()[..16].to_uppercase()),
+        secret_key: format!("sim/{}+{}", &random()[..20], &random()[..15]),
+        token: format!("IQoJb3JpZ2luX2Vj//{}+{}/{}==", random(), random(), random()),
+    };
+    let credentials = Xml::default()
+        .text("AccessKeyId", &session.access_key)
+        .text("SecretAccessKey", &session.secret_key)
+        .text("SessionToken", &session.token)
+        // AWS tells whole seconds; what is told must not be later than what holds.
+        .text("Expiration", &expires.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    let user = Xml::default()
+        .text("AssumedRoleId", &format!("{}:{}", role_id(ask.role_arn), ask.name))
+        .text("Arn", &session.arn);
+    let assumed = AssumedSession {
+        role_arn: session.role_arn.clone(),
+        session_name: session.name.clone(),
+        tags,
+        assumed_by: context.identity.label().to_owned(),
+        external_id: external_id.map(str::to_owned),
+        duration_seconds: ask.seconds,
+        times: 1,
+    };
+    simulator.sessions_kept().add(session, expires, assumed);
+    Xml::default().element("Credentials", "", credentials).element("AssumedRoleUser", "", user)
+}
+
+/// A role's unique id, made of its name.
+pub(crate) fn role_id(role_arn: &str) -> String {
+    let name = role_arn.rsplit('/').next().unwrap_or_default();
+    let letters = name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_uppercase());
+    let id: String = "AROA".chars().chain(letters).chain(std::iter::repeat('0')).take(21).collect();
+    id
+}
+
+impl Simulator {
+    /// The role of an ARN: one of the settings or, when they list none, any of the account.
+    pub(crate) fn role(&self, arn: &str) -> Option<Role> {
+        let settings = self.settings();
+        if !settings.roles.is_empty() {
+            return settings.roles.get(arn).cloned();
+        }
+        let parts: Vec<&str> = arn.splitn(6, ':').collect();
+        match parts[..] {
+            ["arn", partition, "iam", "", account, resource] => {
+                let known = catalog::is_partition(partition) && account == settings.account;
+                (known && resource.strip_prefix("role/").is_some_and(|name| !name.is_empty())).then(Role::default)
+            }
+            _ => None,
+        }
+    }
+
+    /// The token that `AssumeRoleWithWebIdentity` takes.
+    fn web_identity_token(&self) -> Option<String> {
+        self.sessions_kept().expected_token().or_else(|| self.settings().web_identity_token.clone())
+    }
+}
