@@ -105,12 +105,16 @@ async fn look_in(region: &Region, asked: &Asked) -> Check {
 /// `GetFoundationModelAvailability`. An absent member says nothing.
 /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_GetFoundationModelAvailability.html>
 #[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 struct Availability {
-    agreement_availability: Agreement,
-    authorization_status: Option<String>,
-    entitlement_availability: Option<String>,
-    region_availability: Option<String>,
+    #[serde(rename = "agreementAvailability")]
+    agreement: Agreement,
+    #[serde(rename = "authorizationStatus")]
+    authorization: Option<String>,
+    #[serde(rename = "entitlementAvailability")]
+    entitlement: Option<String>,
+    #[serde(rename = "regionAvailability")]
+    region: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -128,20 +132,20 @@ async fn offer(region: &Region, asked: &Asked) -> Option<(String, String)> {
     let told: Availability = serde_json::from_slice(&reply.body).ok()?;
     let is_no = |status: &Option<String>| status.as_deref().is_some_and(|status| status.starts_with("NOT_"));
     let (id, here) = (&model.id, region.name());
-    if is_no(&told.region_availability) && matches!(asked.place.scope, Scope::InRegion) {
+    if is_no(&told.region) && matches!(asked.place.scope, Scope::InRegion) {
         return Some((
             format!("AWS does not offer {id} in {here}"),
             "Take the Region or the model out of the configuration; the catalog is behind AWS here.".to_owned(),
         ));
     }
-    if is_no(&told.authorization_status) || is_no(&told.entitlement_availability) {
+    if is_no(&told.authorization) || is_no(&told.entitlement) {
         return Some((
             format!("the account has no access to {id}"),
             "Request access to the model in the Bedrock console of the Region (Model access); Anthropic asks for a use case once."
                 .to_owned(),
         ));
     }
-    if is_no(&told.agreement_availability.status) {
+    if is_no(&told.agreement.status) {
         return Some((
             format!("the agreement for {id} is not made"),
             "Let somebody with aws-marketplace:Subscribe call the model once, or accept it in the Bedrock console; it takes up to \

@@ -127,7 +127,7 @@ fn judge(document: &Value, examined: &Examined<'_>, arn: &str) -> Check {
                 let arns = sources(one);
                 arns.is_empty() || arns.iter().any(|arn| arn.contains(&job) || arn.contains(any_region) || arn == "*")
             };
-            !of_bedrock.iter().filter(|one| is_own(one)).any(|one| permits(&one))
+            !of_bedrock.iter().filter(|one| is_own(one)).any(permits)
         })
         .map(String::as_str)
         .collect();

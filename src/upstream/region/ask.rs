@@ -112,7 +112,7 @@ impl Service {
 
     /// AWS's own host, and the Region that a request is signed for.
     /// <https://docs.aws.amazon.com/general/latest/gr/rande.html>
-    fn host<'r>(self, region: &'r str, fips: bool) -> (String, &'r str) {
+    fn host(self, region: &str, fips: bool) -> (String, &str) {
         let suffix = if region.starts_with("eusc-") { "amazonaws.eu" } else { "amazonaws.com" };
         let is_gov = region.starts_with("us-gov-");
         // In GovCloud the plain hosts are the FIPS ones.
