@@ -32,9 +32,8 @@ pub struct Local {
 }
 
 impl Local {
-    /// Starts a simulator, one port for each Region, and points `config` at it.
-    pub async fn start(config: &mut Config) -> Result<Self> {
-        let settings = Settings::default();
+    /// Starts a simulator of these settings, one port for each Region, and points `config` at it.
+    pub async fn start(config: &mut Config, settings: Settings) -> Result<Self> {
         config.aws.credentials = Some((settings.access_key.clone(), Secret::new(settings.secret_key.clone())));
         config.aws.bearer_token = None;
         config.aws.role_arn.clear();

@@ -29,42 +29,40 @@ impl Catalog {
         });
         let mut candidates: Vec<Arc<Place>> = best.cloned().collect();
         if candidates.is_empty() {
-            return Err(self.no_candidate(resolved, regions, &fence));
+            return Err(no_candidate(resolved, regions, &fence));
         }
         if order == Order::Price {
             candidates.sort_by_key(|place| place.dearness());
         }
         Ok(candidates)
     }
+}
 
-    fn no_candidate(&self, resolved: &Resolved, regions: &[Arc<str>], fence: &Fence) -> Error {
-        let offers = regions.iter().filter_map(|region| resolved.target.places.get(region)).flatten();
-        let mut offers = offers.peekable();
-        if offers.peek().is_none() {
-            return unavailable(resolved, regions);
-        }
-        // Of the ways out the one of a place that is called from inside says most.
-        let inside = offers.clone().find(|place| fence.holds(&place.region));
-        let message = match inside.and_then(|place| Some((place, fence.leaves(&place.destinations)?))) {
-            Some((place, exit)) if resolved.target.is_arn => {
-                format!("The ARN belongs to {}, from where a call {exit}; it must stay in {fence}.", place.region)
-            }
-            Some((place, exit)) => format!(
-                "The model `{}` cannot be called within {fence}: from {} it is called as `{}`, which {exit}.",
-                resolved.name, place.region, place.id
-            ),
-            None => {
-                let mut from: Vec<&str> = offers.map(|place| &*place.region).collect();
-                from.dedup();
-                let from = listed(from.into_iter());
-                format!(
-                    "The model `{}` cannot be called within {fence}; this gateway calls it from {from}.",
-                    resolved.name
-                )
-            }
-        };
-        Error::new(Kind::Forbidden, message).param("model").reason("region")
+/// Why there is no candidate: not offered, or not inside the fence.
+fn no_candidate(resolved: &Resolved, regions: &[Arc<str>], fence: &Fence) -> Error {
+    let offers = regions.iter().filter_map(|region| resolved.target.places.get(region)).flatten();
+    let mut offers = offers.peekable();
+    if offers.peek().is_none() {
+        return unavailable(resolved, regions);
     }
+    // Of the ways out the one of a place that is called from inside says most.
+    let inside = offers.clone().find(|place| fence.holds(&place.region));
+    let message = match inside.and_then(|place| Some((place, fence.leaves(&place.destinations)?))) {
+        Some((place, exit)) if resolved.target.is_arn => {
+            format!("The ARN belongs to {}, from where a call {exit}; it must stay in {fence}.", place.region)
+        }
+        Some((place, exit)) => format!(
+            "The model `{}` cannot be called within {fence}: from {} it is called as `{}`, which {exit}.",
+            resolved.name, place.region, place.id
+        ),
+        None => {
+            let mut from: Vec<&str> = offers.map(|place| &*place.region).collect();
+            from.dedup();
+            let from = listed(from.into_iter());
+            format!("The model `{}` cannot be called within {fence}; this gateway calls it from {from}.", resolved.name)
+        }
+    };
+    Error::new(Kind::Forbidden, message).param("model").reason("region")
 }
 
 /// Why none of `regions` offers it, and where it would be offered.

@@ -148,9 +148,12 @@ impl<'a> Atlas<'a> {
     }
 
     pub(super) fn profile(&self, row: &ProfileRow<'_>) -> Profile {
-        let destinations = |regions: &Vec<&str>| match regions.contains(&"*") {
-            true => Destinations::Anywhere,
-            false => Destinations::Among(regions.iter().map(|region| self.code(region)).collect()),
+        let destinations = |regions: &Vec<&str>| {
+            if regions.contains(&"*") {
+                Destinations::Anywhere
+            } else {
+                Destinations::Among(regions.iter().map(|region| self.code(region)).collect())
+            }
         };
         let sources = if row.sources.is_empty() {
             Sources::Guessed(self.likely_sources(row.geo))

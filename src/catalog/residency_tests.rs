@@ -215,7 +215,7 @@ fn the_cheapest_goes_first_when_that_is_asked_for() {
     let resolved = catalog.resolve(HAIKU).unwrap();
     let regions = codes(&["us-east-1", "eu-west-1"]);
     let by_price = catalog.candidates(&resolved, &regions, &Fence::default(), Order::Price).unwrap();
-    assert!(by_price.iter().all(|place| &*place.id == format!("global.{HAIKU}")), "{by_price:?}");
+    assert!(by_price.iter().all(|place| *place.id == format!("global.{HAIKU}")), "{by_price:?}");
     let fenced = catalog.candidates(&resolved, &regions, &within(Geography::Eu), Order::Price).unwrap();
     assert_eq!(&*fenced[0].id, format!("eu.{HAIKU}"));
 }

@@ -177,7 +177,7 @@ fn an_arn_is_called_as_it_is_and_only_where_it_is() {
     let catalog = catalog();
     let account = "000000000000";
     for (arn, name, is_known) in [
-        (format!("arn:aws:bedrock:us-west-2::foundation-model/amazon.nova-lite-v1:0"), "amazon.nova-lite-v1:0", true),
+        ("arn:aws:bedrock:us-west-2::foundation-model/amazon.nova-lite-v1:0".to_owned(), "amazon.nova-lite-v1:0", true),
         (format!("arn:aws:bedrock:us-west-2:{account}:inference-profile/us.{HAIKU}"), HAIKU, true),
         (
             format!("arn:aws:bedrock:us-west-2:{account}:application-inference-profile/abc123"),

@@ -42,8 +42,8 @@ impl Destinations {
     /// Whether they are the same Regions, in whatever order.
     fn same(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Among(these), Self::Among(those)) => {
-                these.len() == those.len() && these.iter().all(|region| those.contains(region))
+            (Self::Among(own), Self::Among(others)) => {
+                own.len() == others.len() && own.iter().all(|region| others.contains(region))
             }
             _ => self == other,
         }

@@ -7,6 +7,7 @@ use jiff::{Span, Zoned};
 use serde_json::{Value, json};
 
 use super::{ConfigFile, Failure, print, warn};
+use crate::catalog::Geography;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::ids::KeyId;
@@ -231,7 +232,7 @@ fn team_json(team: &Team) -> Value {
         "name": team.name,
         "models": team.models.entries(),
         "regions": team.regions.entries(),
-        "geography": team.geography,
+        "geography": team.geography.map(Geography::name),
         "role_arn": team.role.as_ref().map(RoleArn::as_str),
         "created_at": moment(team.created_at),
     })

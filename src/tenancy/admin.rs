@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::key::{Key, NewKey};
 use super::queries;
 use super::team::{NewTeam, RoleArn, Team};
+use crate::catalog::Geography;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Secret;
 use crate::error::{Error, Kind, Result};
@@ -46,7 +47,7 @@ pub async fn create_team(store: &Store, clock: &Clock, actor: Actor, new: NewTea
         "name": team.name,
         "models": team.models.entries(),
         "regions": team.regions.entries(),
-        "geography": team.geography,
+        "geography": team.geography.map(Geography::name),
         "role_arn": team.role.as_ref().map(RoleArn::as_str),
     });
     let act = Act::new(team.created_at, actor, "team.create", team.id.as_str(), detail);

@@ -17,6 +17,7 @@ use super::directory::Touch;
 use super::key::{Key, SecretHash};
 use super::ledger::Entry;
 use super::team::{RoleArn, Team};
+use crate::catalog::Geography;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::{KeyId, RequestId, TeamId};
@@ -62,12 +63,13 @@ fn readable<T>(what: &str, row: &AnyRow, decoded: Decoded<T>) -> Option<T> {
 
 fn team(row: &AnyRow) -> Decoded<Team> {
     let role: Option<String> = row.try_get("role_arn")?;
+    let geography: Option<String> = row.try_get("geography")?;
     Ok(Team {
         id: TeamId::from(row.try_get::<String, _>("id")?),
         name: row.try_get("name")?,
         models: allow_list(row, "models")?,
         regions: allow_list(row, "regions")?,
-        geography: row.try_get("geography")?,
+        geography: geography.map(|name| Geography::parse("geography", &name)).transpose()?,
         role: role.map(|arn| RoleArn::parse("role_arn", &arn)).transpose()?,
         created_at: timestamp(row, "created_at")?,
     })
@@ -135,7 +137,7 @@ pub(super) async fn insert_team(store: &Store, team: &Team, act: &Act<'_>) -> Re
         .bind(&*team.name)
         .bind(team.models.to_json())
         .bind(team.regions.to_json())
-        .bind(team.geography.as_deref())
+        .bind(team.geography.map(Geography::name))
         .bind(team.role.as_ref().map(RoleArn::as_str))
         .bind(team.created_at.millis());
     let inserted = query.execute(&mut *transaction).await?.rows_affected() == 1;

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::allow_list::AllowList;
+use crate::catalog::Geography;
 use crate::clock::Timestamp;
 use crate::config;
 use crate::error::{Error, Result};
@@ -19,8 +20,8 @@ pub struct Team {
     pub models: AllowList,
     /// The Regions that its calls may go to.
     pub regions: AllowList,
-    /// The geography that its calls may go to, such as `eu`; what it means the catalog knows. `None`: anywhere.
-    pub geography: Option<String>,
+    /// The geography that its calls may not leave; `None`: anywhere.
+    pub geography: Option<Geography>,
     /// The AWS role that its calls are made with; `None`: the gateway's own identity.
     pub role: Option<RoleArn>,
     /// When it was made.
@@ -81,7 +82,7 @@ impl NewTeam {
             name: self.name,
             models: AllowList::models("models", self.models)?,
             regions: AllowList::regions("regions", self.regions)?,
-            geography: self.geography.map(check_geography).transpose()?,
+            geography: self.geography.map(|name| Geography::parse("geography", &name)).transpose()?,
             role: self.role_arn.map(|arn| RoleArn::parse("role_arn", &arn)).transpose()?,
             created_at: now,
         })
@@ -96,15 +97,6 @@ pub(super) fn check_name(name: &str) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid("name", "`name` must be 1 to 64 printable characters, without blanks at its ends."))
-}
-
-/// Lower case words such as `eu` or `us-gov`; which of them there are is the catalog's to say.
-fn check_geography(name: String) -> Result<String> {
-    let is_word = |word: &str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
-    if name.len() <= 32 && name.split('-').all(is_word) {
-        return Ok(name);
-    }
-    Err(Error::invalid("geography", "`geography` must be the name of a geography, such as `eu` or `us-gov`."))
 }
 
 /// Characters that change how the rest reads without showing themselves: zero-width and bidirectional marks, line
@@ -127,10 +119,10 @@ mod tests {
         };
         let role = "arn:aws:iam::000000000000:role/tenant";
         let team = check(new("us-gov", role)).unwrap();
-        assert_eq!((team.geography.as_deref(), team.role.as_ref().unwrap().as_str()), (Some("us-gov"), role));
+        assert_eq!((team.geography, team.role.as_ref().unwrap().as_str()), (Some(Geography::UsGov), role));
         assert!(!format!("{team:?}").contains("tenant"));
         for (new, blamed) in [
-            (new("EU", role), "geography"),
+            (new("europe", role), "geography"),
             (new("", role), "geography"),
             (new("eu", ""), "role_arn"),
             (new("eu", "arn:aws:iam::000000000000:user/tenant"), "role_arn"),

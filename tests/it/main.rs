@@ -14,6 +14,7 @@
 mod anthropic;
 mod bedrock;
 mod control;
+mod credentials;
 mod drain;
 mod exceptions;
 mod failover;
@@ -22,6 +23,7 @@ mod keys;
 mod openai;
 mod ops;
 mod rerank;
+mod residency;
 mod settlement;
 mod support;
 mod unauthorized;
