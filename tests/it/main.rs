@@ -15,6 +15,7 @@ mod anthropic;
 mod bedrock;
 mod control;
 mod credentials;
+mod doctor;
 mod drain;
 mod exceptions;
 mod failover;
