@@ -3,6 +3,9 @@
 use clap::Args;
 
 use super::{ConfigFile, Failure, print, warn};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::doctor;
 use crate::error::Error;
 use crate::policy::{Account, Policies, Profiles, Request, Selection};
 
@@ -18,7 +21,8 @@ const ATTACHED: usize = 10;
 pub(super) struct IamPolicy {
     #[command(flatten)]
     config: ConfigFile,
-    /// The AWS account, where the configuration names no role of it; else `${ACCOUNT}` has to be replaced.
+    /// The AWS account. Without it: that of the configured roles, else that of the AWS credentials that are there, else
+    /// `${ACCOUNT}`, to be replaced.
     #[arg(long, value_name = "ID", value_parser = account)]
     account: Option<Account>,
     /// Only these models, by any name that the gateway takes.
@@ -42,10 +46,14 @@ pub(super) struct IamPolicy {
 }
 
 impl IamPolicy {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) async fn run(self) -> Result<(), Failure> {
         let (config, catalog) = self.config.load()?;
+        let account = match self.account.or_else(|| Account::configured(&config)) {
+            Some(account) => account,
+            None => asked(&config).await.unwrap_or(Account::unknown()),
+        };
         let request = Request {
-            account: self.account.or_else(|| Account::configured(&config)).unwrap_or(Account::unknown()),
+            account,
             selection: match (self.aliases_only, self.models) {
                 (true, _) => Selection::Aliases,
                 (false, names) if names.is_empty() => Selection::Everything,
@@ -69,6 +77,11 @@ impl IamPolicy {
         }
         print(&serde_json::to_string_pretty(&policies).map_err(Error::internal)?)
     }
+}
+
+/// The account of the credentials that are there, if there are any.
+async fn asked(config: &Config) -> Option<Account> {
+    Account::of(&Box::pin(doctor::account(config, &Clock::system())).await?)
 }
 
 fn account(text: &str) -> Result<Account, &'static str> {

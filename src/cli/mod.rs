@@ -172,7 +172,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Keys(keys) => block_on(keys.run()),
         Command::Teams(teams) => block_on(teams.run()),
         Command::Doctor(doctor) => block_on(doctor.run()),
-        Command::IamPolicy(policy) => policy.run(),
+        Command::IamPolicy(policy) => block_on(policy.run()),
     }
 }
 

@@ -183,6 +183,14 @@ pub async fn examine(loaded: &Loaded, wish: &Wish, clock: &Clock) -> Report {
     Report { checks }
 }
 
+/// The account that AWS takes the gateway's credentials for, if it says so soon enough.
+pub async fn account(config: &Config, clock: &Clock) -> Option<String> {
+    let upstream = Upstream::connect(&config.aws, clock.clone(), &TaskTracker::new()).await.ok()?;
+    let region = upstream.regions().next()?;
+    let told = tokio::time::timeout(PATIENCE, identity::caller(region)).await.ok()?.ok()?;
+    told.is_success().then(|| told.element("Account"))?
+}
+
 /// What is looked at, and how.
 struct Examined<'a> {
     config: &'a Config,

@@ -26,7 +26,7 @@ pub(super) async fn look(
     if arn.is_empty() {
         return vec![Check::skipped(Group::Batch, "role", "batch.role_arn is not set: no batch jobs")];
     }
-    let mut checks = vec![trust(examined, standing, first.region, arn).await];
+    let mut checks = vec![trust(standing, first.region, buckets, arn).await];
     let name = arn.rsplit('/').next().unwrap_or_default();
     for bucket in buckets {
         let key = keys.iter().find(|(of, _)| *of == bucket.name).map(|(_, key)| key.as_str());
@@ -44,7 +44,7 @@ async fn iam(region: &Region, fields: &[(&str, &str)]) -> Result<Told, Unreachab
     region.ask(Service::Iam, &PlainCall::new(Method::POST, [""]).body(body)).await
 }
 
-async fn trust(examined: &Examined<'_>, standing: &Standing, region: &Region, arn: &str) -> Check {
+async fn trust(standing: &Standing, region: &Region, buckets: &[Bucket<'_>], arn: &str) -> Check {
     const SUBJECT: &str = "role, trust";
     if let Standing::Known { account } = standing
         && arn.split(':').nth(4) != Some(account)
@@ -83,14 +83,15 @@ async fn trust(examined: &Examined<'_>, standing: &Standing, region: &Region, ar
             let document = told.element("AssumeRolePolicyDocument").unwrap_or_default();
             let text = percent_decode_str(&document).decode_utf8_lossy();
             let document = serde_json::from_str(&text).unwrap_or(Value::Null);
-            judge(&document, examined, arn)
+            let regions: Vec<&str> = buckets.iter().map(|bucket| &**bucket.region.name()).collect();
+            judge(&document, &regions, arn)
         }
     }
 }
 
 /// Whether Bedrock may take the role for this account's jobs, and nobody else's.
 /// <https://docs.aws.amazon.com/bedrock/latest/userguide/batch-iam-sr.html>
-fn judge(document: &Value, examined: &Examined<'_>, arn: &str) -> Check {
+fn judge(document: &Value, regions: &[&str], arn: &str) -> Check {
     const SUBJECT: &str = "role, trust";
     const BEDROCK: &str = "bedrock.amazonaws.com";
     let statements = many(&document["Statement"]);
@@ -117,9 +118,10 @@ fn judge(document: &Value, examined: &Examined<'_>, arn: &str) -> Check {
             TRUST,
         );
     }
-    let regions = examined.config.batch.bucket.keys();
     let sources = |one: &&Value| values(&one["Condition"], "aws:SourceArn");
     let missing: Vec<&str> = regions
+        .iter()
+        .copied()
         .filter(|region| {
             let job = format!(":bedrock:{region}:");
             let any_region = ":bedrock:*:";
@@ -129,7 +131,6 @@ fn judge(document: &Value, examined: &Examined<'_>, arn: &str) -> Check {
             };
             !of_bedrock.iter().filter(|one| is_own(one)).any(permits)
         })
-        .map(String::as_str)
         .collect();
     if !missing.is_empty() {
         let found = format!("trusts Bedrock, but not for jobs in {} (aws:SourceArn)", missing.join(", "));
@@ -240,4 +241,61 @@ async fn simulate(
         return Err("IAM's simulation could not be read".to_owned());
     }
     Ok(decisions.into_iter().filter(|(_, allowed)| !allowed).map(|(action, _)| action).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::doctor::Outcome;
+
+    const ROLE: &str = "arn:aws:iam::000000000000:role/batch";
+
+    /// What is found of a trust policy whose one statement has this principal and these conditions.
+    fn judged(principal: &str, conditions: &Value) -> Check {
+        let statement = json!({"Effect": "Allow", "Principal": {"Service": principal}, "Action": "sts:AssumeRole", "Condition": conditions});
+        judge(&json!({"Statement": [statement]}), &["us-east-1", "eu-west-1"], ROLE)
+    }
+
+    #[test]
+    fn a_role_trusts_bedrock_for_this_account_s_jobs_in_each_region_or_is_told() {
+        const BEDROCK: &str = "bedrock.amazonaws.com";
+        let own = json!("000000000000");
+        let jobs = |regions: &[&str]| -> Vec<String> {
+            regions
+                .iter()
+                .map(|region| format!("arn:aws:bedrock:{region}:000000000000:model-invocation-job/*"))
+                .collect()
+        };
+        for (principal, conditions, outcome, part) in [
+            ("ec2.amazonaws.com", json!({}), Outcome::Failed, "does not trust bedrock.amazonaws.com"),
+            (BEDROCK, json!({}), Outcome::Warning, "any account's jobs"),
+            (
+                BEDROCK,
+                json!({"StringEquals": {"aws:SourceAccount": "111111111111"}}),
+                Outcome::Failed,
+                "another account's",
+            ),
+            (BEDROCK, json!({"StringEquals": {"aws:sourceaccount": [own]}}), Outcome::Ok, "this account's jobs"),
+            (
+                BEDROCK,
+                json!({"StringEquals": {"aws:SourceAccount": own}, "ArnLike": {"aws:SourceArn": jobs(&["us-east-1"])}}),
+                Outcome::Failed,
+                "not for jobs in eu-west-1",
+            ),
+            (
+                BEDROCK,
+                json!({"StringEquals": {"aws:SourceAccount": own}, "ArnLike": {"aws:SourceArn": jobs(&["us-east-1", "eu-west-1"])}}),
+                Outcome::Ok,
+                "this account's jobs",
+            ),
+        ] {
+            let check = judged(principal, &conditions);
+            assert_eq!(check.outcome, outcome, "{conditions}");
+            assert!(check.found.contains(part), "{}", check.found);
+            assert_eq!(check.remedy.is_none(), outcome == Outcome::Ok);
+        }
+        assert_eq!(judge(&Value::Null, &["us-east-1"], ROLE).outcome, Outcome::Failed);
+    }
 }

@@ -192,3 +192,38 @@ async fn calls_that_cost_are_made_when_they_are_asked_for_and_announced() {
     said.assert_line("nova-lite in us-west-2, called", "ok", &["answered in"]);
     aws.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_team_whose_role_cannot_be_taken_is_told() {
+    let aws = Aws::start(Settings::default()).await;
+    let role = "arn:aws:iam::000000000000:role/blue";
+    for (team, arn) in [("blue", role), ("green", "arn:aws:iam::000000000000:role/green")] {
+        let made = aws.run("", &["teams", "create", team, "--role-arn", arn]).await;
+        assert_eq!(made.code, Some(0), "{}", made.errors);
+    }
+    aws.sim.deny_role(role);
+    let said = aws.run("", &["doctor"]).await;
+    assert_eq!(said.code, Some(1));
+    said.assert_line("store ", "ok", &["reachable and migrated"]);
+    said.assert_line("  blue ", "failed", &["role blue of the account ..0000 cannot be taken", "sts:TagSession"]);
+    said.assert_line("  green ", "ok", &["can be taken"]);
+    aws.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn policies_are_for_the_account_of_the_credentials_or_say_what_to_replace() {
+    let mut aws = Aws::start(Settings::default()).await;
+    let said = aws.run(ALIASES, &["iam-policy", "--aliases-only"]).await;
+    let policies: Value = serde_json::from_str(&said.text).unwrap();
+    assert_eq!((said.code, said.errors.as_str(), policies.get("replace")), (Some(0), "", None));
+    assert!(said.text.contains(":000000000000:inference-profile/us.anthropic"));
+
+    aws.settings.secret_key = "another-secret-that-is-not-the-key".into();
+    let said = aws.run(ALIASES, &["iam-policy", "--aliases-only"]).await;
+    let policies: Value = serde_json::from_str(&said.text).unwrap();
+    assert!(policies["replace"]["${ACCOUNT}"].is_string() && said.errors.contains("${ACCOUNT}"), "{}", said.errors);
+    assert!(said.text.contains(":${ACCOUNT}:inference-profile/us.anthropic"));
+    let said = aws.run(ALIASES, &["iam-policy", "--account", "12"]).await;
+    assert!(said.code == Some(2) && said.errors.contains("twelve digits"), "{}", said.errors);
+    aws.stop().await;
+}
