@@ -156,7 +156,7 @@ fn scoped(surface: Surface, fixed: Option<&str>, region: &str) -> Result<(), Fai
             let message =
                 format!("The authorization header is malformed; the region '{region}' is wrong; expecting '{fixed}'");
             let failure = Failure::new(400, "AuthorizationHeaderMalformed", message);
-            Err(failure.header("x-amz-bucket-region", fixed))
+            Err(failure.of_bucket_in(fixed))
         }
         _ => Err(invalid(BAD_REGION)),
     }

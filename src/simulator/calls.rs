@@ -5,6 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
+use super::quota::Reservation;
+
 const RING: usize = 10_000;
 
 /// Tokens of one call by class, as AWS counts them: `input` excludes what the cache read or wrote.
@@ -134,6 +136,7 @@ impl Calls {
 pub(crate) struct Recording {
     calls: Arc<Calls>,
     call: Option<Call>,
+    reservation: Option<Reservation>,
 }
 
 impl Recording {
@@ -149,7 +152,7 @@ impl Recording {
             exception: None,
             tokens: Tokens::default(),
         };
-        Self { calls, call: Some(call) }
+        Self { calls, call: Some(call), reservation: None }
     }
 
     /// Changes what will be recorded.
@@ -159,9 +162,17 @@ impl Recording {
         }
     }
 
+    /// Settled when the call is over.
+    pub(crate) fn hold(&mut self, reservation: Option<Reservation>) {
+        self.reservation = reservation;
+    }
+
     /// The call is over.
     pub(crate) fn end(&mut self, outcome: Outcome) {
         if let Some(call) = self.call.take() {
+            if let Some(reservation) = self.reservation.take() {
+                reservation.settle(call.tokens);
+            }
             self.calls.add(Call { outcome, ..call });
         }
     }

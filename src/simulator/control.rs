@@ -87,7 +87,7 @@ fn summary(context: &Context<'_>, model: &Model) -> Value {
         }
     }
     json!({
-        "modelArn": model_arn(context, context.region, &model.id),
+        "modelArn": context.model_arn(context.region, &model.id),
         "modelId": model.id,
         "modelName": model.name.as_deref().unwrap_or(&model.id),
         "providerName": model.provider,
@@ -98,10 +98,6 @@ fn summary(context: &Context<'_>, model: &Model) -> Value {
         "inferenceTypesSupported": inference_types(context, model),
         "modelLifecycle": lifecycle,
     })
-}
-
-fn model_arn(context: &Context<'_>, region: &str, id: &str) -> String {
-    format!("arn:{}:bedrock:{region}::foundation-model/{id}", context.partition())
 }
 
 /// Answers `ListInferenceProfiles`; the token is the id of the last profile told.
@@ -165,13 +161,11 @@ pub(crate) fn profile(context: &Context<'_>, identifier: &str) -> Result<Reply, 
 fn routed(context: &Context<'_>, routing: &Routing) -> Vec<Value> {
     let Routing { profile, destinations } = routing;
     let mut models: Vec<Value> =
-        destinations.iter().map(|to| json!({"modelArn": model_arn(context, to, &profile.model)})).collect();
+        destinations.iter().map(|to| json!({"modelArn": context.model_arn(to, &profile.model)})).collect();
     if profile.is_global() {
         let anywhere = format!("arn:{}:bedrock:::foundation-model/{}", context.partition(), profile.model);
-        models = vec![
-            json!({"modelArn": anywhere}),
-            json!({"modelArn": model_arn(context, context.region, &profile.model)}),
-        ];
+        models =
+            vec![json!({"modelArn": anywhere}), json!({"modelArn": context.model_arn(context.region, &profile.model)})];
     }
     models
 }
@@ -187,7 +181,7 @@ fn system_profile(context: &Context<'_>, routing: &Routing) -> Value {
         "description": format!("Routes requests to {name} in {}.", destinations.join(", ")),
         "createdAt": CREATED,
         "updatedAt": CREATED,
-        "inferenceProfileArn": format!("arn:{}:bedrock:{}:{}:inference-profile/{}", context.partition(), context.region, context.account(), profile.id),
+        "inferenceProfileArn": context.own(&format!("inference-profile/{}", profile.id)),
         "models": routed(context, routing),
         "inferenceProfileId": profile.id,
         "status": "ACTIVE",
@@ -198,23 +192,18 @@ fn system_profile(context: &Context<'_>, routing: &Routing) -> Value {
 fn application_profile(context: &Context<'_>, id: &str, source: &str) -> Option<Value> {
     let models = match context.catalog.profile(source, context.region) {
         Some(routing) => routed(context, &routing),
-        None => vec![json!({"modelArn": model_arn(context, context.region, &context.catalog.model(source)?.id)})],
+        None => vec![json!({"modelArn": context.model_arn(context.region, &context.catalog.model(source)?.id)})],
     };
     Some(json!({
         "inferenceProfileName": format!("application-{id}"),
         "createdAt": CREATED,
         "updatedAt": CREATED,
-        "inferenceProfileArn": own_arn(context, &format!("application-inference-profile/{id}")),
+        "inferenceProfileArn": context.own(&format!("application-inference-profile/{id}")),
         "models": models,
         "inferenceProfileId": id,
         "status": "ACTIVE",
         "type": "APPLICATION",
     }))
-}
-
-/// The ARN of a resource of the account.
-fn own_arn(context: &Context<'_>, resource: &str) -> String {
-    format!("arn:{}:bedrock:{}:{}:{resource}", context.partition(), context.region, context.account())
 }
 
 /// Answers `GetFoundationModelAvailability`: a model that exists but is not offered here is told so.
@@ -241,7 +230,7 @@ fn owned<'a>(
     identifier: &str,
     resources: &'a std::collections::BTreeMap<String, String>,
 ) -> Result<(String, &'a str), Failure> {
-    let here = own_arn(context, kind);
+    let here = context.own(kind);
     let id = match identifier.strip_prefix(here.as_str()).and_then(|rest| rest.strip_prefix('/')) {
         Some(rest) => rest.rsplit('/').next().unwrap_or(rest),
         None => identifier,
@@ -256,10 +245,10 @@ fn owned<'a>(
 pub(crate) fn provisioned(context: &Context<'_>, identifier: &str) -> Result<Reply, Failure> {
     let resources = &context.simulator.settings().provisioned_models;
     let (id, model) = owned(context, "provisioned-model", identifier, resources)?;
-    let arn = model_arn(context, context.region, model);
+    let arn = context.model_arn(context.region, model);
     Ok(Reply::json(&json!({
         "modelUnits": 1, "desiredModelUnits": 1, "provisionedModelName": format!("provisioned-{id}"),
-        "provisionedModelArn": own_arn(context, &format!("provisioned-model/{id}")),
+        "provisionedModelArn": context.own(&format!("provisioned-model/{id}")),
         "modelArn": arn, "desiredModelArn": arn, "foundationModelArn": arn,
         "status": "InService", "creationTime": CREATED, "lastModifiedTime": CREATED,
     })))
@@ -269,8 +258,8 @@ pub(crate) fn provisioned(context: &Context<'_>, identifier: &str) -> Result<Rep
 pub(crate) fn custom(context: &Context<'_>, identifier: &str) -> Result<Reply, Failure> {
     let (id, model) = owned(context, "custom-model", identifier, &context.simulator.settings().custom_models)?;
     Ok(Reply::json(&json!({
-        "modelArn": own_arn(context, &format!("custom-model/{model}/{id}")), "modelName": format!("custom-{id}"),
-        "baseModelArn": model_arn(context, context.region, model), "customizationType": "FINE_TUNING",
+        "modelArn": context.own(&format!("custom-model/{model}/{id}")), "modelName": format!("custom-{id}"),
+        "baseModelArn": context.model_arn(context.region, model), "customizationType": "FINE_TUNING",
         "creationTime": CREATED, "modelStatus": "Active",
     })))
 }
@@ -280,7 +269,7 @@ pub(crate) fn imported(context: &Context<'_>, identifier: &str) -> Result<Reply,
     let (id, model) = owned(context, "imported-model", identifier, &context.simulator.settings().imported_models)?;
     let provider = context.catalog.model(model).map_or("", |model| model.provider.as_str());
     Ok(Reply::json(&json!({
-        "modelArn": own_arn(context, &format!("imported-model/{id}")), "modelName": format!("imported-{id}"),
+        "modelArn": context.own(&format!("imported-model/{id}")), "modelName": format!("imported-{id}"),
         "creationTime": CREATED, "modelArchitecture": provider.to_lowercase(), "instructSupported": true,
     })))
 }

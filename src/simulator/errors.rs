@@ -51,7 +51,8 @@ pub(crate) struct Failure {
     retry_after: Option<u64>,
     /// The parameter that OpenAI's errors name.
     param: Option<String>,
-    headers: Vec<(&'static str, String)>,
+    /// `x-amz-bucket-region`.
+    bucket_region: Option<Box<str>>,
     layer: Layer,
 }
 
@@ -90,7 +91,7 @@ impl Failure {
             members: None,
             retry_after: None,
             param: None,
-            headers: Vec::new(),
+            bucket_region: None,
             layer: Layer::Service,
         }
     }
@@ -222,10 +223,12 @@ impl Failure {
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        for (name, value) in &self.headers {
-            if let Ok(value) = HeaderValue::from_str(value) {
-                response.headers_mut().insert(*name, value);
-            }
+        if let Some(id) = HeaderValue::from_str(request_id).ok().filter(|_| surface == Surface::S3) {
+            response.headers_mut().insert("x-amz-request-id", id);
+        }
+        let region = self.bucket_region.as_deref().and_then(|region| HeaderValue::from_str(region).ok());
+        if let Some(region) = region {
+            response.headers_mut().insert("x-amz-bucket-region", region);
         }
         response
     }
@@ -239,13 +242,12 @@ impl Failure {
             (Surface::S3, "InvalidSignatureException") if self.message.starts_with("Signature ") => {
                 (403, "RequestTimeTooSkewed")
             }
-            (Surface::S3, "MissingAuthenticationTokenException" | "AccessDeniedException") => (403, "AccessDenied"),
+            (Surface::S3, "MissingAuthenticationTokenException")
+            | (Surface::S3 | Surface::Sts | Surface::Iam, "AccessDeniedException") => (403, "AccessDenied"),
             (Surface::S3, "IncompleteSignatureException") => (400, "AuthorizationHeaderMalformed"),
             (Surface::S3, "ThrottlingException") => (503, "SlowDown"),
             (Surface::S3, "InternalServerException") => (500, "InternalError"),
-            (Surface::S3, "InvalidSignatureException") | (Surface::Sts | Surface::Iam, "InvalidSignatureException") => {
-                (403, "SignatureDoesNotMatch")
-            }
+            (Surface::S3 | Surface::Sts | Surface::Iam, "InvalidSignatureException") => (403, "SignatureDoesNotMatch"),
             (Surface::Sts | Surface::Iam, "UnrecognizedClientException") => (403, "InvalidClientTokenId"),
             (Surface::Sts | Surface::Iam, "ExpiredTokenException") if self.layer == Layer::Signature => {
                 (403, "ExpiredToken")
@@ -253,7 +255,6 @@ impl Failure {
             (Surface::Sts | Surface::Iam, "MissingAuthenticationTokenException") => (403, "MissingAuthenticationToken"),
             (Surface::Sts | Surface::Iam, "IncompleteSignatureException") => (400, "IncompleteSignature"),
             (Surface::Sts | Surface::Iam, "ThrottlingException") => (400, "Throttling"),
-            (Surface::Sts | Surface::Iam, "AccessDeniedException") => (403, "AccessDenied"),
             (Surface::Sts | Surface::Iam, "InternalServerException") => (500, "InternalFailure"),
             (Surface::Sts | Surface::Iam | Surface::S3, "ServiceUnavailableException") => (503, "ServiceUnavailable"),
             _ => return (self.status, self.name.clone()),
@@ -261,10 +262,9 @@ impl Failure {
         (known.0, Cow::Borrowed(known.1))
     }
 
-    /// With a header of its own; services beside Bedrock have some.
-    pub(crate) fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.headers.push((name, value.into()));
-        self
+    /// Telling where the bucket is.
+    pub(crate) fn of_bucket_in(self, region: &str) -> Self {
+        Self { bucket_region: Some(region.into()), ..self }
     }
 }
 

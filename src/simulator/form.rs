@@ -43,13 +43,13 @@ impl Xml {
 
     /// An element around others; `attributes` begin with a space or are empty.
     pub(crate) fn element(mut self, name: &str, attributes: &str, inside: Self) -> Self {
-        let _ = write!(self.0, "<{name}{attributes}>{}</{name}>", inside.0);
+        let _ = write!(self.0, "<{name}{attributes}>{}</{name}>", inside.document());
         self
     }
 
     /// What comes after.
     pub(crate) fn then(self, other: Self) -> Self {
-        Self(self.0 + &other.0)
+        Self(self.0 + &other.document())
     }
 
     /// The document.

@@ -1,5 +1,6 @@
 //! The way of a request: size, route, signature, fault, operation, answer, and one record of it all.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use super::reply::{Payload, Reply};
 use super::server::Switch;
 use super::sessions::Identity;
 use super::stream::Frames;
-use super::{Simulator, auth};
+use super::{Quota, Simulator, auth, permission};
 
 /// More than any operation takes; InvokeModel's own limit is checked there.
 const MAX_BODY: usize = 32 << 20;
@@ -35,6 +36,8 @@ pub(crate) fn router(simulator: Simulator, region: Option<&str>) -> Router {
     Router::new()
         .route("/_sim/faults", get(list_faults).post(add_fault).delete(clear_faults))
         .route("/_sim/calls", get(list_calls).delete(clear_calls))
+        .route("/_sim/quotas", get(list_quotas).post(set_quota).delete(clear_quotas))
+        .route("/_sim/sessions", get(list_sessions))
         .route("/_sim/async-invokes/complete", post(complete_async_invokes))
         .fallback(answer)
         .with_state(Door { simulator, region: region.map(Arc::from) })
@@ -65,6 +68,36 @@ async fn list_calls(State(door): State<Door>) -> Json<Value> {
 async fn clear_calls(State(door): State<Door>) -> StatusCode {
     door.simulator.clear_calls();
     StatusCode::NO_CONTENT
+}
+
+async fn list_quotas(State(door): State<Door>) -> Json<Value> {
+    Json(json!({"quotas": door.simulator.quotas()}))
+}
+
+async fn set_quota(State(door): State<Door>, body: Bytes) -> (StatusCode, Json<Value>) {
+    #[derive(serde::Deserialize)]
+    struct Order {
+        region: String,
+        id: String,
+        #[serde(flatten)]
+        quota: Quota,
+    }
+    match serde_json::from_slice::<Order>(&body) {
+        Ok(order) => {
+            door.simulator.set_quota(&order.region, &order.id, order.quota);
+            (StatusCode::CREATED, Json(json!({"quotas": door.simulator.quotas()})))
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, Json(json!({"message": error.to_string()}))),
+    }
+}
+
+async fn clear_quotas(State(door): State<Door>) -> StatusCode {
+    door.simulator.clear_quotas();
+    StatusCode::NO_CONTENT
+}
+
+async fn list_sessions(State(door): State<Door>) -> Json<Value> {
+    Json(json!({"sessions": door.simulator.sessions()}))
 }
 
 async fn complete_async_invokes(State(door): State<Door>) -> StatusCode {
@@ -110,7 +143,8 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
         }
     };
     let simulator = &door.simulator;
-    let Some(operation) = Operation::route(&parts, &body) else {
+    let parts = with_host(parts);
+    let Some(operation) = Operation::route(&parts, &body, simulator.settings()) else {
         recording.forget();
         return Failure::unknown_operation().response(Surface::Aws, "");
     };
@@ -119,7 +153,6 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
         call.operation = operation.name();
         operation.model_id().unwrap_or_default().clone_into(&mut call.model_id);
     });
-    let parts = with_host(parts);
     let claimed = auth::claimed_region(simulator.settings(), door.region.as_deref(), &parts);
     if let Some(outage) = simulator.inner.faults.outage(&claimed) {
         recording.note(|call| call.region = claimed);
@@ -155,13 +188,21 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
         query: parts.uri.query().unwrap_or_default(),
         request_id: &request_id,
         identity: &caller.identity,
+        body: &body,
+        prefixes: RefCell::default(),
         catalog: simulator.offered(),
     };
     if let Some(failure) = denied(&context, &operation) {
         return refuse(&failure, surface, &mut recording);
     }
-    match operation.perform(&context, &body) {
-        Ok(reply) => succeed(reply, fault, surface, simulator.settings().event_delay, recording),
+    let answer = permission::check(&context, &operation)
+        .and_then(|()| operation.perform(&context, &body))
+        .and_then(|reply| Ok((context.admit(&operation, reply.tokens)?, reply)));
+    match answer {
+        Ok((reservation, reply)) => {
+            recording.hold(reservation);
+            succeed(reply, fault, surface, simulator.settings().event_delay, recording)
+        }
         Err(failure) => refuse(&failure, surface, &mut recording),
     }
 }
@@ -233,10 +274,11 @@ fn succeed(
         call.status = 200;
         call.tokens = reply.tokens;
     });
+    let id = HeaderValue::from_str(recording.request_id()).ok().filter(|_| surface == Surface::S3);
     let (content_type, body) = match reply.payload {
         Payload::Json(text) => {
             recording.end(Outcome::Completed);
-            ("application/json", Body::from(text))
+            (if surface == Surface::Kms { "application/x-amz-json-1.1" } else { "application/json" }, Body::from(text))
         }
         Payload::Xml(text) => {
             recording.end(Outcome::Completed);
@@ -255,6 +297,9 @@ fn succeed(
     };
     let mut response = Response::new(body);
     let headers = response.headers_mut();
+    if let Some(id) = id {
+        headers.insert("x-amz-request-id", id);
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     for (name, value) in reply.headers {
         if let Ok(value) = HeaderValue::from_str(&value) {

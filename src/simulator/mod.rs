@@ -7,7 +7,7 @@
 //!
 //! One listener serves every Region, told apart by the scope of the signature (a bearer call says `x-sim-region`), or one
 //! Region alone, as AWS's hosts do. Beside AWS's paths, unsigned: `GET`, `POST` and `DELETE /_sim/faults`, `GET` and `DELETE /_sim/calls`,
-//! `POST /_sim/async-invokes/complete`.
+//! `GET`, `POST` and `DELETE /_sim/quotas`, `GET /_sim/sessions`, `POST /_sim/async-invokes/complete`.
 
 mod async_invoke;
 mod auth;
@@ -26,15 +26,26 @@ mod form;
 mod frames;
 mod guardrail;
 mod handler;
+mod iam;
 mod invoke;
+mod kms;
+#[cfg(test)]
+mod model_tests;
 mod operations;
+mod permission;
+#[cfg(test)]
+mod permission_tests;
 mod policy;
 #[cfg(test)]
 mod probe;
 mod prompt_cache;
+mod quota;
 mod reply;
 mod resolve;
 mod responses;
+mod s3;
+#[cfg(test)]
+mod s3_tests;
 mod schema;
 mod server;
 mod sessions;
@@ -44,6 +55,7 @@ mod stream;
 mod sts;
 #[cfg(test)]
 mod sts_tests;
+mod tiers;
 mod tokens;
 mod validate;
 
@@ -58,8 +70,9 @@ use tokio::net::TcpListener;
 pub use calls::{Call, Outcome, Tokens, Total};
 pub use edit::CatalogEditor;
 pub use faults::{ControlFaults, RegionFaults};
+pub use quota::{Quota, QuotaUse};
 pub use sessions::AssumedSession;
-pub use settings::{Role, Settings};
+pub use settings::{Bucket, Encryption, Role, Settings, UnsupportedTier};
 
 use async_invoke::AsyncInvokes;
 use calls::Calls;
@@ -67,6 +80,7 @@ use catalog::Catalog;
 use edit::Offer;
 use faults::Faults;
 use prompt_cache::PromptCache;
+use quota::Quotas;
 use responses::Stored;
 use sessions::Sessions;
 
@@ -85,6 +99,8 @@ struct Inner {
     stored_responses: Stored,
     async_invokes: AsyncInvokes,
     offer: Offer,
+    quotas: Quotas,
+    policy: Mutex<Option<serde_json::Value>>,
     sessions: Sessions,
     clock: Mutex<Clock>,
 }
@@ -99,6 +115,7 @@ impl Simulator {
     /// A simulator with no faults waiting and no calls recorded.
     pub fn new(settings: Settings) -> Self {
         let inner = Inner {
+            policy: Mutex::new(settings.policy.clone()),
             settings,
             faults: Arc::default(),
             calls: Arc::default(),
@@ -106,6 +123,7 @@ impl Simulator {
             stored_responses: Stored::default(),
             async_invokes: AsyncInvokes::default(),
             offer: Offer::default(),
+            quotas: Quotas::default(),
             sessions: Sessions::default(),
             clock: Mutex::default(),
         };
@@ -201,6 +219,27 @@ impl Simulator {
         CatalogEditor::new(&self.inner.offer)
     }
 
+    /// What the lasting key and the bearer tokens may do from now on, instead of the policy of the settings; `None`: everything.
+    pub fn set_policy(&self, policy: Option<serde_json::Value>) {
+        *self.inner.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy;
+    }
+
+    /// From now on `region` allows so much each minute of `id`: a bare model id (in-Region), a system profile id, or
+    /// `custom-model-deployment/...`. Nothing of it is used yet.
+    pub fn set_quota(&self, region: &str, id: &str, quota: Quota) {
+        self.inner.quotas.set(region, id, quota, self.now());
+    }
+
+    /// The quotas that were set, and what is taken of each.
+    pub fn quotas(&self) -> Vec<QuotaUse> {
+        self.inner.quotas.list(self.now())
+    }
+
+    /// Nothing is limited any more.
+    pub fn clear_quotas(&self) {
+        self.inner.quotas.clear();
+    }
+
     /// The roles that were assumed, in the order of their first time.
     pub fn sessions(&self) -> Vec<AssumedSession> {
         self.inner.sessions.list()
@@ -253,6 +292,10 @@ impl Simulator {
 
     fn sessions_kept(&self) -> &Sessions {
         &self.inner.sessions
+    }
+
+    fn quotas_kept(&self) -> &Quotas {
+        &self.inner.quotas
     }
 
     fn prompt_cache(&self) -> &PromptCache {

@@ -1,20 +1,26 @@
 //! Which operation of which service a request means, and what an operation may ask of the simulator.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use percent_encoding::percent_decode_str;
 
+use super::calls::Tokens;
 use super::catalog::{self, Catalog};
 use super::converse::Delivery;
 use super::errors::{Failure, Surface};
 use super::form::Form;
 use super::invoke::direct::Api;
+use super::prompt_cache::Prefix;
+use super::quota::Reservation;
 use super::reply::Reply;
 use super::resolve::{Resolver, Target};
 use super::sessions::Identity;
-use super::{Simulator, async_invoke, auth, control, converse, count, guardrail, invoke, responses, sts};
+use super::{
+    Settings, Simulator, async_invoke, auth, control, converse, count, guardrail, iam, invoke, kms, responses, s3, sts,
+};
 
 /// What any operation takes; `InvokeModel` words its refusal differently.
 const MAX_BODY: usize = 25_000_000;
@@ -46,12 +52,19 @@ pub(crate) enum Operation {
     CustomModel(String),
     ImportedModel(String),
     Sts(sts::Action, Form),
+    Iam(iam::Action, Form),
+    Bucket(s3::Request),
+    DescribeKey,
 }
 
 impl Operation {
     /// The operation of a request, if AWS has it.
-    pub(crate) fn route(parts: &Parts, body: &[u8]) -> Option<Self> {
+    pub(crate) fn route(parts: &Parts, body: &[u8], settings: &Settings) -> Option<Self> {
+        if let Some(target) = parts.headers.get("x-amz-target") {
+            return (parts.uri.path() == "/" && target == "TrentService.DescribeKey").then_some(Self::DescribeKey);
+        }
         match auth::claimed_scope(parts) {
+            Some(("s3", _)) => Some(Self::Bucket(s3::Request::read(parts, settings))),
             _ if parts.uri.path() == "/" => Self::form(parts, body),
             _ => Self::bedrock(parts.method.as_str(), parts.uri.path(), body),
         }
@@ -66,6 +79,7 @@ impl Operation {
         };
         match form.field("Version")? {
             "2011-06-15" => Some(Self::Sts(sts::Action::of(&form)?, form)),
+            "2010-05-08" => Some(Self::Iam(iam::Action::of(&form)?, form)),
             _ => None,
         }
     }
@@ -140,6 +154,9 @@ impl Operation {
             Self::CustomModel(_) => "GetCustomModel",
             Self::ImportedModel(_) => "GetImportedModel",
             Self::Sts(action, _) => action.name(),
+            Self::Iam(action, _) => action.name(),
+            Self::Bucket(request) => request.name(),
+            Self::DescribeKey => "DescribeKey",
         }
     }
 
@@ -195,6 +212,9 @@ impl Operation {
             Self::Direct(api, ..) => api.surface(),
             Self::StoredResponse(_) | Self::DeleteResponse(_) => Surface::Responses,
             Self::Sts(..) => Surface::Sts,
+            Self::Iam(..) => Surface::Iam,
+            Self::Bucket(_) => Surface::S3,
+            Self::DescribeKey => Surface::Kms,
             _ => Surface::Aws,
         }
     }
@@ -224,6 +244,9 @@ impl Operation {
             Self::CustomModel(id) => control::custom(context, id),
             Self::ImportedModel(id) => control::imported(context, id),
             Self::Sts(action, form) => sts::answer(context, *action, form),
+            Self::Iam(action, form) => iam::answer(context, *action, form),
+            Self::Bucket(request) => request.answer(context),
+            Self::DescribeKey => kms::describe(context),
         }
     }
 }
@@ -236,6 +259,9 @@ pub(crate) struct Context<'a> {
     pub(crate) query: &'a str,
     pub(crate) request_id: &'a str,
     pub(crate) identity: &'a Identity,
+    pub(crate) body: &'a [u8],
+    /// What the prompt cache learns if the call is admitted.
+    pub(crate) prefixes: RefCell<Vec<Prefix>>,
     /// The offer of this moment.
     pub(crate) catalog: Arc<Catalog>,
 }
@@ -245,7 +271,39 @@ impl Context<'_> {
     pub(crate) fn resolve(&self, identifier: &str) -> Result<Target, Failure> {
         let (catalog, today) = (&self.catalog, self.today());
         let resolver = Resolver { catalog, settings: self.simulator.settings(), region: self.region, today: &today };
-        resolver.resolve(identifier, 0)
+        resolver.resolve(identifier, self.turn())
+    }
+
+    /// The number in `[[route:N]]`, by which a prompt router chooses; 0 without one.
+    fn turn(&self) -> usize {
+        let at = memchr::memmem::find(self.body, b"[[route:").map(|at| &self.body[at + 8..]);
+        let digits = at.into_iter().flatten().take_while(|byte| byte.is_ascii_digit());
+        digits.fold(0, |number: usize, digit| number.saturating_mul(10).saturating_add(usize::from(digit - b'0')))
+    }
+
+    /// Holds a call that would be answered with `tokens` to its quota, and lets the prompt cache learn when it fits.
+    pub(crate) fn admit(&self, operation: &Operation, tokens: Tokens) -> Result<Option<Reservation>, Failure> {
+        let reservation = match operation.model_id().filter(|_| operation.is_inference()) {
+            Some(id) if !self.simulator.quotas_kept().is_empty() => self.reserve(id, tokens)?,
+            _ => None,
+        };
+        self.simulator.prompt_cache().remember(self.prefixes.take());
+        Ok(reservation)
+    }
+
+    fn reserve(&self, identifier: &str, tokens: Tokens) -> Result<Option<Reservation>, Failure> {
+        let target = self.resolve(identifier)?;
+        if target.is_provisioned() {
+            return Ok(None);
+        }
+        let body: serde_json::Value = serde_json::from_slice(self.body).unwrap_or_default();
+        let asked = ["max_tokens", "max_completion_tokens", "max_output_tokens", "max_gen_len"];
+        let asked = asked.iter().find_map(|name| body[name].as_u64());
+        let asked = asked.or_else(|| body["inferenceConfig"]["maxTokens"].as_u64());
+        let default = if target.model.kind == "chat" { target.model.max_output_tokens.unwrap_or(4096) } else { 0 };
+        let most = tokens.input + tokens.cache_write + asked.unwrap_or(default);
+        let quotas = self.simulator.quotas_kept();
+        quotas.admit((self.region, target.quota_id()), most, target.model.burndown(), self.simulator.now())
     }
 
     /// `YYYY-MM-DD` by the simulator's clock.

@@ -99,19 +99,23 @@ impl Input {
     }
 }
 
+/// A prefix of a prompt, in a Region and for a model.
+pub(crate) type Prefix = (String, String, u64);
+
 /// The prefixes that were written.
 #[derive(Debug, Default)]
 pub(crate) struct PromptCache {
-    seen: Mutex<HashSet<(String, String, u64)>>,
+    seen: Mutex<HashSet<Prefix>>,
 }
 
 impl PromptCache {
-    /// The input of `meter` by class, and its prefixes remembered. `minimum` is the model's; without one nothing is cached.
-    pub(crate) fn meet(&self, region: &str, model: &str, meter: &Meter, minimum: Option<u64>) -> Input {
+    /// The input of `meter` by class, and the prefixes that are to be remembered once the call is admitted. `minimum` is the
+    /// model's; without one nothing is cached.
+    pub(crate) fn meet(&self, region: &str, model: &str, meter: &Meter, minimum: Option<u64>) -> (Input, Vec<Prefix>) {
         let cacheable: Vec<&Checkpoint> =
             meter.checkpoints.iter().filter(|point| minimum.is_some_and(|minimum| point.tokens >= minimum)).collect();
         let key = |prefix| (region.to_owned(), model.to_owned(), prefix);
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let read =
             cacheable.iter().rev().find(|point| seen.contains(&key(point.prefix))).map_or(0, |point| point.tokens);
         let (mut upto, mut by_ttl) = (read, Vec::<(String, u64)>::new());
@@ -122,9 +126,15 @@ impl PromptCache {
             }
             upto = point.tokens;
         }
-        seen.extend(cacheable.iter().map(|point| key(point.prefix)));
+        drop(seen);
+        let prefixes = cacheable.iter().map(|point| key(point.prefix)).collect();
         by_ttl.sort_by_key(|(ttl, _)| ttl != "1h");
-        Input { fresh: meter.total() - upto, read, written: upto - read, written_by_ttl: by_ttl }
+        (Input { fresh: meter.total() - upto, read, written: upto - read, written_by_ttl: by_ttl }, prefixes)
+    }
+
+    /// From now on these prefixes are read.
+    pub(crate) fn remember(&self, prefixes: Vec<Prefix>) {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).extend(prefixes);
     }
 }
 
@@ -143,16 +153,18 @@ mod tests {
     #[test]
     fn a_prefix_is_written_once_and_read_then() {
         let cache = PromptCache::default();
-        let first = cache.meet("us-east-1", "m", &meter("one"), Some(2));
-        let second = cache.meet("us-east-1", "m", &meter("other"), Some(2));
+        let (first, prefixes) = cache.meet("us-east-1", "m", &meter("one"), Some(2));
+        assert_eq!(cache.meet("us-east-1", "m", &meter("one"), Some(2)).0.read, 0, "not remembered yet");
+        cache.remember(prefixes);
+        let second = cache.meet("us-east-1", "m", &meter("other"), Some(2)).0;
         assert_eq!((first.read, first.written, first.fresh), (0, 6, 1));
         assert_eq!((second.read, second.written, second.fresh), (6, 0, 2));
-        assert_eq!(cache.meet("us-west-2", "m", &meter("one"), Some(2)).read, 0);
+        assert_eq!(cache.meet("us-west-2", "m", &meter("one"), Some(2)).0.read, 0);
     }
 
     #[test]
     fn a_prefix_below_the_minimum_is_silently_not_cached() {
-        let input = PromptCache::default().meet("us-east-1", "m", &meter("one"), Some(1024));
+        let input = PromptCache::default().meet("us-east-1", "m", &meter("one"), Some(1024)).0;
         assert_eq!(input, Input { fresh: 7, ..Input::default() });
     }
 }

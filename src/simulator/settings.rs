@@ -1,6 +1,6 @@
 //! What a simulator believes and how it behaves, told before it starts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -40,6 +40,14 @@ pub struct Settings {
     pub imported_models: BTreeMap<String, String>,
     /// Prompt routers, default and own: their id, and the models or profiles they choose from.
     pub prompt_routers: BTreeMap<String, Vec<String>>,
+    /// What happens to a call that asks for a service tier its model lacks.
+    pub unsupported_tier: UnsupportedTier,
+    /// The models of which capacity is reserved; the tier `reserved` is served by the default one for the others.
+    pub reserved_capacity: BTreeSet<String>,
+    /// The buckets there are.
+    pub buckets: BTreeMap<String, Bucket>,
+    /// The keys of KMS by ARN, and the state of each: `Enabled`, `Disabled`, `PendingDeletion`, ...
+    pub kms_keys: BTreeMap<String, String>,
     /// The pause between the events of a stream.
     pub event_delay: Duration,
 }
@@ -63,9 +71,59 @@ impl Default for Settings {
             custom_model_deployments: BTreeMap::new(),
             imported_models: BTreeMap::new(),
             prompt_routers: BTreeMap::new(),
+            unsupported_tier: UnsupportedTier::Refuse,
+            reserved_capacity: BTreeSet::new(),
+            buckets: BTreeMap::new(),
+            kms_keys: BTreeMap::new(),
             event_delay: Duration::ZERO,
         }
     }
+}
+
+/// What happens to a call that asks for a service tier its model lacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnsupportedTier {
+    /// 400 `ValidationException`.
+    Refuse,
+    /// The default tier serves it, and the answer says so.
+    ServeDefault,
+}
+
+/// A bucket of S3.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    /// Where it is.
+    pub region: String,
+    /// How objects are encrypted by default.
+    pub encryption: Encryption,
+    /// Its policy, if it has one.
+    pub policy: Option<Value>,
+    /// Whether all four blocks of public access are on; off, there is no configuration of them.
+    pub blocks_public_access: bool,
+    /// The account it belongs to; without one, the simulator's.
+    pub owner: Option<String>,
+}
+
+impl Default for Bucket {
+    /// A bucket as S3 makes it today: in us-east-1, encrypted with S3's keys, not public.
+    fn default() -> Self {
+        Self {
+            region: "us-east-1".to_owned(),
+            encryption: Encryption::Aes256,
+            policy: None,
+            blocks_public_access: true,
+            owner: None,
+        }
+    }
+}
+
+/// How S3 encrypts objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Encryption {
+    /// With S3's own keys.
+    Aes256,
+    /// With the key of this ARN.
+    Kms(String),
 }
 
 /// A role of IAM.

@@ -30,7 +30,7 @@ pub(crate) fn answer(context: &Context<'_>, model_id: &str, body: &[u8], deliver
     let shape = if delivery == Delivery::Stream { "ConverseStreamRequest" } else { "ConverseRequest" };
     let body = shape::parse(shape, body)?;
     let target = context.resolve(model_id)?;
-    if !target.model.converses() {
+    if !target.model.converses() || target.kind() == "imported-model" {
         return Err(Failure::validation(
             "This action doesn't support the model that you provided. Try again with a supported text or chat model.",
         ));
@@ -38,14 +38,22 @@ pub(crate) fn answer(context: &Context<'_>, model_id: &str, body: &[u8], deliver
     conversation::check(&body, &target.model)?;
     model::check(&body, &target.model, delivery == Delivery::Stream)?;
     model::check_latency(&target.model, body["performanceConfig"]["latency"].as_str())?;
+    let tier = context.tier(&target, body["serviceTier"]["type"].as_str())?;
     let (prompt, meter) = prompt::read(&body, &target.model);
     let input = context.meet_cache(&target, &meter).map_err(Failure::model)?;
     let blocked = guardrail::of_converse(&body, &prompt.question)?;
     let (input, answer) =
         if blocked { (Input::default(), guardrail_answer()) } else { (input, content::answer(&prompt)) };
-    let trace = (blocked && guardrail::is_traced(&body)).then(|| guardrail::trace(&body));
+    let mut trace = serde_json::Map::new();
+    if blocked && guardrail::is_traced(&body) {
+        trace.insert("guardrail".to_owned(), guardrail::trace(&body));
+    }
+    if target.kind().ends_with("prompt-router") {
+        let invoked = target.served_by(context.partition(), context.account());
+        trace.insert("promptRouter".to_owned(), serde_json::json!({"invokedModelId": invoked}));
+    }
     let style = Style { signed: target.model.family() == Family::Claude };
-    let closing = Closing { body: &body, target: &target, answer: &answer, input: &input, trace };
+    let closing = Closing { body: &body, target: &target, answer: &answer, input: &input, trace, tier };
     Ok(match delivery {
         Delivery::Whole => Reply::json(&closing.whole(style)),
         Delivery::Stream => Reply::events(closing.stream(style)),
@@ -68,7 +76,10 @@ struct Closing<'a> {
     target: &'a Target,
     answer: &'a Answer,
     input: &'a Input,
-    trace: Option<Value>,
+    /// By what it is about; empty when nothing is traced.
+    trace: serde_json::Map<String, Value>,
+    /// The service tier that served, if one was asked for.
+    tier: Option<&'static str>,
 }
 
 impl Closing<'_> {
@@ -95,13 +106,14 @@ impl Closing<'_> {
             "metrics": {"latencyMs": latency(self.answer.output_tokens)},
             "usage": render::usage(self.input, self.answer.output_tokens),
         });
-        for key in ["performanceConfig", "serviceTier"] {
-            if self.body[key].is_object() {
-                metadata[key] = self.body[key].clone();
-            }
+        if self.body["performanceConfig"].is_object() {
+            metadata["performanceConfig"] = self.body["performanceConfig"].clone();
         }
-        if let Some(trace) = &self.trace {
-            metadata["trace"] = serde_json::json!({"guardrail": trace});
+        if let Some(tier) = self.tier {
+            metadata["serviceTier"] = serde_json::json!({"type": tier});
+        }
+        if !self.trace.is_empty() {
+            metadata["trace"] = Value::Object(self.trace.clone());
         }
         metadata
     }
@@ -135,6 +147,8 @@ impl Context<'_> {
             });
         }
         let minimum = target.model.cacheable_tokens();
-        Ok(self.simulator.prompt_cache().meet(&target.region, &target.model.id, meter, minimum))
+        let (input, prefixes) = self.simulator.prompt_cache().meet(&target.region, &target.model.id, meter, minimum);
+        self.prefixes.borrow_mut().extend(prefixes);
+        Ok(input)
     }
 }

@@ -95,10 +95,13 @@ pub(crate) fn answer(
         _ => openai::answer(context, &target, &body, delivery, openai::Reasoning::of_path(&target)),
     }?;
     let Native { body, input, output_tokens } = native;
-    let reply = match body {
+    let mut reply = match body {
         NativeBody::Whole(body) => Reply::json(&body),
         NativeBody::Stream(objects) => Reply::events(server_sent(api, &objects, output_tokens)),
     };
+    if let Some(tier) = context.tier(&target, None)? {
+        reply.headers.push(("x-amzn-bedrock-service-tier", tier.to_owned()));
+    }
     Ok(reply.costing(&input, output_tokens))
 }
 

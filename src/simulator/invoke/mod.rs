@@ -59,6 +59,7 @@ pub(crate) fn answer(context: &Context<'_>, model_id: &str, body: &[u8], deliver
     headers(context)?;
     let target = context.resolve(model_id)?;
     check_latency(&target.model, context.header("x-amzn-bedrock-performanceconfig-latency"))?;
+    let tier = context.tier(&target, None)?;
     let body = parse(body)?;
     if !target.model.invokes() {
         return Err(Failure::validation("This action doesn't support the model that you provided."));
@@ -78,7 +79,7 @@ pub(crate) fn answer(context: &Context<'_>, model_id: &str, body: &[u8], deliver
         Family::Rerank => rerank::answer(&body),
         Family::Other => Err(Failure::validation("The simulator does not know this model's native format.")),
     }?;
-    Ok(reply(context, native))
+    Ok(reply(context, native, tier))
 }
 
 /// Refuses a body with a key that its format does not have.
@@ -139,7 +140,7 @@ fn headers(context: &Context<'_>) -> Result<(), Failure> {
     }
 }
 
-fn reply(context: &Context<'_>, native: Native) -> Reply {
+fn reply(context: &Context<'_>, native: Native, tier: Option<&'static str>) -> Reply {
     let (input, output) = (native.input, native.output_tokens);
     let mut reply = match native.body {
         NativeBody::Whole(body) => Reply::json(&body),
@@ -159,10 +160,11 @@ fn reply(context: &Context<'_>, native: Native) -> Reply {
             reply.headers.push(("x-amzn-bedrock-content-type", "application/json".to_owned()));
         }
     }
-    for name in ["x-amzn-bedrock-performanceconfig-latency", "x-amzn-bedrock-service-tier"] {
-        if let Some(value) = context.header(name) {
-            reply.headers.push((name, value.to_owned()));
-        }
+    if let Some(latency) = context.header("x-amzn-bedrock-performanceconfig-latency") {
+        reply.headers.push(("x-amzn-bedrock-performanceconfig-latency", latency.to_owned()));
+    }
+    if let Some(tier) = tier {
+        reply.headers.push(("x-amzn-bedrock-service-tier", tier.to_owned()));
     }
     reply.costing(&input, output)
 }

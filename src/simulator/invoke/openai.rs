@@ -40,6 +40,7 @@ pub(crate) fn answer(
     reasoning: Reasoning,
 ) -> Result<Native, Failure> {
     openai_rules::check(body, &target.model)?;
+    let tier = context.tier(target, body["service_tier"].as_str())?.unwrap_or("default");
     let (prompt, meter) = read(body, target);
     let input = context.meet_cache(target, &meter).map_err(Failure::validation)?;
     let mut answer = content::answer(&prompt);
@@ -52,6 +53,7 @@ pub(crate) fn answer(
         answer: &answer,
         input: &input,
         reasoning,
+        tier,
         id: content::identifier("chatcmpl-", prompt.seed, 0),
         created: context.seconds(),
         usage_chunk: body["stream_options"]["include_usage"] == true,
@@ -141,6 +143,7 @@ struct Completion<'a> {
     target: &'a Target,
     answer: &'a Answer,
     input: &'a Input,
+    tier: &'static str,
     reasoning: Reasoning,
     id: String,
     created: i64,
@@ -178,7 +181,7 @@ impl Completion<'_> {
     }
 
     fn envelope(&self, object: &str, choices: &Value) -> Value {
-        json!({"id": self.id, "object": object, "created": self.created, "model": self.target.model.id, "service_tier": "default", "choices": choices})
+        json!({"id": self.id, "object": object, "created": self.created, "model": self.target.model.id, "service_tier": self.tier, "choices": choices})
     }
 
     fn usage(&self) -> Value {

@@ -40,6 +40,7 @@ pub(crate) fn answer(
     delivery: Delivery,
 ) -> Result<Reply, Failure> {
     fields::check(body, &target.model)?;
+    let tier = context.tier(target, body["service_tier"].as_str())?.unwrap_or("default");
     let stored = context.simulator.stored_responses();
     let mut items = match body["previous_response_id"].as_str() {
         None => Vec::new(),
@@ -61,7 +62,8 @@ pub(crate) fn answer(
         "content_filtered".clone_into(&mut answer.stop_reason);
     }
     let id = format!("resp_{}", uuid::Uuid::new_v4().simple());
-    let response = Response { id: &id, body, target, answer: &answer, input: &input, created_at: context.seconds() };
+    let response =
+        Response { id: &id, body, target, tier, answer: &answer, input: &input, created_at: context.seconds() };
     let whole = response.whole();
     if body["store"] != false {
         items.extend(whole["output"].as_array().into_iter().flatten().cloned());

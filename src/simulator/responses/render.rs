@@ -15,6 +15,7 @@ pub(super) struct Response<'a> {
     pub(super) id: &'a str,
     pub(super) body: &'a Value,
     pub(super) target: &'a Target,
+    pub(super) tier: &'static str,
     pub(super) answer: &'a Answer,
     pub(super) input: &'a Input,
     pub(super) created_at: i64,
@@ -70,7 +71,6 @@ impl Response<'_> {
             ("previous_response_id", Value::Null),
             ("prompt_cache_key", Value::Null),
             ("safety_identifier", Value::Null),
-            ("service_tier", json!("default")),
             ("store", json!(true)),
             ("temperature", sampling.clone()),
             ("tool_choice", json!("auto")),
@@ -83,9 +83,7 @@ impl Response<'_> {
         for (name, default) in echoed {
             object[name] = or(name, default);
         }
-        if object["service_tier"] == "auto" {
-            object["service_tier"] = Value::from("default");
-        }
+        object["service_tier"] = Value::from(self.tier);
         object
     }
 

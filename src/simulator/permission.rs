@@ -1,0 +1,212 @@
+//! What a caller needs the permission for, and whether its policies give it: for an inference profile its own ARN, the model's in
+//! the source Region and in every Region it may route to, for a global profile the model's without a Region ("Prerequisites for
+//! inference profiles" of the user guide). A caller without policies may do everything.
+
+use serde_json::Value;
+
+use super::errors::{Failure, Surface};
+use super::operations::{Context, Operation};
+use super::policy::{self, Decision, Request};
+use super::resolve::Target;
+use super::sessions::Identity;
+use super::{Simulator, iam};
+
+/// One thing that must be allowed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Need {
+    action: &'static str,
+    resource: String,
+    /// `aws:RequestedRegion`.
+    region: String,
+    /// `bedrock:InferenceProfileArn`.
+    profile: Option<String>,
+}
+
+impl Simulator {
+    /// The policy of the lasting key and the bearer tokens.
+    pub(crate) fn policy(&self) -> Option<Value> {
+        self.inner.policy.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}
+
+/// Refuses an operation that the caller's policies do not allow.
+pub(crate) fn check(context: &Context<'_>, operation: &Operation) -> Result<(), Failure> {
+    let documents = match context.identity {
+        Identity::Nobody => None,
+        Identity::Session(session) => {
+            context.simulator.role(&session.role_arn).map(|role| role.policies).filter(|policies| !policies.is_empty())
+        }
+        Identity::Key | Identity::Bearer => context.simulator.policy().map(|policy| vec![policy]),
+    };
+    let Some(documents) = documents else { return Ok(()) };
+    for need in needs(context, operation) {
+        match policy::decide(&documents, &request(context, &need)) {
+            Decision::Allowed => {}
+            decision => return Err(refusal(context, operation, &need, decision)),
+        }
+    }
+    Ok(())
+}
+
+fn request<'a>(context: &Context<'_>, need: &'a Need) -> Request<'a> {
+    let caller = context.identity.arn(context.partition(), context.account());
+    let principal = context.identity.session().map_or(caller.as_str(), |session| &session.role_arn);
+    let mut request = Request { action: need.action, resource: &need.resource, ..Request::default() }
+        .knowing("aws:RequestedRegion", &need.region)
+        .knowing("aws:PrincipalArn", principal)
+        .knowing("aws:PrincipalAccount", context.account())
+        .knowing("aws:SecureTransport", "true");
+    if need.resource != "*" && !need.resource.contains(":foundation-model/") {
+        // A foundation model belongs to no account.
+        request = request.knowing("aws:ResourceAccount", context.account());
+    }
+    if let Some(profile) = &need.profile {
+        request = request.knowing("bedrock:InferenceProfileArn", profile);
+    }
+    if matches!(context.identity, Identity::Bearer) {
+        request = request.knowing("bedrock:BearerTokenType", "LONG_TERM");
+    }
+    for (key, value) in context.identity.session().into_iter().flat_map(|session| &session.tags) {
+        request = request.knowing(&format!("aws:PrincipalTag/{key}"), value);
+    }
+    request
+}
+
+fn refusal(context: &Context<'_>, operation: &Operation, need: &Need, decision: Decision) -> Failure {
+    let who = context.identity.arn(context.partition(), context.account());
+    let because = match decision {
+        Decision::ExplicitDeny => "with an explicit deny in an identity-based policy".to_owned(),
+        _ => format!("because no identity-based policy allows the {} action", need.action),
+    };
+    let message =
+        format!("User: {who} is not authorized to perform: {} on resource: {} {because}", need.action, need.resource);
+    let name = match operation.surface() {
+        Surface::Sts | Surface::Iam | Surface::S3 => "AccessDenied",
+        _ => "AccessDeniedException",
+    };
+    Failure::new(if operation.surface() == Surface::Kms { 400 } else { 403 }, name, message)
+}
+
+fn needs(context: &Context<'_>, operation: &Operation) -> Vec<Need> {
+    let mut needs = Vec::new();
+    if matches!(context.identity, Identity::Bearer) {
+        needs.push(context.need("bedrock:CallWithBearerToken", "*"));
+    }
+    if let Some(id) = operation.model_id() {
+        // What resolves to nothing is refused for that.
+        let Ok(target) = context.resolve(id) else { return needs };
+        let actions: &[&'static str] = match operation {
+            Operation::CountTokens(_) => &["bedrock:CountTokens", "bedrock:InvokeModel"],
+            _ if operation.streams() => &["bedrock:InvokeModelWithResponseStream"],
+            _ => &["bedrock:InvokeModel"],
+        };
+        needs.extend(actions.iter().flat_map(|action| inference(context, action, &target)));
+        needs.extend(guardrail(context));
+        return needs;
+    }
+    let (action, resource) = match operation {
+        Operation::ApplyGuardrail { id, .. } => {
+            ("bedrock:ApplyGuardrail", context.own(&format!("guardrail/{}", last(id))))
+        }
+        Operation::StoredResponse(_) => ("bedrock:GetInvoke", context.own("project/default")),
+        Operation::DeleteResponse(_) => ("bedrock:DeleteInvoke", context.own("project/default")),
+        Operation::AsyncInvoke(arn) => ("bedrock:GetAsyncInvoke", arn.clone()),
+        Operation::ListAsyncInvokes => ("bedrock:ListAsyncInvokes", "*".to_owned()),
+        Operation::ListFoundationModels => ("bedrock:ListFoundationModels", "*".to_owned()),
+        Operation::ListInferenceProfiles => ("bedrock:ListInferenceProfiles", "*".to_owned()),
+        Operation::ModelAvailability(_) => ("bedrock:GetFoundationModelAvailability", "*".to_owned()),
+        Operation::FoundationModel(id) => ("bedrock:GetFoundationModel", context.model_arn(context.region, last(id))),
+        Operation::InferenceProfile(id) => ("bedrock:GetInferenceProfile", profile_arn(context, id)),
+        Operation::ProvisionedModel(id) => {
+            ("bedrock:GetProvisionedModelThroughput", context.own(&format!("provisioned-model/{}", last(id))))
+        }
+        Operation::CustomModel(id) if id.starts_with("arn:") => ("bedrock:GetCustomModel", id.clone()),
+        Operation::CustomModel(id) => ("bedrock:GetCustomModel", context.own(&format!("custom-model/{id}"))),
+        Operation::ImportedModel(id) => {
+            ("bedrock:GetImportedModel", context.own(&format!("imported-model/{}", last(id))))
+        }
+        Operation::Sts(super::sts::Action::AssumeRole, form) => {
+            ("sts:AssumeRole", form.field("RoleArn").unwrap_or_default().to_owned())
+        }
+        Operation::Iam(action @ iam::Action::Role, form) => ("iam:GetRole", iam::resource(context, *action, form)),
+        Operation::Iam(action, form) => ("iam:SimulatePrincipalPolicy", iam::resource(context, *action, form)),
+        Operation::Bucket(request) => (request.permission(), request.arn(context)),
+        Operation::DescribeKey => ("kms:DescribeKey", super::kms::arn(context)),
+        // GetCallerIdentity needs no permission; the others were inference.
+        _ => return needs,
+    };
+    needs.push(context.need(action, &resource));
+    needs
+}
+
+fn last(identifier: &str) -> &str {
+    identifier.rsplit('/').next().unwrap_or(identifier)
+}
+
+fn profile_arn(context: &Context<'_>, identifier: &str) -> String {
+    let id = last(identifier);
+    let own = context.simulator.settings().application_profiles.contains_key(id);
+    let kind = if own { "application-inference-profile" } else { "inference-profile" };
+    context.own(&format!("{kind}/{id}"))
+}
+
+/// What a call of a model needs.
+fn inference(context: &Context<'_>, action: &'static str, target: &Target) -> Vec<Need> {
+    let mut needs = Vec::new();
+    let resource = target.resource.as_deref().map(|resource| context.own(resource));
+    needs.extend(resource.as_deref().map(|arn| context.need(action, arn)));
+    if matches!(target.kind(), "provisioned-model" | "custom-model" | "custom-model-deployment" | "imported-model") {
+        return needs;
+    }
+    let application = resource.filter(|_| target.kind() == "application-inference-profile");
+    let Some(routing) = &target.routing else {
+        let model = context.need(action, &context.model_arn(context.region, &target.model.id));
+        needs.push(Need { profile: application, ..model });
+        return needs;
+    };
+    let system = context.own(&format!("inference-profile/{}", routing.profile.id));
+    if application.is_none() {
+        needs.push(context.need(action, &system));
+    }
+    let mut regions = vec![context.region];
+    if routing.profile.is_global() {
+        regions.push("");
+    } else {
+        regions.extend(routing.destinations.iter().map(String::as_str).filter(|to| *to != context.region));
+    }
+    let profile = application.unwrap_or(system);
+    needs.extend(regions.into_iter().map(|region| Need {
+        action,
+        resource: context.model_arn(region, &target.model.id),
+        region: if region.is_empty() { "unspecified".to_owned() } else { region.to_owned() },
+        profile: Some(profile.clone()),
+    }));
+    needs
+}
+
+/// A guardrail in the headers or the body of a call needs a permission of its own.
+fn guardrail(context: &Context<'_>) -> Option<Need> {
+    let in_header = context.header("x-amzn-bedrock-guardrailidentifier").map(str::to_owned);
+    let id = in_header.or_else(|| {
+        memchr::memmem::find(context.body, b"guardrailConfig")?;
+        let body: Value = serde_json::from_slice(context.body).ok()?;
+        body["guardrailConfig"]["guardrailIdentifier"].as_str().map(str::to_owned)
+    })?;
+    Some(context.need("bedrock:ApplyGuardrail", &context.own(&format!("guardrail/{}", last(&id)))))
+}
+
+impl Context<'_> {
+    fn need(&self, action: &'static str, resource: &str) -> Need {
+        Need { action, resource: resource.to_owned(), region: self.region.to_owned(), profile: None }
+    }
+
+    /// The ARN of a resource of the account in Bedrock.
+    pub(crate) fn own(&self, resource: &str) -> String {
+        format!("arn:{}:bedrock:{}:{}:{resource}", self.partition(), self.region, self.account())
+    }
+
+    /// The ARN of a foundation model in a Region, or in none.
+    pub(crate) fn model_arn(&self, region: &str, id: &str) -> String {
+        format!("arn:{}:bedrock:{region}::foundation-model/{id}", self.partition())
+    }
+}
