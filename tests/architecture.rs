@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first; see `docs/ARCHITECTURE.md`. A module imports only from lower layers.
-const LAYERS: [(&str, u8); 24] = [
+const LAYERS: [(&str, u8); 26] = [
     ("bucket", 0),
     ("clock", 0),
     ("config", 0),
@@ -27,8 +27,10 @@ const LAYERS: [(&str, u8); 24] = [
     ("fetch", 2),
     ("invocations", 2),
     ("responses", 2),
+    ("policy", 2),
     ("tenancy", 2),
     ("upstream", 2),
+    ("doctor", 3),
     ("gateway", 3),
     ("refresh", 3),
     ("api", 5),

@@ -1,8 +1,11 @@
-//! The command line: `serve`, `simulate`, `keys`, `teams`, `config check`, `openapi`.
+//! The command line: `serve`, `simulate`, `keys`, `teams`, `config check`, `doctor`,
+//! `iam-policy`, `openapi`.
 //!
 //! The environment and the arguments are read here and nowhere else.
 
 mod admin;
+mod doctor;
+mod iam_policy;
 mod serve;
 
 use std::fmt::Display;
@@ -42,6 +45,10 @@ enum Command {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Try what the configuration needs against AWS, and say what is missing.
+    Doctor(doctor::Doctor),
+    /// Print the least that AWS has to allow, as IAM policies.
+    IamPolicy(iam_policy::IamPolicy),
     /// Print the OpenAPI document.
     Openapi,
 }
@@ -102,6 +109,8 @@ enum Failure {
     Config(Problems),
     Error(Error),
     Output(std::io::Error),
+    /// The output says it.
+    Told,
 }
 
 impl From<Problems> for Failure {
@@ -128,6 +137,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has read enough.
         Err(Failure::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Failure::Told) => ExitCode::FAILURE,
         Err(failure) => {
             let mut stderr = std::io::stderr().lock();
             let told = match failure {
@@ -138,6 +148,7 @@ pub fn main() -> ExitCode {
                     (None, causes) => writeln!(stderr, "error: {error}\ncause: {causes}"),
                 },
                 Failure::Output(error) => writeln!(stderr, "error: cannot write the output: {error}"),
+                Failure::Told => Ok(()),
             };
             // Nobody is left to tell if this fails too.
             told.ok();
@@ -160,6 +171,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Simulate(simulate) => block_on(simulate.run()),
         Command::Keys(keys) => block_on(keys.run()),
         Command::Teams(teams) => block_on(teams.run()),
+        Command::Doctor(doctor) => block_on(doctor.run()),
+        Command::IamPolicy(policy) => block_on(policy.run()),
     }
 }
 

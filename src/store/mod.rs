@@ -4,6 +4,7 @@
 //! [`Store::open`] returned has every migration of this program. Nothing here ever shows the URL, which may hold a
 //! password.
 
+mod look;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -14,6 +15,8 @@ use sqlx::{Any, AnyConnection, AnyPool, ConnectOptions as _, Connection as _, Ex
 use tracing::log::LevelFilter;
 
 use crate::error::{Error, Kind, Result};
+
+pub use look::Condition;
 
 /// How long a task waits for a free connection before the store counts as failed.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -285,6 +285,11 @@ impl Refusal {
         self.date.filter(|_| SIGNATURE.contains(&self.name.as_str()))
     }
 
+    /// The name and the message, as they came.
+    pub(super) fn told(self) -> (String, String) {
+        (self.name, self.message)
+    }
+
     pub(super) fn into_failure(self) -> Failure {
         let mut failure = Failure::from_exception(self.status, &self.name, &self.message);
         if let Some(param) = self.param {

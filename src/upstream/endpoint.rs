@@ -85,7 +85,8 @@ impl Endpoint {
         })
     }
 
-    fn parse(url: &str) -> Option<Self> {
+    /// The base URL, if it is one.
+    pub(super) fn parse(url: &str) -> Option<Self> {
         let Parts { scheme, authority, path_and_query, .. } = url.parse::<Uri>().ok()?.into_parts();
         let (scheme, authority) = (scheme?, authority?);
         let default_port = match scheme.as_str() {

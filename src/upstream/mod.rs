@@ -39,7 +39,7 @@ pub use frames::{Frame, FrameKind, Frames};
 pub use identity::{Regions, TeamRole};
 pub use mask::mask;
 pub use plain::PlainCall;
-pub use region::{Call, Operation, Region, Reply};
+pub use region::{Call, Operation, Region, Reply, Service, Told, Unreachable};
 
 use identity::Identities;
 use region::Shared;

@@ -18,6 +18,7 @@ mod catalog_routes;
 mod control;
 mod credentials;
 mod deadline;
+mod doctor;
 mod drain;
 mod exceptions;
 mod failover;

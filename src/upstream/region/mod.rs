@@ -1,6 +1,8 @@
 //! One AWS Region as one identity calls it: a signed call on the wire lane or to the control plane, and what belongs to
 //! the Region (hosts, signing key, health).
 
+mod ask;
+
 use std::sync::Arc;
 
 use aws_config::BehaviorVersion;
@@ -13,6 +15,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
+
+pub use ask::{Service, Told, Unreachable};
 
 use super::assume::{Role, Session, Sts};
 use super::classify::{Failure, Refusal};
@@ -138,6 +142,8 @@ struct Site {
     name: Arc<str>,
     runtime: Endpoint,
     control: Endpoint,
+    /// Base URL of S3, where the configuration names one.
+    s3: Option<String>,
 }
 
 /// What all Regions of all identities have in common.
@@ -234,7 +240,7 @@ impl Region {
     pub(super) async fn resolve(name: &str, overrides: &config::Endpoints, shared: Arc<Shared>) -> Result<Self> {
         let runtime = Endpoint::resolve(name, Plane::Runtime, overrides.runtime.as_deref(), &shared.sts.sdk).await?;
         let control = Endpoint::resolve(name, Plane::Control, overrides.control.as_deref(), &shared.sts.sdk).await?;
-        let site = Arc::new(Site { name: name.into(), runtime, control });
+        let site = Arc::new(Site { name: name.into(), runtime, control, s3: overrides.s3.clone() });
         Ok(Self::new(site, shared.access.clone(), shared))
     }
 
