@@ -34,6 +34,7 @@ mod kms;
 #[cfg(test)]
 mod model_tests;
 mod operations;
+mod orders;
 mod permission;
 #[cfg(test)]
 mod permission_tests;
