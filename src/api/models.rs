@@ -84,11 +84,11 @@ pub(super) async fn list(
     let regions = gateway.regions_of(&caller);
     let mut listed = Vec::new();
     for (alias, resolved) in catalog.aliases() {
-        if caller.allows_model(resolved.names(alias)) && !catalog.candidates(resolved, &regions).is_empty() {
+        if caller.allows_model(resolved.names(alias)) && gateway.candidates(&caller, resolved).is_ok() {
             listed.push(Named { name: alias, model: resolved.model.as_deref() });
         }
     }
-    for model in catalog.models(&regions) {
+    for model in catalog.models(&regions, caller.fence()) {
         if caller.allows_model([&*model.id, &*model.short]) {
             listed.push(Named { name: &model.id, model: Some(model) });
         }
@@ -127,7 +127,7 @@ pub(super) async fn retrieve(
 ) -> Result<Json<One>> {
     caller.require(Scope::Inference)?;
     let resolved = gateway.catalog().resolve(&name)?;
-    let is_near = !gateway.catalog().candidates(&resolved, &gateway.regions_of(&caller)).is_empty();
+    let is_near = gateway.candidates(&caller, &resolved).is_ok();
     if !is_near || !caller.allows_model(resolved.names(&name)) {
         return Err(Error::model_not_found(&name));
     }

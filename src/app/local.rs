@@ -32,9 +32,8 @@ pub struct Local {
 }
 
 impl Local {
-    /// Starts a simulator, one port for each Region, and points `config` at it.
-    pub async fn start(config: &mut Config) -> Result<Self> {
-        let settings = Settings::default();
+    /// Starts a simulator of these settings, one port for each Region, and points `config` at it.
+    pub async fn start(config: &mut Config, settings: Settings) -> Result<Self> {
         config.aws.credentials = Some((settings.access_key.clone(), Secret::new(settings.secret_key.clone())));
         config.aws.bearer_token = None;
         config.aws.role_arn.clear();
@@ -47,7 +46,8 @@ impl Local {
             let endpoints = config.aws.endpoints.entry(region.clone()).or_default();
             endpoints.runtime = Some(url.clone());
             endpoints.control = Some(url.clone());
-            endpoints.s3 = Some(url);
+            endpoints.s3 = Some(url.clone());
+            endpoints.sts = Some(url);
             let (simulator, stop) = (simulator.clone(), stop.clone());
             tracker.spawn(async move {
                 if let Err(error) = simulator.serve_region(listener, &region, stop.cancelled_owned()).await {

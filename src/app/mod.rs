@@ -16,7 +16,7 @@ pub use listener::Tls;
 pub use local::{Local, development_tls, key as local_key};
 
 use crate::api::{self, ops};
-use crate::catalog::Catalog;
+use crate::catalog::{Catalog, Live};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -67,7 +67,7 @@ impl App {
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
         let fetcher = Fetcher::new(&config.fetch, config.server.max_body_bytes())?;
         let gateway = Gateway::new(Parts {
-            catalog,
+            catalog: Live::new(catalog),
             tenancy,
             invocations,
             upstream,
@@ -76,6 +76,7 @@ impl App {
             metrics,
             clock,
             max_attempts: config.aws.max_attempts,
+            order: config.aws.order,
             cut: cut.clone(),
         });
 

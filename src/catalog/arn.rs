@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 /// The parts of an ARN that matter here.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Arn<'a> {
+    pub(super) partition: &'a str,
     pub(super) region: &'a str,
     pub(super) resource: Resource<'a>,
 }
@@ -20,10 +21,18 @@ pub(super) enum Resource<'a> {
     Opaque(&'static str),
 }
 
+/// The type of a team's own inference profile.
+pub(super) const APPLICATION_PROFILE: &str = "application-inference-profile";
+
+/// Whether what hides its model may send a call on to another Region.
+pub(super) fn is_sent_on(kind: &str) -> bool {
+    matches!(kind, APPLICATION_PROFILE | "prompt-router" | "default-prompt-router" | "prompt")
+}
+
 /// The types of resource that hide their model, as
 /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html> lists them for `modelId`.
 const OPAQUE: [&str; 8] = [
-    "application-inference-profile",
+    APPLICATION_PROFILE,
     "provisioned-model",
     "custom-model",
     "custom-model-deployment",
@@ -60,7 +69,15 @@ fn read(name: &str) -> Option<Arn<'_>> {
         ("sagemaker", "endpoint") if has_account => Resource::Opaque("sagemaker-endpoint"),
         _ => return None,
     };
-    Some(Arn { region, resource })
+    Some(Arn { partition, region, resource })
+}
+
+/// The Region, if it names one, and the model of a foundation model's ARN, as `GetInferenceProfile` lists destinations.
+pub(super) fn destination(arn: &str) -> Option<(Option<&str>, &str)> {
+    let parts: Vec<&str> = arn.splitn(6, ':').collect();
+    let ["arn", _, "bedrock", region, _, resource] = parts[..] else { return None };
+    let model = resource.strip_prefix("foundation-model/")?;
+    Some(((!region.is_empty()).then_some(region), model))
 }
 
 #[cfg(test)]
@@ -90,6 +107,9 @@ mod tests {
     #[test]
     fn the_resource_may_have_colons_and_slashes() {
         let arn = parse("arn:aws:bedrock:us-west-2:000000000000:custom-model/amazon.nova-lite-v1:0:300k/abc");
-        assert_eq!(arn.unwrap().unwrap(), Arn { region: "us-west-2", resource: Resource::Opaque("custom-model") });
+        assert_eq!(
+            arn.unwrap().unwrap(),
+            Arn { partition: "aws", region: "us-west-2", resource: Resource::Opaque("custom-model") }
+        );
     }
 }

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::data::{Data, ModelRow, ProfileRow};
-use super::place::{self, Geography, Places, Profile};
+use super::place::{self, Atlas, Places, Profile};
 use super::price::PriceList;
-use super::{Catalog, Entry, Facts, InferenceProfile, Model, Region, Resolved, Target, names};
+use super::{Catalog, Entry, Facts, Fence, Geography, InferenceProfile, Model, Region, Resolved, Target, names};
 use crate::config::{Alias, PromptCache};
 use crate::error::{Error, Result};
 
@@ -33,7 +33,7 @@ struct Draft {
 impl Facts {
     pub(super) fn embedded() -> Result<Self> {
         let data = Data::embedded()?;
-        let geography = Geography::new(&data.regions, &data.profiles.geo_defaults);
+        let atlas = Atlas::new(&data.regions, &data.profiles.geo_defaults);
         let mut prices: HashMap<Arc<str>, PriceList> = HashMap::new();
         for row in &data.prices {
             match prices.get_mut(row.model) {
@@ -48,10 +48,10 @@ impl Facts {
         let mut drafts: Vec<Draft> = Vec::with_capacity(data.models.len());
         for row in data.models {
             let profiles = profiles.remove(row.id).unwrap_or_default();
-            drafts.push(draft(row, &profiles, &geography, &prices));
+            drafts.push(draft(row, &profiles, &atlas, &prices));
         }
         let regions = data.regions.iter().map(|row| Region {
-            code: geography.code(row.code),
+            code: atlas.code(row.code),
             name: row.name.to_string(),
             partition: row.partition.to_owned(),
             opt_in: row.opt_in,
@@ -102,12 +102,11 @@ impl Facts {
     /// Adds the aliases, and returns those whose model is not known by their number. All of them are looked up before
     /// any is added, so their order does not matter and none can lead in a circle.
     pub(super) fn add_aliases(&mut self, aliases: &[Alias]) -> Vec<(usize, Error)> {
-        let targets: Vec<_> = aliases.iter().map(|alias| self.resolve(&alias.model)).collect();
+        let targets: Vec<_> = aliases.iter().map(|alias| self.resolve_alias(alias)).collect();
         let mut errors = Vec::new();
         for (index, (alias, target)) in aliases.iter().zip(targets).enumerate() {
             match target {
                 Ok(resolved) => {
-                    let resolved = Resolved { prompt_cache: alias.prompt_cache, ..resolved };
                     self.names.insert(alias.alias.as_str().into(), resolved);
                     self.aliases.push(alias.alias.as_str().into());
                 }
@@ -118,14 +117,28 @@ impl Facts {
     }
 }
 
+impl Facts {
+    /// What an alias stands for: its model, behind an ARN the one that it says is there, in the Regions that it allows.
+    fn resolve_alias(&self, alias: &Alias) -> Result<Resolved> {
+        let mut resolved = self.resolve(&alias.model)?;
+        if let (None, Some(base)) = (&resolved.model, &alias.base) {
+            resolved = resolved.with_base(&self.resolve(base)?);
+        }
+        let geography = alias.geography.as_deref().map(|name| Geography::parse("geography", name)).transpose()?;
+        resolved.fence = Fence::new(alias.regions.as_deref(), geography);
+        resolved.prompt_cache = alias.prompt_cache;
+        Ok(resolved)
+    }
+}
+
 fn draft(
     row: ModelRow<'_>,
     profiles: &[&ProfileRow<'_>],
-    geography: &Geography<'_>,
+    atlas: &Atlas<'_>,
     prices: &HashMap<Arc<str>, PriceList>,
 ) -> Draft {
-    let on_demand: Vec<Arc<str>> = row.on_demand_regions.iter().map(|region| geography.code(region)).collect();
-    let profiles: Vec<Profile> = profiles.iter().map(|row| geography.profile(row)).collect();
+    let on_demand: Vec<Arc<str>> = row.on_demand_regions.iter().map(|region| atlas.code(region)).collect();
+    let profiles: Vec<Profile> = profiles.iter().map(|row| atlas.profile(row)).collect();
     let model = Model::new(row);
     let none = PriceList::default();
     let prices = prices.get(&model.id).unwrap_or(&none);
@@ -146,6 +159,7 @@ fn resolved(model: &Arc<Model>, places: &Arc<Places>) -> Resolved {
         model: Some(Arc::clone(model)),
         name: Arc::clone(&model.id),
         prompt_cache: PromptCache::Explicit,
-        target: Target::Places(Arc::clone(places)),
+        fence: Fence::default(),
+        target: Target { places: Arc::clone(places), is_arn: false },
     }
 }

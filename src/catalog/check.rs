@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Catalog, Facts};
+use super::{Catalog, Facts, Fence, Geography, Order};
 use crate::config::{Config, Problems, nearest};
 use crate::error::Kind;
 
@@ -30,8 +30,19 @@ impl Catalog {
         };
         check_regions(&facts, config, &mut problems);
         for (index, alias) in config.models.iter().enumerate() {
-            if let Err(problem) = facts.check_target(&alias.model) {
-                problems.add(format!("models[{index}].model"), problem);
+            let path = |field: &str| format!("models[{index}].{field}");
+            for (field, name) in [("model", Some(&alias.model)), ("base", alias.base.as_ref())] {
+                if let Some(Err(problem)) = name.map(|name| facts.check_target(name)) {
+                    problems.add(path(field), problem);
+                }
+            }
+            for (number, region) in alias.regions.iter().flatten().enumerate() {
+                if let Err(problem) = facts.check_region(region) {
+                    problems.add(format!("models[{index}].regions[{number}]"), problem);
+                }
+            }
+            if let Some(Err(error)) = alias.geography.as_deref().map(|name| Geography::parse("geography", name)) {
+                problems.add(path("geography"), error.message());
             }
         }
         facts.add_aliases(&config.models);
@@ -115,9 +126,9 @@ fn check_aliases(catalog: &Catalog, config: &Config, problems: &mut Problems) {
     for (index, alias) in config.models.iter().enumerate() {
         // One that did not resolve is in `problems` already.
         if let Ok(resolved) = catalog.resolve(&alias.alias)
-            && catalog.candidates(&resolved, &regions).is_empty()
+            && let Err(error) = catalog.candidates(&resolved, &regions, &Fence::default(), Order::Preference)
         {
-            problems.add(format!("models[{index}].model"), catalog.unavailable(&resolved, &regions).message());
+            problems.add(format!("models[{index}].model"), error.message());
         }
     }
 }

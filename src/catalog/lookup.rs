@@ -3,9 +3,21 @@
 use std::sync::Arc;
 
 use super::arn::{self, Arn, Resource};
-use super::{Facts, Place, Resolved, Scope, Target, names};
+use super::place::Places;
+use super::{Destinations, Facts, Fence, Place, Resolved, Scope, Target, names};
 use crate::config::PromptCache;
 use crate::error::{Error, Kind, Result};
+
+impl Target {
+    /// These places of one Region, best first.
+    pub(super) fn arn(places: Vec<Place>) -> Self {
+        let places = places.into_iter().fold(Places::new(), |mut all, place| {
+            all.entry(Arc::clone(&place.region)).or_default().push(Arc::new(place));
+            all
+        });
+        Self { places: Arc::new(places), is_arn: true }
+    }
+}
 
 impl Facts {
     pub(super) fn resolve(&self, name: &str) -> Result<Resolved> {
@@ -20,29 +32,58 @@ impl Facts {
     }
 
     fn resolve_arn(&self, name: &str, arn: &Arn<'_>) -> Result<Resolved> {
-        let target = |scope, price| {
-            let place = Place { region: arn.region.into(), id: name.into(), scope, price };
-            Target::Arn(Arc::new(place))
+        let region: Arc<str> = arn.region.into();
+        let known = self.regions.iter().find(|known| known.code == region);
+        if let Some(known) = known.filter(|known| known.partition != arn.partition) {
+            let message =
+                format!("The ARN's partition is `{}`, but {region} is in `{}`.", arn.partition, known.partition);
+            return Err(Error::invalid("model", message));
+        }
+        let place = |scope, destinations, price| Place {
+            region: Arc::clone(&region),
+            id: name.into(),
+            scope,
+            destinations,
+            price,
         };
         let id = match arn.resource {
             Resource::Known(id) => id,
             Resource::Opaque(kind) => {
+                // A profile or a router sends calls on; everything else runs where it is.
+                let destinations =
+                    if arn::is_sent_on(kind) { Destinations::Unknown } else { Destinations::here(&region) };
                 return Ok(Resolved {
                     model: None,
                     name: kind.into(),
                     prompt_cache: PromptCache::Explicit,
-                    target: target(Scope::InRegion, None),
+                    fence: Fence::default(),
+                    target: Target::arn(vec![place(Scope::InRegion, destinations, None)]),
                 });
             }
         };
         let known = self.ids.get(id).ok_or_else(|| self.unknown(id))?;
-        // A profile's id is its geography, a dot and the model's id.
-        let scope = match id.strip_suffix(&*known.name) {
-            Some(geo) if !geo.is_empty() => Scope::Profile(geo.trim_end_matches('.').into()),
-            _ => Scope::InRegion,
+        let offers = known.target.places.get(&region).map(Vec::as_slice).unwrap_or_default();
+        let is_model = *id == *known.name;
+        // A model that is offered by profiles only is called by one of them, whatever form its name has.
+        let places: Vec<Place> = if is_model && !offers.is_empty() {
+            let as_named = |offer: &Arc<Place>| match &offer.scope {
+                Scope::InRegion => Place { id: name.into(), ..Place::clone(offer) },
+                Scope::Profile(_) => Place::clone(offer),
+            };
+            offers.iter().map(as_named).collect()
+        } else if let [offer] = offers {
+            vec![Place { id: name.into(), ..Place::clone(offer) }]
+        } else {
+            // The data does not know it there. AWS may.
+            let scope = match id.strip_suffix(&*known.name) {
+                Some(geo) if !geo.is_empty() => Scope::Profile(geo.trim_end_matches('.').into()),
+                _ => Scope::InRegion,
+            };
+            let price = self.prices.get(&known.name).and_then(|prices| prices.find(&scope, &region));
+            let destinations = if is_model { Destinations::here(&region) } else { Destinations::Unknown };
+            vec![place(scope, destinations, price)]
         };
-        let price = self.prices.get(&known.name).and_then(|prices| prices.find(&scope, arn.region));
-        Ok(Resolved { target: target(scope, price), ..known.clone() })
+        Ok(Resolved { target: Target::arn(places), ..known.clone() })
     }
 
     fn unknown(&self, name: &str) -> Error {

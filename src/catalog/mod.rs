@@ -6,14 +6,18 @@
 
 mod arn;
 mod build;
+mod candidates;
 mod check;
 mod data;
+mod fence;
+mod live;
 mod lookup;
 mod model;
 mod names;
 mod place;
 mod price;
 mod profile;
+mod unveil;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,12 +25,14 @@ use std::sync::Arc;
 use self::place::Places;
 use self::price::PriceList;
 use crate::config::PromptCache;
-use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::error::Result;
 
+pub use fence::{Fence, Geography};
+pub use live::Live;
 pub use model::{Abilities, Apis, Kind, Lifecycle, Model, PromptCaching, Stage};
-pub use place::{Place, Scope};
+pub use place::{Destinations, Order, Place, Scope};
 pub use price::{ByUnit, Charged, Price, Rates, Tier};
-pub use profile::{Destinations, InferenceProfile};
+pub use profile::InferenceProfile;
 
 /// The catalog. A clone is cheap and shows the same facts.
 #[derive(Clone, Debug)]
@@ -77,18 +83,28 @@ pub struct Resolved {
     pub name: Arc<str>,
     /// Who says what of a prompt is worth caching; an alias may say so.
     pub prompt_cache: PromptCache,
+    /// The Regions that an alias is limited to.
+    pub fence: Fence,
     target: Target,
 }
 
 #[derive(Clone, Debug)]
-enum Target {
-    /// Called in any of these.
-    Places(Arc<Places>),
-    /// An ARN: called as it is, where it is.
-    Arn(Arc<Place>),
+struct Target {
+    places: Arc<Places>,
+    /// Called as it is named, where it is.
+    is_arn: bool,
 }
 
 impl Resolved {
+    /// The Region and the ARN of an application inference profile whose model is not known: AWS can tell it.
+    pub fn hidden_profile(&self) -> Option<(&Arc<str>, &Arc<str>)> {
+        if self.model.is_some() || &*self.name != arn::APPLICATION_PROFILE {
+            return None;
+        }
+        let place = self.target.places.values().flatten().next()?;
+        Some((&place.region, &place.id))
+    }
+
     /// Every name that an allow-list may know the model by: the one that was asked for, Bedrock's id, the short id.
     pub fn names<'a>(&'a self, asked: &'a str) -> [&'a str; 3] {
         [asked, &self.name, self.model.as_ref().map_or(asked, |model| &model.short)]
@@ -110,48 +126,23 @@ impl Catalog {
         self.0.names.get(name)
     }
 
-    /// Where it can be called, in the order of `regions`; empty when in none of them.
-    pub fn candidates(&self, resolved: &Resolved, regions: &[Arc<str>]) -> Vec<Arc<Place>> {
-        match &resolved.target {
-            Target::Places(places) => regions.iter().filter_map(|region| places.get(region).cloned()).collect(),
-            Target::Arn(place) if regions.contains(&place.region) => vec![Arc::clone(place)],
-            Target::Arn(_) => Vec::new(),
-        }
-    }
-
-    /// Why there is no candidate in `regions`, and where there would be one.
-    pub fn unavailable(&self, resolved: &Resolved, regions: &[Arc<str>]) -> Error {
-        let tried = listed(regions.iter().map(|region| &**region));
-        let message = match (&resolved.target, &resolved.model) {
-            (Target::Arn(place), _) => {
-                format!("The ARN belongs to {}, which this gateway does not call (it calls {tried}).", place.region)
-            }
-            (_, Some(model)) if !model.on_runtime => format!(
-                "The model `{}` is offered on the bedrock-mantle endpoint only, which this gateway does not call.",
-                model.id
-            ),
-            (Target::Places(places), _) if places.is_empty() => {
-                format!("The model `{}` is not known to be offered in any Region.", resolved.name)
-            }
-            (Target::Places(places), _) => {
-                let mut offers: Vec<&str> = places.keys().map(|region| &**region).collect();
-                offers.sort_unstable();
-                let offers = listed(offers.into_iter());
-                format!("The model `{}` cannot be called from {tried} by this name, but from {offers}.", resolved.name)
-            }
+    /// The models that can be called from one of `regions` inside `fence`, by id. Those whose end has come are left out.
+    pub fn models<'a>(&'a self, regions: &'a [Arc<str>], fence: &'a Fence) -> impl Iterator<Item = &'a Arc<Model>> {
+        let is_near = |entry: &&Entry| {
+            let mut offers = regions.iter().filter_map(|region| entry.places.get(region)).flatten();
+            offers.any(|place| fence.permits(place))
         };
-        Error::new(ErrorKind::ModelNotFound, message).param("model")
-    }
-
-    /// The models that can be called from one of `regions`, by id. Those whose end has come are left out.
-    pub fn models<'a>(&'a self, regions: &'a [Arc<str>]) -> impl Iterator<Item = &'a Arc<Model>> {
-        let is_near = |entry: &&Entry| regions.iter().any(|region| entry.places.contains_key(region));
         self.0.models.iter().filter(|entry| entry.model.is_callable()).filter(is_near).map(|entry| &entry.model)
     }
 
     /// The inference profiles of models that can be called, by id, as far as it is known where they lead.
     pub fn profiles(&self) -> &[InferenceProfile] {
         &self.0.profiles
+    }
+
+    /// Every id of a model or a profile that a call may name, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.0.ids.keys().map(|id| &**id)
     }
 
     /// The aliases and what they stand for, in the order of the configuration.
@@ -181,3 +172,6 @@ fn listed<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod residency_tests;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use super::data::{GeoDefault, ProfileRow, RegionRow};
 use super::price::{Price, PriceList};
+use crate::converse::Usage;
+use crate::money::MicroUsd;
 
 /// A Region in which something can be called, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct Place {
     pub id: Arc<str>,
     /// How far the call may travel from the Region.
     pub scope: Scope,
+    /// The Regions that may answer it.
+    pub destinations: Destinations,
     /// What it costs; `None`: unknown.
     pub price: Option<Arc<Price>>,
 }
@@ -30,8 +34,49 @@ pub enum Scope {
     Profile(Arc<str>),
 }
 
-/// The places of one model or profile, by Region.
-pub(super) type Places = HashMap<Arc<str>, Arc<Place>>;
+/// Which Regions may answer a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destinations {
+    /// One of these.
+    Among(Arc<[Arc<str>]>),
+    /// Any Region of the partition.
+    Anywhere,
+    /// That is not known.
+    Unknown,
+}
+
+impl Destinations {
+    /// The Region that was called, and no other.
+    pub fn here(region: &Arc<str>) -> Self {
+        Self::Among([Arc::clone(region)].into())
+    }
+}
+
+/// In which order the candidates of a call are tried.
+pub use crate::config::Order;
+
+/// The places of one model or profile, by Region; those of one Region best first.
+pub(super) type Places = HashMap<Arc<str>, Vec<Arc<Place>>>;
+
+impl Place {
+    /// A call within the Region by `id`, at this price.
+    pub fn in_region(region: Arc<str>, id: Arc<str>, price: Option<Arc<Price>>) -> Self {
+        let destinations = Destinations::here(&region);
+        Self { region, id, scope: Scope::InRegion, destinations, price }
+    }
+
+    /// What an ordinary answer costs here, to compare places by: three tokens are read for each that is written.
+    fn comparable_cost(&self) -> Option<MicroUsd> {
+        let usage = Usage { input_tokens: 300_000, output_tokens: 100_000, total_tokens: 400_000, ..Usage::default() };
+        self.price.as_ref()?.cost(&usage)
+    }
+
+    /// The cheaper, the less; what is not known is dearest.
+    pub(super) fn dearness(&self) -> (bool, Option<MicroUsd>) {
+        let cost = self.comparable_cost();
+        (cost.is_none(), cost)
+    }
+}
 
 /// An inference profile with its source Regions.
 pub(super) struct Profile {
@@ -49,7 +94,7 @@ enum Sources {
 }
 
 /// Source Region to destinations.
-pub(super) type Routes = BTreeMap<Arc<str>, Vec<Arc<str>>>;
+pub(super) type Routes = BTreeMap<Arc<str>, Destinations>;
 
 impl Profile {
     /// The source Regions.
@@ -71,19 +116,26 @@ impl Profile {
 
     /// The less, the better: seen before guessed, a geography before the world, few destinations before many.
     fn rank(&self, region: &str) -> (bool, bool, usize) {
-        let destinations = self.routes().and_then(|routes| routes.get(region));
-        (self.routes().is_none(), &*self.geo == "global", destinations.map_or(usize::MAX, Vec::len))
+        let count = match self.destinations(region) {
+            Destinations::Among(regions) => regions.len(),
+            Destinations::Anywhere | Destinations::Unknown => usize::MAX,
+        };
+        (self.routes().is_none(), &*self.geo == "global", count)
+    }
+
+    fn destinations(&self, region: &str) -> Destinations {
+        self.routes().and_then(|routes| routes.get(region)).map_or(Destinations::Unknown, Clone::clone)
     }
 }
 
 /// The Regions by code, and who may be a source of a profile whose routing is not known.
-pub(super) struct Geography<'a> {
+pub(super) struct Atlas<'a> {
     codes: HashMap<&'a str, Arc<str>>,
     partitions: HashMap<&'a str, &'a str>,
     defaults: &'a BTreeMap<&'a str, GeoDefault<'a>>,
 }
 
-impl<'a> Geography<'a> {
+impl<'a> Atlas<'a> {
     pub(super) fn new(regions: &[RegionRow<'a>], defaults: &'a BTreeMap<&'a str, GeoDefault<'a>>) -> Self {
         let codes = regions.iter().map(|region| (region.code, Arc::from(region.code))).collect();
         let partitions = regions.iter().map(|region| (region.code, region.partition)).collect();
@@ -96,11 +148,17 @@ impl<'a> Geography<'a> {
     }
 
     pub(super) fn profile(&self, row: &ProfileRow<'_>) -> Profile {
-        let codes = |regions: &Vec<&str>| regions.iter().map(|region| self.code(region)).collect();
+        let destinations = |regions: &Vec<&str>| {
+            if regions.contains(&"*") {
+                Destinations::Anywhere
+            } else {
+                Destinations::Among(regions.iter().map(|region| self.code(region)).collect())
+            }
+        };
         let sources = if row.sources.is_empty() {
             Sources::Guessed(self.likely_sources(row.geo))
         } else {
-            Sources::Seen(row.sources.iter().map(|(region, to)| (self.code(region), codes(to))).collect())
+            Sources::Seen(row.sources.iter().map(|(region, to)| (self.code(region), destinations(to))).collect())
         };
         Profile { id: row.id.into(), geo: row.geo.into(), sources }
     }
@@ -121,35 +179,35 @@ impl<'a> Geography<'a> {
 
 /// The places of a named profile: its source Regions.
 pub(super) fn of_profile(profile: &Profile, prices: &PriceList) -> Places {
-    let scope = Scope::Profile(Arc::clone(&profile.geo));
-    profile.regions().map(|region| at(region, &profile.id, scope.clone(), prices)).collect()
+    profile.regions().map(|region| (Arc::clone(region), vec![by_profile(region, profile, prices)])).collect()
 }
 
-/// The places of a model named by its own id. In a Region that offers it on demand it is called by that id. Elsewhere
-/// by a profile: one whose source Regions were seen before one where they are a guess, a geography's before the global
-/// one, the one with the fewest destinations first.
+/// The places of a model named by its own id. In a Region that offers it on demand it is called by that id. Elsewhere, or
+/// where a fence wants it, by a profile: one whose source Regions were seen before one where they are a guess, a
+/// geography's before the global one, the one with the fewest destinations first.
 pub(super) fn of_model(id: &Arc<str>, on_demand: &[Arc<str>], profiles: &[Profile], prices: &PriceList) -> Places {
-    let mut best: HashMap<&Arc<str>, &Profile> = HashMap::new();
+    let mut ranked: HashMap<&Arc<str>, Vec<&Profile>> = HashMap::new();
     for profile in profiles {
         for region in profile.regions() {
-            best.entry(region)
-                .and_modify(|chosen| {
-                    if profile.rank(region) < chosen.rank(region) {
-                        *chosen = profile;
-                    }
-                })
-                .or_insert(profile);
+            ranked.entry(region).or_default().push(profile);
         }
     }
-    let by_profile = best
-        .into_iter()
-        .map(|(region, profile)| at(region, &profile.id, Scope::Profile(Arc::clone(&profile.geo)), prices));
-    let mut places: Places = by_profile.collect();
-    places.extend(on_demand.iter().map(|region| at(region, id, Scope::InRegion, prices)));
+    let mut places = Places::new();
+    for region in on_demand {
+        let place = Place::in_region(Arc::clone(region), Arc::clone(id), prices.find(&Scope::InRegion, region));
+        places.insert(Arc::clone(region), vec![Arc::new(place)]);
+    }
+    for (region, mut profiles) in ranked {
+        profiles.sort_by_key(|profile| (profile.rank(region), &profile.id));
+        let by_profile = profiles.into_iter().map(|profile| by_profile(region, profile, prices));
+        places.entry(Arc::clone(region)).or_default().extend(by_profile);
+    }
     places
 }
 
-fn at(region: &Arc<str>, id: &Arc<str>, scope: Scope, prices: &PriceList) -> (Arc<str>, Arc<Place>) {
+fn by_profile(region: &Arc<str>, profile: &Profile, prices: &PriceList) -> Arc<Place> {
+    let scope = Scope::Profile(Arc::clone(&profile.geo));
     let price = prices.find(&scope, region);
-    (Arc::clone(region), Arc::new(Place { region: Arc::clone(region), id: Arc::clone(id), scope, price }))
+    let destinations = profile.destinations(region);
+    Arc::new(Place { region: Arc::clone(region), id: Arc::clone(&profile.id), scope, destinations, price })
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Model;
 use super::place::{Profile, Routes};
+use super::{Destinations, Model};
 
 /// An inference profile of AWS's own, from whose source Regions it is known where it sends a call.
 #[derive(Clone, Debug)]
@@ -17,15 +17,6 @@ pub struct InferenceProfile {
     routes: Routes,
 }
 
-/// Where a profile may send a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Destinations<'a> {
-    /// Any Region of the partition.
-    Anywhere,
-    /// One of these.
-    Among(&'a [Arc<str>]),
-}
-
 impl InferenceProfile {
     pub(super) fn of(profile: &Profile, model: &Arc<Model>) -> Option<Self> {
         let routes = profile.routes()?.clone();
@@ -33,12 +24,12 @@ impl InferenceProfile {
     }
 
     /// Where a call from `region` may go; `None` where the profile cannot be called from there.
-    pub fn destinations(&self, region: &str) -> Option<Destinations<'_>> {
-        let regions = self.routes.get(region)?;
-        Some(if regions.iter().any(|region| &**region == "*") {
-            Destinations::Anywhere
-        } else {
-            Destinations::Among(regions)
-        })
+    pub fn destinations(&self, region: &str) -> Option<&Destinations> {
+        self.routes.get(region)
+    }
+
+    /// The Regions from which it can be called, and where each sends it.
+    pub fn routes(&self) -> impl Iterator<Item = (&Arc<str>, &Destinations)> {
+        self.routes.iter()
     }
 }

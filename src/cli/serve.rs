@@ -42,7 +42,7 @@ impl Serve {
     }
 
     async fn run_local(&self, config: &mut Config, catalog: Catalog, signals: &mut Signals) -> Result<(), Failure> {
-        let local = Local::start(config).await?;
+        let local = Local::start(config, Settings::default()).await?;
         let clock = Clock::system();
         let (tls, authority) = if self.tls {
             let (tls, path) = app::development_tls().await?;

@@ -12,6 +12,12 @@ pub struct Alias {
     pub alias: String,
     /// Any name of a model but another alias.
     pub model: String,
+    /// The model or system profile behind an ARN that hides it, such as that of a provisioned model.
+    pub base: Option<String>,
+    /// The Regions that calls may touch; none given: all.
+    pub regions: Option<Vec<String>>,
+    /// The geography that calls have to stay in, such as `eu`.
+    pub geography: Option<String>,
     /// Who says what of a prompt is worth caching.
     pub prompt_cache: PromptCache,
 }
@@ -29,7 +35,7 @@ pub enum PromptCache {
 
 pub(super) fn validate(aliases: &[Alias], problems: &mut Problems) {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
-    for (index, Alias { alias, model, .. }) in aliases.iter().enumerate() {
+    for (index, Alias { alias, model, base, regions, .. }) in aliases.iter().enumerate() {
         let path = format!("models[{index}].alias");
         if alias.is_empty() {
             problems.add(path, "is missing");
@@ -40,6 +46,12 @@ pub(super) fn validate(aliases: &[Alias], problems: &mut Problems) {
         }
         if model.is_empty() {
             problems.add(format!("models[{index}].model"), "is missing");
+        }
+        if regions.as_ref().is_some_and(Vec::is_empty) {
+            problems.add(format!("models[{index}].regions"), "is empty and would allow nothing");
+        }
+        if base.is_some() && !model.starts_with("arn:") {
+            problems.add(format!("models[{index}].base"), "says what is behind an ARN, but the model is none");
         }
     }
 }

@@ -14,6 +14,8 @@ use super::{Problems, shape};
 pub struct Aws {
     /// Regions to call, in order of preference.
     pub regions: Vec<String>,
+    /// Which of several candidates is tried first.
+    pub order: Order,
     /// A role to assume for every call; empty: the credentials of the AWS chain as they are.
     pub role_arn: String,
     /// Attempts of one call over all candidates, the first included: 1 to 10.
@@ -40,6 +42,7 @@ impl Default for Aws {
     fn default() -> Self {
         Self {
             regions: vec!["us-east-1".into(), "us-west-2".into()],
+            order: Order::Preference,
             role_arn: String::new(),
             max_attempts: 4,
             connect_timeout_ms: 2_000,
@@ -78,14 +81,25 @@ impl Aws {
             if !shape::is_region(region) {
                 problems.add(&path, shape::not_a_region(region));
             }
-            let Endpoints { runtime, control, s3 } = endpoints;
-            for (key, url) in [("runtime", runtime), ("control", control), ("s3", s3)] {
+            let Endpoints { runtime, control, s3, sts } = endpoints;
+            for (key, url) in [("runtime", runtime), ("control", control), ("s3", s3), ("sts", sts)] {
                 if let Some(url) = url {
                     shape::check_base_url(&format!("{path}.{key}"), url, problems);
                 }
             }
         }
     }
+}
+
+/// Which of several candidates is tried first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// The one in the Region that `aws.regions` names first, by the profile with the fewest destinations.
+    #[default]
+    Preference,
+    /// The cheapest; among equals, as preferred.
+    Price,
 }
 
 /// The account's quota for one model in one Region.
@@ -108,6 +122,8 @@ pub struct Endpoints {
     pub control: Option<String>,
     /// Base URL of S3.
     pub s3: Option<String>,
+    /// Base URL of STS, which is asked for roles in the first of the Regions.
+    pub sts: Option<String>,
 }
 
 /// Text that never shows in a log or an error.

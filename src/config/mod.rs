@@ -26,12 +26,13 @@ use serde::Deserialize;
 
 pub use alias::{Alias, PromptCache};
 pub use auth::{Auth, Jwt};
-pub use aws::{Aws, Endpoints, Quota, Secret};
+pub use aws::{Aws, Endpoints, Order, Quota, Secret};
 pub use batch::{Batch, BatchLimits, SmallBatches};
 pub use fetch::Fetch;
 pub use problem::{Problem, Problems};
 pub use responses::Responses;
 pub use server::Server;
+pub use shape::{NOT_A_ROLE_ARN, role_partition};
 pub use shared::{OnFailure, Shared};
 pub use store::Store;
 pub use suggest::nearest;

@@ -162,8 +162,9 @@ mod tests {
     fn every_model_of_the_catalog_that_makes_pictures_has_a_body() {
         let catalog = crate::catalog::Catalog::configured(&crate::config::Config::default()).unwrap();
         let regions: Vec<_> = catalog.regions().iter().map(|region| region.code.clone()).collect();
+        let open = crate::catalog::Fence::default();
         let models: Vec<_> =
-            catalog.models(&regions).filter(|model| model.kind == crate::catalog::Kind::Image).collect();
+            catalog.models(&regions, &open).filter(|model| model.kind == crate::catalog::Kind::Image).collect();
         assert!(models.len() >= 3, "{models:?}");
         for model in models {
             assert!(ImageModel::of(model).is_some(), "{}", model.id);

@@ -10,6 +10,7 @@ mod plain;
 mod settle;
 mod stream;
 mod trail;
+mod unveil;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub use settle::{Booked, Charge, Receipt};
 pub use stream::{EventStream, FrameStream};
 pub use trail::Trail;
 
-use crate::catalog::{self, Catalog, Charged, Place, Resolved};
+use crate::catalog::{self, Catalog, Charged, Live, Order, Place, Resolved};
 use crate::clock::Clock;
 use crate::converse::{self, Usage};
 use crate::error::{Error, Kind};
@@ -34,7 +35,7 @@ use crate::money::MicroUsd;
 use crate::responses::Responses;
 use crate::telemetry::Metrics;
 use crate::tenancy::{Caller, Need, Scope, Tenancy};
-use crate::upstream::{Call, Operation, Region, Reply, Upstream};
+use crate::upstream::{Call, Operation, Region, Regions, Reply, TeamRole, Upstream};
 use meter::Meter;
 use settle::Settlement;
 
@@ -46,12 +47,13 @@ struct Inner {
     parts: Parts,
     /// The Regions that are called, in order of preference.
     regions: Vec<Arc<str>>,
+    profiles: unveil::Profiles,
 }
 
 /// What a gateway is made of.
 pub struct Parts {
-    /// Models and where they can be called.
-    pub catalog: Catalog,
+    /// Models and where they can be called, as it is known at any time.
+    pub catalog: Live,
     /// Teams, keys, and the ledger.
     pub tenancy: Tenancy,
     /// Whose the asynchronous invocations are.
@@ -68,6 +70,8 @@ pub struct Parts {
     pub clock: Clock,
     /// Attempts of one call, the first included.
     pub max_attempts: u32,
+    /// Which of several candidates is tried first.
+    pub order: Order,
     /// Cancelled when the drain is over: streams still open are told so and cut.
     pub cut: CancellationToken,
 }
@@ -139,12 +143,12 @@ impl Gateway {
     /// Puts a gateway together.
     pub fn new(parts: Parts) -> Self {
         let regions = parts.upstream.regions().map(|region| region.name().clone()).collect();
-        Self(Arc::new(Inner { parts, regions }))
+        Self(Arc::new(Inner { parts, regions, profiles: unveil::Profiles::default() }))
     }
 
-    /// Models and where they can be called.
-    pub fn catalog(&self) -> &Catalog {
-        &self.0.parts.catalog
+    /// Models and where they can be called, as it is known now.
+    pub fn catalog(&self) -> Catalog {
+        self.0.parts.catalog.now()
     }
 
     /// Teams, keys, and the ledger.
@@ -157,9 +161,22 @@ impl Gateway {
         &self.0.parts.invocations
     }
 
+    /// The Regions that are called, in order of preference.
+    pub fn regions(&self) -> &[Arc<str>] {
+        &self.0.regions
+    }
+
     /// AWS, Region by Region.
     pub fn upstream(&self) -> &Upstream {
         &self.0.parts.upstream
+    }
+
+    /// AWS, Region by Region, with the identity that calls of `caller` are made with: its team's role, if it has one.
+    pub fn regions_as(&self, caller: &Caller) -> Regions {
+        let team = &*caller.team;
+        let role = team.role.as_ref();
+        let role = role.map(|role| TeamRole { team: team.id.as_str(), name: &team.name, arn: role.as_str() });
+        self.upstream().regions_for(role)
     }
 
     /// What is kept of answers.
@@ -187,10 +204,14 @@ impl Gateway {
         &self.0.parts.clock
     }
 
-    /// What a caller's name for a model stands for: [`Kind::ModelNotFound`] if nothing.
-    pub fn model(&self, name: impl Into<String>) -> Result<Asked, Error> {
+    /// What a caller's name for a model stands for: [`Kind::ModelNotFound`] if nothing. Waits for AWS only for the ARN of
+    /// an application inference profile that was not seen for an hour.
+    pub async fn model(&self, caller: &Caller, name: impl Into<String>) -> Result<Asked, Error> {
         let name = name.into();
-        let resolved = self.catalog().resolve(&name)?;
+        let mut resolved = self.catalog().resolve(&name)?;
+        if resolved.hidden_profile().is_some() {
+            resolved = self.unveil(caller, resolved).await;
+        }
         Ok(Asked { name, resolved })
     }
 
@@ -267,7 +288,7 @@ impl Gateway {
         call: &Call,
     ) -> Result<(Reply, Settlement), Error> {
         let mut settlement = self.admit(caller, origin, model, call)?;
-        let candidates = self.candidates(caller, model)?;
+        let candidates = self.candidates(caller, &model.resolved)?;
         // Tokens are counted by the model itself: an inference profile is refused.
         let counted = model.resolved.model.as_ref().filter(|_| call.operation == Operation::CountTokens);
         let one = |region: Region, id: Arc<str>| async move {
@@ -295,7 +316,7 @@ impl Gateway {
         call: Call,
     ) -> Result<Answer<(HeaderMap, FrameStream)>, Error> {
         let mut settlement = self.admit(caller, origin, model, &call)?;
-        let candidates = self.candidates(caller, model)?;
+        let candidates = self.candidates(caller, &model.resolved)?;
         let body = &call;
         let one = |region: Region, id: Arc<str>| async move { region.open(&id, body).await };
         let label = (&model.resolved.name, self.max_attempts());
@@ -331,18 +352,13 @@ impl Gateway {
         Ok(Settlement::begin(self, caller, origin, charged, (hold, input_estimate)))
     }
 
-    /// Where this caller may have this model called, best first.
-    fn candidates(&self, caller: &Caller, model: &Asked) -> Result<Vec<Arc<Place>>, Error> {
-        let mut candidates = self.catalog().candidates(&model.resolved, &self.0.regions);
-        if candidates.is_empty() {
-            return Err(self.catalog().unavailable(&model.resolved, &self.0.regions));
-        }
-        candidates.retain(|place| caller.allows_region(&place.region));
-        if candidates.is_empty() {
-            let message = "This key may not use any Region in which the gateway calls this model.";
-            return Err(Error::new(Kind::Forbidden, message).param("model").reason("region"));
-        }
-        Ok(candidates)
+    /// Where this caller may have a model called, best first.
+    ///
+    /// # Errors
+    /// `ModelNotFound` when no Region of the gateway offers it, `Forbidden` when every call would leave the Regions that
+    /// the caller or the alias is limited to.
+    pub fn candidates(&self, caller: &Caller, resolved: &Resolved) -> Result<Vec<Arc<Place>>, Error> {
+        self.catalog().candidates(resolved, &self.0.regions, caller.fence(), self.0.parts.order)
     }
 
     /// The Regions that this gateway calls and this caller may use, in order of preference.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::settle::{Charge, Settlement};
 use super::{Answer, Asked, Cost, Gateway, Origin, attempt, served};
-use crate::catalog::{Place, Scope as Reach};
+use crate::catalog::Place;
 use crate::converse::Usage;
 use crate::error::{Error, Exception, Kind};
 use crate::tenancy::{Caller, Need, Scope};
@@ -63,7 +63,7 @@ impl Gateway {
         let names = model.resolved.names(&model.name);
         let need = Need { scope: Scope::Inference, model: Some(&model.name), names: &names };
         let hold = self.tenancy().admit(caller, &need)?;
-        let mut candidates = self.candidates(caller, model)?;
+        let mut candidates = self.candidates(caller, &model.resolved)?;
         let mut refusal = None;
         candidates.retain(|place| match has(&place.region) {
             Ok(()) => true,
@@ -115,7 +115,7 @@ impl Gateway {
             return Err(Error::new(Kind::NotFound, message).exception(exception));
         }
         let id: Arc<str> = [target.sort, "/", target.id].concat().into();
-        let place = |region| Arc::new(Place { region, id: Arc::clone(&id), scope: Reach::InRegion, price: None });
+        let place = |region| Arc::new(Place::in_region(region, Arc::clone(&id), None));
         let regions = self.regions_of(caller);
         let places: Vec<_> = regions.into_iter().filter(is_meant).map(place).collect();
         if places.is_empty() {

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::key::Key;
 use super::queries;
 use super::team::Team;
+use crate::catalog::Fence;
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::ids::KeyId;
@@ -33,13 +34,24 @@ pub struct Caller {
     pub team: Arc<Team>,
     /// The credential.
     pub key: Arc<Key>,
+    fence: Fence,
     pub(super) activity: Arc<Activity>,
 }
 
 impl Caller {
-    /// Whether both team and key allow the Region: what candidates are filtered by.
+    fn new(team: &Arc<Team>, key: Key, activity: Arc<Activity>) -> Self {
+        let fence = Fence::new(team.regions.entries(), team.geography).and(&Fence::new(key.regions.entries(), None));
+        Self { team: Arc::clone(team), key: Arc::new(key), fence, activity }
+    }
+
+    /// The Regions that team and key limit calls to.
+    pub fn fence(&self) -> &Fence {
+        &self.fence
+    }
+
+    /// Whether both team and key allow the Region.
     pub fn allows_region(&self, region: &str) -> bool {
-        self.team.regions.allows([region]) && self.key.regions.allows([region])
+        self.fence.holds(region)
     }
 
     /// Whether both team and key allow the model that goes by all of `names`.
@@ -96,8 +108,8 @@ impl Snapshot {
         let caller = |key: Key| {
             let id = Arc::<str>::from(key.id.as_str());
             let activity = previous.and_then(|all| all.callers.get(&id)).map(|caller| Arc::clone(&caller.activity));
-            let team = Arc::clone(teams.get(&key.team)?);
-            Some((id, Caller { team, key: Arc::new(key), activity: activity.unwrap_or_default() }))
+            let team = teams.get(&key.team)?;
+            Some((id, Caller::new(team, key, activity.unwrap_or_default())))
         };
         Ok(Self { version, callers: keys.into_iter().filter_map(caller).collect() })
     }

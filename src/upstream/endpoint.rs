@@ -1,4 +1,4 @@
-//! Where one Region's runtime is: the host by the SDK's own rules, and the parts of a request's address that do not
+//! Where one Region's two planes are: the host by the SDK's own rules, and the parts of a request's address that do not
 //! change from call to call.
 
 use aws_sdk_bedrockruntime::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
@@ -14,6 +14,43 @@ use crate::error::{Error, Result};
 /// the id is one path segment.
 pub(super) const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// Which of Bedrock's two services in a Region. They differ in host and environment variable, and in nothing else:
+/// <https://docs.aws.amazon.com/general/latest/gr/bedrock.html>.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Plane {
+    /// Inference: `bedrock-runtime`.
+    Runtime,
+    /// Models, profiles and jobs: `bedrock`.
+    Control,
+}
+
+impl Plane {
+    /// The name by which environment and profile know the service.
+    const fn service_id(self) -> &'static str {
+        match self {
+            Self::Runtime => "Bedrock Runtime",
+            Self::Control => "Bedrock",
+        }
+    }
+
+    /// Its key in `[aws.endpoints.R]`.
+    const fn key(self) -> &'static str {
+        match self {
+            Self::Runtime => "runtime",
+            Self::Control => "control",
+        }
+    }
+
+    /// The URL in this plane that corresponds to AWS's own URL of the runtime: the rules of both are one text but for the
+    /// first word of the host, in every partition, FIPS and dual stack included.
+    fn of_runtime(self, url: &str) -> String {
+        match self {
+            Self::Runtime => url.to_owned(),
+            Self::Control => url.replacen("//bedrock-runtime", "//bedrock", 1),
+        }
+    }
+}
+
 /// A base URL, taken apart once.
 #[derive(Debug)]
 pub(super) struct Endpoint {
@@ -25,23 +62,25 @@ pub(super) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The runtime of `region`: `chosen` from the configuration, else the URL that the environment or the profile
+    /// A plane of `region`: `chosen` from the configuration, else the URL that the environment or the profile
     /// names, else AWS's host for the Region (FIPS and dual stack as the environment says).
-    pub(super) async fn resolve(region: &str, chosen: Option<&str>, sdk: &SdkConfig) -> Result<Self> {
-        let url = chosen.map(str::to_owned).or_else(|| named_by_environment(sdk, "Bedrock Runtime"));
-        let field = || format!("aws.endpoints.{region}.runtime");
+    pub(super) async fn resolve(region: &str, plane: Plane, chosen: Option<&str>, sdk: &SdkConfig) -> Result<Self> {
+        let field = || format!("aws.endpoints.{region}.{}", plane.key());
+        let named = chosen.map(str::to_owned).or_else(|| named_by_environment(sdk, plane.service_id()));
+        let is_aws = named.is_none();
         let params = Params::builder()
             .region(region)
             .use_fips(sdk.use_fips().unwrap_or(false))
             .use_dual_stack(sdk.use_dual_stack().unwrap_or(false))
-            .set_endpoint(url)
+            .set_endpoint(named)
             .build()
             .map_err(|error| Error::invalid("aws.regions", format!("`{region}` is no Region name.")).source(error))?;
         let resolver = DefaultResolver::new();
         let endpoint = ResolveEndpoint::resolve_endpoint(&resolver, &params)
             .await
             .map_err(|error| Error::invalid(field(), format!("No endpoint for {region}: {error}.")))?;
-        Self::parse(endpoint.url()).ok_or_else(|| {
+        let url = if is_aws { plane.of_runtime(endpoint.url()) } else { endpoint.url().to_owned() };
+        Self::parse(&url).ok_or_else(|| {
             Error::invalid(field(), "The base URL must be http:// or https:// with a host, and have no query.")
         })
     }
@@ -117,12 +156,16 @@ mod tests {
 
     impl LoadServiceConfig for Environment {
         fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
-            (key.service_id() == "Bedrock Runtime").then(|| "http://named:4567/base/".to_owned())
+            match key.service_id() {
+                "Bedrock Runtime" => Some("http://named:4567/base/".to_owned()),
+                "Bedrock" => Some("http://control:4567".to_owned()),
+                _ => None,
+            }
         }
     }
 
     async fn uri(region: &str, chosen: Option<&str>, sdk: &SdkConfig) -> String {
-        let endpoint = Endpoint::resolve(region, chosen, sdk).await.unwrap();
+        let endpoint = Endpoint::resolve(region, Plane::Runtime, chosen, sdk).await.unwrap();
         endpoint.model_uri("arn:aws:bedrock:x::m/a.b-1:0", "converse").unwrap().to_string()
     }
 
@@ -143,13 +186,76 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_control_plane_is_named_apart_from_the_runtime() {
+        let named = SdkConfig::builder().service_config(Environment).build();
+        for (chosen, base) in [(None, "http://control:4567"), (Some("http://127.0.0.1:1/"), "http://127.0.0.1:1")] {
+            let endpoint = Endpoint::resolve("eu-west-1", Plane::Control, chosen, &named).await.unwrap();
+            assert_eq!(endpoint.uri("/foundation-models").unwrap().to_string(), format!("{base}/foundation-models"));
+        }
+        let one_for_all = SdkConfig::builder().endpoint_url("http://bedrock-runtime.proxy").build();
+        let endpoint = Endpoint::resolve("eu-west-1", Plane::Control, None, &one_for_all).await.unwrap();
+        assert_eq!(endpoint.host(), "bedrock-runtime.proxy", "a URL that somebody chose is left as it is");
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Regions {
+        regions: Vec<Hosts>,
+    }
+
+    #[derive(serde::Deserialize)]
+    struct Hosts {
+        code: String,
+        control: String,
+        runtime: String,
+        control_fips: Option<String>,
+        runtime_fips: Option<String>,
+    }
+
+    #[tokio::test]
+    async fn both_planes_of_every_region_have_the_host_that_aws_publishes() {
+        let Regions { regions } = serde_json::from_str(include_str!("../../data/regions.json")).unwrap();
+        let (bare, fips) = (SdkConfig::builder().build(), SdkConfig::builder().use_fips(true).build());
+        let mut checked = 0;
+        for region in &regions {
+            for (plane, sdk, expected) in [
+                (Plane::Control, &bare, Some(&region.control)),
+                (Plane::Runtime, &bare, Some(&region.runtime)),
+                (Plane::Control, &fips, region.control_fips.as_ref()),
+                (Plane::Runtime, &fips, region.runtime_fips.as_ref()),
+            ] {
+                let Some(expected) = expected else { continue };
+                let endpoint = Endpoint::resolve(&region.code, plane, None, sdk).await.unwrap();
+                assert_eq!(endpoint.host(), expected.as_str(), "{} {plane:?}", region.code);
+                checked += 1;
+            }
+        }
+        assert!(checked > 2 * regions.len(), "no FIPS host was checked");
+    }
+
+    #[tokio::test]
+    async fn dual_stack_hosts_are_those_of_the_sdk() {
+        for (region, fips, host) in [
+            ("us-east-1", false, "bedrock.us-east-1.api.aws"),
+            ("us-east-1", true, "bedrock-fips.us-east-1.api.aws"),
+            ("us-gov-west-1", true, "bedrock-fips.us-gov-west-1.api.aws"),
+            ("cn-north-1", false, "bedrock.cn-north-1.api.amazonwebservices.com.cn"),
+        ] {
+            let sdk = SdkConfig::builder().use_dual_stack(true).use_fips(fips).build();
+            let endpoint = Endpoint::resolve(region, Plane::Control, None, &sdk).await.unwrap();
+            assert_eq!(endpoint.host(), host);
+        }
+    }
+
+    #[tokio::test]
     async fn a_base_url_that_cannot_be_called_is_refused_with_its_path() {
         let bare = SdkConfig::builder().build();
         for wrong in ["ftp://host", "localhost", "http://host/?a=b", "http://user@host"] {
-            let error = Endpoint::resolve("us-east-1", Some(wrong), &bare).await.unwrap_err();
+            let error = Endpoint::resolve("us-east-1", Plane::Runtime, Some(wrong), &bare).await.unwrap_err();
             assert_eq!(error.blamed(), Some("aws.endpoints.us-east-1.runtime"), "{wrong}");
         }
-        assert!(Endpoint::resolve("not a region", None, &bare).await.is_err());
+        assert!(Endpoint::resolve("not a region", Plane::Runtime, None, &bare).await.is_err());
+        let error = Endpoint::resolve("us-east-1", Plane::Control, Some("ftp://host"), &bare).await.unwrap_err();
+        assert_eq!(error.blamed(), Some("aws.endpoints.us-east-1.control"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use percent_encoding::utf8_percent_encode;
 
 use super::endpoint::SEGMENT;
 
-/// A request to a Region's runtime for something else than a model's inference.
+/// A request to a Region, runtime or control plane, for something else than a model's inference.
 #[derive(Clone, Debug)]
 pub struct PlainCall {
     pub(super) method: Method,

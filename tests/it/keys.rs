@@ -200,9 +200,11 @@ async fn calls_stay_in_the_regions_of_team_and_key() {
     let rejected = |reason| t.metrics().count("gateway_rejected_total", &[("reason", reason)]);
     assert_eq!((rejected("region"), rejected("scope")), (2, 0));
 
-    assert_eq!(t.openai().with_key(&western).chat("hello").await.region(), SECOND);
+    // Offered in the Region itself: no profile leads out of it.
+    let hello = json!({"model": "nova-lite", "messages": [{"role": "user", "content": "hello"}]});
+    assert_eq!(t.openai().with_key(&western).send(&hello).await.region(), SECOND);
     t.sim.region(SECOND).quota_exceeded(1);
-    let refused = t.openai().with_key(&western).chat("hello").await;
+    let refused = t.openai().with_key(&western).send(&hello).await;
     assert_eq!(refused.status(), 429, "the first Region is no way out");
     let regions: Vec<String> = t.sim.calls().into_iter().map(|call| call.region).collect();
     assert_eq!(regions, [SECOND, SECOND]);

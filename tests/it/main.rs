@@ -13,14 +13,18 @@
 
 mod anthropic;
 mod bedrock;
+mod control;
+mod credentials;
 mod drain;
 mod exceptions;
 mod failover;
+mod fault_matrix;
 mod hostile_input;
 mod keys;
 mod openai;
 mod ops;
 mod rerank;
+mod residency;
 mod settlement;
 mod support;
 mod unauthorized;

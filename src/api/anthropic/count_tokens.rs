@@ -60,7 +60,7 @@ pub(super) async fn count(
     Body(text): Body,
 ) -> Result<Response> {
     let members = body::object(&text)?;
-    let (model, lane) = messages::model(&gateway, &members)?;
+    let (model, lane) = messages::model(&gateway, &caller, &members).await?;
     native::refuse_impossible(&members)?;
     let exchange = Exchange { gateway, caller, trail, strictness, operation: "count_tokens", model };
     let mut report = Report::default();

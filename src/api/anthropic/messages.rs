@@ -56,7 +56,7 @@ pub(super) async fn create(
     Body(text): Body,
 ) -> Result<Response> {
     let members = body::object(&text)?;
-    let (model, lane) = model(&gateway, &members)?;
+    let (model, lane) = model(&gateway, &caller, &members).await?;
     native::refuse_impossible(&members)?;
     let purpose = if streams(&members)? { Purpose::Stream } else { Purpose::Whole };
     let exchange = Exchange { gateway, caller, trail, strictness, operation: "messages", model };
@@ -73,13 +73,13 @@ pub(super) async fn create(
 }
 
 /// The model that a body names, and the way to it.
-pub(super) fn model(gateway: &Gateway, members: &Members<'_>) -> Result<(Asked, Lane)> {
+pub(super) async fn model(gateway: &Gateway, caller: &Caller, members: &Members<'_>) -> Result<(Asked, Lane)> {
     let Some(name) = members.value("model") else {
         return Err(Error::invalid("model", "`model` is missing."));
     };
     let name: String =
         serde_json::from_str(name.get()).map_err(|_| Error::invalid("model", "`model` has to be a string."))?;
-    let model = gateway.model(name)?;
+    let model = gateway.model(caller, name).await?;
     let lane = lane::choose(model.resolved.model.as_deref(), &model.resolved.name);
     Ok((model, lane))
 }

@@ -61,7 +61,7 @@ pub(super) async fn start(
     for location in &start.locations {
         record.places().check(team, &location.field, &location.uri)?;
     }
-    let model = gateway.model(&*start.model)?;
+    let model = gateway.model(&caller, &*start.model).await?;
     let has = |region: &str| if record.places().has(region) { Ok(()) } else { Err(no_bucket()) };
     let own_token = token.map(|token| record.token(team, token));
     let call = |region: &str, id: &str| {
@@ -74,7 +74,7 @@ pub(super) async fn start(
     let known = Known { token: token.map(str::to_owned), output_uri: start.output().to_owned(), team: team.clone() };
     let invocation = begun(&gateway, &model, known, &answer)?;
     record.begin(&invocation).await?;
-    let invocation_arn = arn(gateway.catalog(), &invocation);
+    let invocation_arn = arn(&gateway.catalog(), &invocation);
     Ok(annotate(Json(Started { invocation_arn }).into_response(), &answer.served, &Report::default()))
 }
 
@@ -101,7 +101,7 @@ pub(super) async fn get(
     let (region, id) = located(&arn).ok_or_else(missing)?;
     let known = gateway.invocations().find(&caller.team.id, region, id).await?.ok_or_else(missing)?;
     let invocation = if known.is_open() { heard(&gateway, &caller, &trail, known).await? } else { known };
-    Ok(Json(Told::of(gateway.catalog(), invocation)))
+    Ok(Json(Told::of(&gateway.catalog(), invocation)))
 }
 
 /// ListAsyncInvokes
@@ -147,7 +147,7 @@ pub(super) async fn list(
     let has_more = found.len() > size;
     found.truncate(size);
     let next_token = found.last().filter(|_| has_more).map(|last| token_of(&last.mark()));
-    let summaries = found.into_iter().map(|invocation| Told::of(gateway.catalog(), invocation));
+    let summaries = found.into_iter().map(|invocation| Told::of(&gateway.catalog(), invocation));
     Ok(Json(Listed { async_invoke_summaries: summaries.collect(), next_token }))
 }
 
@@ -179,7 +179,8 @@ fn begun(gateway: &Gateway, model: &Asked, known: Known, answer: &Answer<Reply>)
     let Begun { invocation_arn } = read(&answer.body.body)?;
     let (_, id) = located(&invocation_arn).ok_or_else(unreadable)?;
     let region = &answer.served.region;
-    let partition = partition(gateway.catalog(), region);
+    let catalog = gateway.catalog();
+    let partition = partition(&catalog, region);
     let model_arn = match &model.resolved.model {
         Some(model) => model_arn(partition, region, &model.id),
         // The kind of resource, and not whose it is.

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::control::{Moment, check_one_of, identified, model_arn, not_found, partition};
 use super::error;
 use crate::api::caller::{Parameters, Segment};
-use crate::catalog::{Catalog, Model, Scope as Reach, Stage};
+use crate::catalog::{Catalog, Fence, Model, Order, Scope as Reach, Stage};
 use crate::error::Result;
 use crate::gateway::Gateway;
 use crate::tenancy::{Caller, Scope};
@@ -40,8 +40,10 @@ pub(super) async fn list(
     caller.require(Scope::Inference)?;
     filter.check()?;
     let regions = gateway.regions_of(&caller);
-    let allowed = gateway.catalog().models(&regions).filter(|model| caller.allows_model([&*model.id, &*model.short]));
-    let summaries = allowed.filter_map(|model| FoundationModel::of(gateway.catalog(), model, &regions));
+    let catalog = gateway.catalog();
+    let allowed =
+        catalog.models(&regions, caller.fence()).filter(|model| caller.allows_model([&*model.id, &*model.short]));
+    let summaries = allowed.filter_map(|model| FoundationModel::of(&catalog, model, &regions, caller.fence()));
     Ok(Json(FoundationModels { model_summaries: summaries.filter(|model| filter.wants(model)).collect() }))
 }
 
@@ -74,7 +76,7 @@ pub(super) async fn get(
     if !caller.allows_model(resolved.names(name)) {
         return Err(missing());
     }
-    let model_details = FoundationModel::of(catalog, model, &regions).ok_or_else(missing)?;
+    let model_details = FoundationModel::of(&catalog, model, &regions, caller.fence()).ok_or_else(missing)?;
     Ok(Json(FoundationModelAnswer { model_details }))
 }
 
@@ -163,8 +165,9 @@ struct ModelLifecycle {
 
 impl FoundationModel {
     /// A model as it is in `regions`; `None` when it is in none of them.
-    fn of(catalog: &Catalog, model: &Model, regions: &[Arc<str>]) -> Option<Self> {
-        let places = catalog.candidates(&catalog.resolve(&model.id).ok()?, regions);
+    fn of(catalog: &Catalog, model: &Model, regions: &[Arc<str>], fence: &Fence) -> Option<Self> {
+        let resolved = catalog.resolve(&model.id).ok()?;
+        let places = catalog.candidates(&resolved, regions, fence, Order::Preference).ok()?;
         let region = &places.first()?.region;
         let is_any = |in_region| places.iter().any(|place| (place.scope == Reach::InRegion) == in_region);
         let types = [(true, "ON_DEMAND"), (false, "INFERENCE_PROFILE")];

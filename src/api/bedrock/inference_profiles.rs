@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::control::{ACCOUNT, bad_token, check_one_of, identified, model_arn, not_found, page_size, partition};
 use super::error;
 use crate::api::caller::{Parameters, Segment};
-use crate::catalog::{Catalog, Destinations, InferenceProfile};
+use crate::catalog::{Catalog, Destinations, Fence, InferenceProfile};
 use crate::error::Result;
 use crate::gateway::Gateway;
 use crate::tenancy::{Caller, Scope};
@@ -56,7 +56,7 @@ pub(super) async fn list(
     let mut left = all[start..]
         .iter()
         .filter(|profile| wanted && may_use(&caller, profile))
-        .filter_map(|profile| Profile::of(catalog, profile, &regions));
+        .filter_map(|profile| Profile::of(&catalog, profile, &regions, caller.fence()));
     let summaries: Vec<Profile> = left.by_ref().take(size).collect();
     let next_token = left.next().and(summaries.last()).map(|last| last.inference_profile_id.clone());
     Ok(Json(InferenceProfiles { inference_profile_summaries: summaries, next_token }))
@@ -89,7 +89,7 @@ pub(super) async fn get(
     }
     let mut regions = gateway.regions_of(&caller);
     regions.retain(|code| region.is_none_or(|meant| **code == *meant));
-    Ok(Json(Profile::of(catalog, profile, &regions).ok_or_else(missing)?))
+    Ok(Json(Profile::of(&catalog, profile, &regions, caller.fence()).ok_or_else(missing)?))
 }
 
 fn may_use(caller: &Caller, profile: &InferenceProfile) -> bool {
@@ -145,15 +145,17 @@ struct ProfileModel {
 }
 
 impl Profile {
-    /// A profile as it leads from the first of `regions` that has it; `None` when none does.
-    fn of(catalog: &Catalog, profile: &InferenceProfile, regions: &[Arc<str>]) -> Option<Self> {
-        let (region, to) = regions.iter().find_map(|region| Some((region, profile.destinations(region)?)))?;
+    /// A profile as it leads from the first of `regions` that has it inside the fence; `None` when none does.
+    fn of(catalog: &Catalog, profile: &InferenceProfile, regions: &[Arc<str>], fence: &Fence) -> Option<Self> {
+        let mut routes = regions.iter().filter_map(|region| Some((region, profile.destinations(region)?)));
+        let (region, to) = routes.find(|(region, to)| fence.permits_route(region, to))?;
         let (partition, model) = (partition(catalog, region), &profile.model);
         let arn = |region: &str| ProfileModel { model_arn: model_arn(partition, region, &model.id) };
         let name = format!("{} {}", model.provider, model.name);
         let (models, routes) = match to {
             // As AWS lists it: the model in no Region, and where the call is made.
             Destinations::Anywhere => (vec![arn(""), arn(region)], "all supported AWS Regions".to_owned()),
+            Destinations::Unknown => (vec![arn(region)], "Regions that are not known".to_owned()),
             Destinations::Among(to) => (to.iter().map(|region| arn(region)).collect(), to.join(", ")),
         };
         let title = if &*profile.geo == "global" { "Global".to_owned() } else { profile.geo.to_uppercase() };

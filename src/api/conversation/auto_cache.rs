@@ -48,7 +48,7 @@ mod tests {
     use crate::families;
 
     fn cached(model: &str, prompt_cache: PromptCache, request: &Value) -> Value {
-        let alias = Alias { alias: "house".into(), model: model.into(), prompt_cache };
+        let alias = Alias { alias: "house".into(), model: model.into(), prompt_cache, ..Alias::default() };
         let asked = Catalog::embedded(&[alias]).unwrap().resolve("house").unwrap();
         let mut request: Request = serde_json::from_value(request.clone()).unwrap();
         auto_cache(&asked, &families::traits(asked.model.as_deref()), &mut request);

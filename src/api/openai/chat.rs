@@ -45,9 +45,9 @@ pub(super) async fn create(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
-    if native::may_take(&body, gateway.catalog()) {
+    if native::may_take(&body, &gateway.catalog()) {
         let head = native::head(&body)?;
-        let model = gateway.model(head.model.clone())?;
+        let model = gateway.model(&caller, head.model.clone()).await?;
         if native::lane(&model.resolved, &head) == native::Lane::Native {
             return native::create(&gateway, &caller, (trail, strictness), (&model, head), (&headers, body)).await;
         }
@@ -59,7 +59,7 @@ pub(super) async fn create(
 
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
-    let model = gateway.model(request.model.clone())?;
+    let model = gateway.model(&caller, request.model.clone()).await?;
     purpose::converses(&model, "POST /v1/chat/completions")?;
     let origin = Origin {
         surface: "openai",

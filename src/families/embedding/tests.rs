@@ -218,8 +218,9 @@ fn a_picture_is_a_data_url_of_an_image() {
 fn every_embedding_model_of_the_catalog_has_a_family() {
     let catalog = crate::catalog::Catalog::configured(&crate::config::Config::default()).unwrap();
     let regions: Vec<_> = catalog.regions().iter().map(|region| region.code.clone()).collect();
+    let open = crate::catalog::Fence::default();
     let models: Vec<_> =
-        catalog.models(&regions).filter(|model| model.kind == crate::catalog::Kind::Embedding).collect();
+        catalog.models(&regions, &open).filter(|model| model.kind == crate::catalog::Kind::Embedding).collect();
     assert!(models.len() >= 8, "{models:?}");
     for model in models {
         assert!(Embedding::of(model).is_some(), "{}", model.id);

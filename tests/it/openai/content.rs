@@ -84,8 +84,12 @@ async fn a_marked_prompt_is_cached_and_counted_once() {
 
 #[tokio::test]
 async fn an_alias_caches_by_itself_what_nobody_marks() {
-    let alias =
-        |alias: &str, model: &str, prompt_cache| Alias { alias: alias.into(), model: model.into(), prompt_cache };
+    let alias = |alias: &str, model: &str, prompt_cache| Alias {
+        alias: alias.into(),
+        model: model.into(),
+        prompt_cache,
+        ..Alias::default()
+    };
     let t = TestGateway::with(|config| {
         config.models = vec![
             alias("house", MODEL, PromptCache::Auto),

@@ -56,7 +56,7 @@ pub(super) async fn create(
     drop(body);
     let format = Format::of(request.encoding_format.as_deref())?;
     let inputs = inputs::read(request.input)?;
-    let model = gateway.model(request.model)?;
+    let model = gateway.model(&caller, request.model).await?;
     let family = purpose::family(&model, "embeddings", Embedding::of)?;
     inputs::fit(family, &inputs)?;
     let mut settings = Settings {

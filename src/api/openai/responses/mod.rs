@@ -77,9 +77,9 @@ pub(super) async fn create(
     Body(body): Body,
 ) -> Result<Response> {
     caller.require(Scope::Inference)?;
-    if native::may_take(&body, gateway.catalog()) {
+    if native::may_take(&body, &gateway.catalog()) {
         let head = native::head(&body)?;
-        let model = gateway.model(head.model.clone())?;
+        let model = gateway.model(&caller, head.model.clone()).await?;
         if native::lane(&model.resolved, &head) == native::Lane::Native {
             return native::create(&gateway, &caller, (trail, strictness), (&model, head), (&headers, body)).await;
         }
@@ -88,7 +88,7 @@ pub(super) async fn create(
 
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
-    let model = gateway.model(wire.model.clone())?;
+    let model = gateway.model(&caller, wire.model.clone()).await?;
     purpose::converses(&model, "POST /v1/responses")?;
     let stream = wire.stream.unwrap_or(false);
     let origin = origin("responses", &trail, end_user(&wire));
