@@ -6,7 +6,6 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
