@@ -1,3 +1,5 @@
+//! Cooldown, probe and recovery, by moments that are passed in.
+
 use super::*;
 use crate::catalog::QuotaSource;
 use crate::clock::Clock;
