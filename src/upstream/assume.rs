@@ -73,12 +73,13 @@ impl Role {
     async fn assume(&self) -> Result<Loaded, CredentialsError> {
         let mut repeated = false;
         loop {
-            let keys = self.base.keys(self.sts.clock.now()).await.map_err(CredentialsError::provider_error)?;
+            let at = self.sts.clock.now();
+            let keys = self.base.keys(at).await.map_err(CredentialsError::provider_error)?;
             let refusal = match self.ask(&keys).await {
                 Ok(credentials) => return Ok(credentials),
                 Err(refusal) => refusal,
             };
-            if repeated || !self.correct(&refusal, &keys) {
+            if repeated || !self.correct(&refusal, &keys, at) {
                 return Err(CredentialsError::provider_error(refusal));
             }
             repeated = true;
@@ -86,13 +87,13 @@ impl Role {
     }
 
     /// Whether the refusal had a cause that is now put right.
-    fn correct(&self, refusal: &SdkError<AssumeRoleError>, keys: &Keys) -> bool {
+    fn correct(&self, refusal: &SdkError<AssumeRoleError>, keys: &Keys, signed_at: Timestamp) -> bool {
         let code = refusal.code().unwrap_or_default();
         if REFUSED.contains(&code) {
             return self.base.refused(keys, code);
         }
         let date = refusal.raw_response().and_then(|response| response.headers().get("date")).and_then(http_date);
-        CLOCK.contains(&code) && date.is_some_and(|server| self.sts.clock.adopt(server))
+        CLOCK.contains(&code) && date.is_some_and(|server| self.sts.clock.adopt(server, signed_at))
     }
 
     async fn ask(&self, keys: &Keys) -> Result<Loaded, SdkError<AssumeRoleError>> {

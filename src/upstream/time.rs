@@ -31,11 +31,15 @@ impl AwsClock {
         Timestamp::from_millis(self.own.now().millis().saturating_add(skew))
     }
 
-    /// Takes over the server's clock if ours is off; says whether it was.
-    pub(super) fn adopt(&self, server: Timestamp) -> bool {
-        let now = self.now();
-        if now.since(server).max(server.since(now)) < TOLERATED_SKEW {
+    /// Takes over the server's clock, if what it refused was signed at a time that is off; says whether it was. Of many
+    /// that were refused together one finds the clock wrong, and all have to be repeated.
+    pub(super) fn adopt(&self, server: Timestamp, signed_at: Timestamp) -> bool {
+        let is_near = |at: Timestamp| at.since(server).max(server.since(at)) < TOLERATED_SKEW;
+        if is_near(signed_at) {
             return false;
+        }
+        if is_near(self.now()) {
+            return true;
         }
         let skew = server.millis().saturating_sub(self.own.now().millis());
         tracing::warn!(skew_ms = skew, "the clock of this machine is off; signing by AWS's clock");
@@ -48,5 +52,21 @@ impl AwsClock {
 impl TimeSource for AwsClock {
     fn now(&self) -> SystemTime {
         Self::now(self).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_that_was_signed_by_the_wrong_clock_is_repeated_and_nothing_else() {
+        let own = Timestamp::from_millis(1_700_000_000_000);
+        let clock = AwsClock::new(Clock::manual(own));
+        let server = own.plus(Duration::from_hours(1));
+        assert!(clock.adopt(server, own), "the first finds the clock wrong");
+        assert!(clock.adopt(server, own), "the second was signed before it was put right");
+        assert_eq!(clock.now(), server);
+        assert!(!clock.adopt(server, clock.now()), "this was refused for another reason");
     }
 }

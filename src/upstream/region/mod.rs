@@ -29,7 +29,7 @@ use super::plain::PlainCall;
 use super::sign::{Keys, Signer};
 use super::time::AwsClock;
 use super::wire::Wire;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::splice;
@@ -112,6 +112,13 @@ enum Outgoing<'a> {
     OnModel(&'a str, &'a Call),
     /// A call on no model, to this plane.
     Plain(Plane, &'a PlainCall),
+}
+
+/// How a request was signed.
+struct Signed {
+    keys: Arc<Keys>,
+    /// By AWS's clock, as it was known then.
+    at: Timestamp,
 }
 
 /// The whole answer of a unary operation.
@@ -309,7 +316,7 @@ impl Region {
     async fn exchange(&self, outgoing: Outgoing<'_>) -> Result<Response<Incoming>, Failure> {
         let mut corrected = false;
         loop {
-            let (request, keys) = self.prepare(outgoing).await?;
+            let (request, signed) = self.prepare(outgoing).await?;
             let response = self.0.shared.wire.exchange(request).await?;
             if response.status().is_success() {
                 return Ok(response);
@@ -318,7 +325,7 @@ impl Region {
             // A body that breaks off still leaves the status and the name in the header.
             let body = self.0.shared.wire.pieces(body).collect(MAX_REFUSAL).await.unwrap_or_default();
             let refusal = Refusal::read(parts.status.as_u16(), &parts.headers, &body, self.0.shared.clock.now());
-            if !corrected && keys.is_some_and(|keys| self.correct(&refusal, &keys)) {
+            if !corrected && signed.is_some_and(|signed| self.correct(&refusal, &signed)) {
                 corrected = true;
                 continue;
             }
@@ -326,8 +333,8 @@ impl Region {
         }
     }
 
-    /// The request to send, and the keys it was signed with.
-    async fn prepare(&self, outgoing: Outgoing<'_>) -> Result<(Request<Full<Bytes>>, Option<Arc<Keys>>), Failure> {
+    /// The request to send, and how it was signed.
+    async fn prepare(&self, outgoing: Outgoing<'_>) -> Result<(Request<Full<Bytes>>, Option<Signed>), Failure> {
         let Inner { site, access, signer, shared, .. } = &*self.0;
         let endpoint = match outgoing {
             Outgoing::OnModel(..) | Outgoing::Plain(Plane::Runtime, _) => &site.runtime,
@@ -350,7 +357,7 @@ impl Region {
             headers.insert(CONTENT_TYPE, JSON);
         }
         headers.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
-        let keys = match access {
+        let signed = match access {
             Access::Bearer(header) => {
                 headers.insert(AUTHORIZATION, header.clone());
                 None
@@ -359,7 +366,7 @@ impl Region {
                 let now = shared.clock.now();
                 let keys = credentials.keys(now).await.map_err(Failure::credentials)?;
                 signer.sign(&keys, now, (method, &uri), &mut headers, &body).map_err(Failure::internal)?;
-                Some(keys)
+                Some(Signed { keys, at: now })
             }
         };
         headers.insert(USER_AGENT, AGENT);
@@ -367,16 +374,16 @@ impl Region {
         *request.method_mut() = method.clone();
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
-        Ok((request, keys))
+        Ok((request, signed))
     }
 
     /// Whether the refusal had a cause that is now put right.
-    fn correct(&self, refusal: &Refusal, keys: &Keys) -> bool {
+    fn correct(&self, refusal: &Refusal, signed: &Signed) -> bool {
         let Access::Signature(credentials) = &self.0.access else { return false };
         if let Some(code) = refusal.refused_credentials() {
-            return credentials.refused(keys, code);
+            return credentials.refused(&signed.keys, code);
         }
-        refusal.clock_of_refused_signature().is_some_and(|server| self.0.shared.clock.adopt(server))
+        refusal.clock_of_refused_signature().is_some_and(|server| self.0.shared.clock.adopt(server, signed.at))
     }
 }
 
