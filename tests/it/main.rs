@@ -23,6 +23,7 @@ mod hostile_input;
 mod keys;
 mod openai;
 mod ops;
+mod policies;
 mod rerank;
 mod residency;
 mod settlement;
