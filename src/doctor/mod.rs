@@ -27,7 +27,7 @@ use crate::upstream::{Unreachable, Upstream};
 /// How long one check may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How many checks of one group run side by side.
-const AT_ONCE: usize = 8;
+const AT_ONCE: usize = 32;
 
 /// How a check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -260,6 +260,3 @@ fn told(unreachable: &Unreachable) -> (String, &'static str) {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -35,14 +35,15 @@ fn look_ups(scope: &Scope<'_>) -> Vec<Statement> {
         Statement::allow("ReadProfiles", &["bedrock:GetInferenceProfile"])
             .on(everywhere("inference-profile/*"))
             .on(everywhere("application-inference-profile/*")),
-        // Which guardrail is said by the request or by its team; counting is free and tells only of what was sent.
+        // Which guardrail is said by the request or by its team.
         Statement::allow("ApplyGuardrails", &["bedrock:ApplyGuardrail"])
             .on(everywhere("guardrail/*"))
             .on(everywhere("guardrail-profile/*")),
-        Statement::allow("CountTokens", &["bedrock:CountTokens"]).on(regions.iter().map(|region| {
-            let partition = scope.partition(region);
-            format!("arn:{partition}:bedrock:{region}::foundation-model/*")
-        })),
+        // Free, and tells only of what was sent. A profile is counted for as it is invoked, wherever it leads.
+        Statement::allow("CountTokens", &["bedrock:CountTokens"])
+            .on(regions.first().map(|region| any_model(scope.partition(region))))
+            .on(everywhere("inference-profile/*"))
+            .on(everywhere("application-inference-profile/*")),
     ];
     if scope.config.aws.bearer_token.is_some() {
         statements.push(Statement::allow("UseApiKey", &["bedrock:CallWithBearerToken"]).on(["*".to_owned()]));

@@ -18,6 +18,7 @@ use super::classify::http_date;
 use super::credentials::Credentials;
 use super::sign::Keys;
 use super::time::AwsClock;
+use crate::clock::Timestamp;
 
 /// What STS says of credentials that have expired, were revoked or never were:
 /// <https://docs.aws.amazon.com/STS/latest/APIReference/CommonErrors.html>.

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::process::Command;
 
-use bedrock_gateway::simulator::{Settings, Simulator};
-use serde_json::Value;
+use bedrock_gateway::simulator::{Bucket, Encryption, Role, Settings, Simulator};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -225,5 +225,143 @@ async fn policies_are_for_the_account_of_the_credentials_or_say_what_to_replace(
     assert!(said.text.contains(":${ACCOUNT}:inference-profile/us.anthropic"));
     let said = aws.run(ALIASES, &["iam-policy", "--account", "12"]).await;
     assert!(said.code == Some(2) && said.errors.contains("twelve digits"), "{}", said.errors);
+    aws.stop().await;
+}
+
+const ROLE: &str = "arn:aws:iam::000000000000:role/bedrock-batch";
+const KEY: &str = "arn:aws:kms:us-east-1:000000000000:key/00000000-0000-0000-0000-000000000000";
+const BATCH: &str = "[batch]\nbucket = { us-east-1 = \"files-east\", us-west-2 = \"files-west\" }\n\
+                     role_arn = \"arn:aws:iam::000000000000:role/bedrock-batch\"\n";
+
+fn document<'p>(documents: impl IntoIterator<Item = &'p Value>) -> Value {
+    let statements = |document: &Value| document["Statement"].as_array().unwrap().clone();
+    let documents = documents.into_iter().flat_map(|named| named.as_object().unwrap().values());
+    json!({"Version": "2012-10-17", "Statement": documents.flat_map(statements).collect::<Vec<_>>()})
+}
+
+/// An AWS that is set up as `iam-policy` says, both buckets there, the first encrypted with a key; then as changed.
+async fn prepared(arguments: &[&str], change: impl FnOnce(&mut Settings, &mut Role)) -> Aws {
+    let empty = Aws::start(Settings::default()).await;
+    let config = format!("{BATCH}{ALIASES}");
+    let said = empty.run(&config, &[&["iam-policy", "--aliases-only"], arguments].concat()).await;
+    let policies: Value = serde_json::from_str(&said.text).unwrap();
+    empty.stop().await;
+    let mut role = Role {
+        trust_policy: Some(policies["batch_role"]["trust"].clone()),
+        policies: vec![document([&policies["batch_role"]["permissions"]])],
+        ..Role::default()
+    };
+    let bucket = |region: &str, encryption| Bucket { region: region.into(), encryption, ..Bucket::default() };
+    let mut settings = Settings {
+        policy: Some(document([&policies["caller"], &policies["doctor"]])),
+        buckets: [
+            ("files-east".to_owned(), bucket("us-east-1", Encryption::Kms(KEY.into()))),
+            ("files-west".to_owned(), bucket("us-west-2", Encryption::Aes256)),
+        ]
+        .into(),
+        kms_keys: [(KEY.to_owned(), "Enabled".to_owned())].into(),
+        ..Settings::default()
+    };
+    change(&mut settings, &mut role);
+    settings.roles = [(ROLE.to_owned(), role)].into();
+    Aws::start(settings).await
+}
+
+async fn examined(aws: &Aws) -> Said {
+    aws.run(&format!("{BATCH}{ALIASES}"), &["doctor"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_iam_policy_prints_is_all_that_doctor_asks_for() {
+    let aws = prepared(&["--kms-key", KEY], |_, _| {}).await;
+    let said = examined(&aws).await;
+    assert!(said.code == Some(0) && said.text.contains(", 0 warnings, 0 failed"), "{}", said.text);
+    said.assert_line("bucket files-east in us-east-1 ", "ok", &["encrypted with a KMS key"]);
+    said.assert_line("files-west in us-west-2, public access", "ok", &["blocked"]);
+    said.assert_line("role, trust", "ok", &["this account's jobs"]);
+    said.assert_line("role, bucket files-east", "ok", &["may read and write"]);
+    aws.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_in_another_region_fails_with_what_to_do() {
+    let aws = prepared(&[], |settings, _| {
+        settings.buckets.get_mut("files-west").unwrap().region = "eu-west-1".into();
+        settings.buckets.remove("files-east");
+    })
+    .await;
+    let said = examined(&aws).await;
+    assert_eq!(said.code, Some(1));
+    said.assert_line(
+        "files-west in us-west-2",
+        "failed",
+        &["is in eu-west-1", "name one of us-west-2 in batch.bucket"],
+    );
+    said.assert_line("files-east in us-east-1", "failed", &["does not exist", "Make it in us-east-1"]);
+    aws.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_public_or_somebody_else_s_fails() {
+    let aws = prepared(&[], |settings, _| {
+        settings.buckets.get_mut("files-west").unwrap().blocks_public_access = false;
+        settings.buckets.get_mut("files-east").unwrap().owner = Some("111111111111".into());
+    })
+    .await;
+    let said = examined(&aws).await;
+    assert_eq!(said.code, Some(1));
+    said.assert_line("files-west in us-west-2, public access", "failed", &["not blocked", "Block all public access"]);
+    said.assert_line("files-east in us-east-1", "failed", &["may not be looked at", "s3:ListBucket"]);
+    aws.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_without_the_key_of_its_bucket_fails_and_names_the_actions() {
+    let aws = prepared(&[], |_, _| {}).await;
+    let said = examined(&aws).await;
+    assert_eq!(said.code, Some(1), "{}", said.text);
+    let parts = ["may not kms:Decrypt, kms:GenerateDataKey", "--kms-key ARN", "batch_role.permissions"];
+    said.assert_line("role, bucket files-east", "failed", &parts);
+    said.assert_line("role, bucket files-west", "ok", &[]);
+    aws.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_bedrock_may_not_take_or_that_is_not_there_fails() {
+    let aws = prepared(&["--kms-key", KEY], |_, role| {
+        role.trust_policy = Some(json!({"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole",
+        }]}));
+        role.policies = vec![json!({"Version": "2012-10-17", "Statement": [{
+            "Effect": "Allow", "Action": "s3:GetObject", "Resource": "*",
+        }]})];
+    })
+    .await;
+    let said = examined(&aws).await;
+    assert_eq!(said.code, Some(1));
+    said.assert_line("role, trust", "failed", &["does not trust bedrock.amazonaws.com", "batch_role.trust"]);
+    said.assert_line("role, bucket files-west", "failed", &["may not s3:PutObject, s3:ListBucket"]);
+    aws.stop().await;
+
+    let aws = prepared(&[], |settings, _| settings.policy = None).await;
+    let other = BATCH.replace("role/bedrock-batch", "role/another");
+    let said = aws.run(&other, &["doctor"]).await;
+    said.assert_line("role, trust", "failed", &["the role another does not exist"]);
+    aws.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_be_looked_at_is_a_warning_with_what_to_grant() {
+    let aws = prepared(&[], |settings, _| {
+        let looks_only = ["bedrock:*", "s3:ListBucket"];
+        settings.policy = Some(json!({"Statement": [{"Effect": "Allow", "Action": looks_only, "Resource": "*"}]}));
+    })
+    .await;
+    let said = examined(&aws).await;
+    assert_eq!(said.code, Some(0), "{}", said.text);
+    said.assert_line("files-west in us-west-2, public access", "warning", &["s3:GetBucketPublicAccessBlock"]);
+    said.assert_line("role, trust", "warning", &["could not be checked", "iam:GetRole"]);
+    said.assert_line("role, bucket files-west", "warning", &["could not be checked", "iam:SimulatePrincipalPolicy"]);
+    assert!(!said.text.contains("000000000000"), "{}", said.text);
     aws.stop().await;
 }

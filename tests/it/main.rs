@@ -28,6 +28,7 @@ mod keys;
 mod lifecycle;
 mod openai;
 mod ops;
+mod policies;
 mod quota;
 mod refresh;
 mod rerank;
