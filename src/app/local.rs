@@ -46,7 +46,8 @@ impl Local {
             let endpoints = config.aws.endpoints.entry(region.clone()).or_default();
             endpoints.runtime = Some(url.clone());
             endpoints.control = Some(url.clone());
-            endpoints.s3 = Some(url);
+            endpoints.s3 = Some(url.clone());
+            endpoints.sts = Some(url);
             let (simulator, stop) = (simulator.clone(), stop.clone());
             tracker.spawn(async move {
                 if let Err(error) = simulator.serve_region(listener, &region, stop.cancelled_owned()).await {

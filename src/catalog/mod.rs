@@ -142,6 +142,11 @@ impl Catalog {
         &self.0.profiles
     }
 
+    /// Every id of a model or a profile that a call may name, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.0.ids.keys().map(|id| &**id)
+    }
+
     /// The aliases and what they stand for, in the order of the configuration.
     pub fn aliases(&self) -> impl Iterator<Item = (&str, &Resolved)> {
         self.0.aliases.iter().filter_map(|alias| Some((&**alias, self.0.names.get(alias)?)))

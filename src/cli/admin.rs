@@ -7,12 +7,14 @@ use jiff::{Span, Zoned};
 use serde_json::{Value, json};
 
 use super::{ConfigFile, Failure, print, warn};
+use crate::catalog::Geography;
 use crate::clock::{Clock, Timestamp};
+use crate::config;
 use crate::error::Error;
 use crate::ids::KeyId;
 use crate::store::Store;
 use crate::tenancy::admin::{self, Actor};
-use crate::tenancy::{Key, NewKey, NewTeam, Scope, Team};
+use crate::tenancy::{Key, NewKey, NewTeam, RoleArn, Scope, Team};
 
 /// Make, list and revoke keys.
 #[derive(Debug, Subcommand)]
@@ -82,6 +84,12 @@ pub(super) struct CreateTeam {
     /// Regions it may use; without it, every Region.
     #[arg(long, value_delimiter = ',')]
     regions: Option<Vec<String>>,
+    /// A geography that its calls may not leave, such as eu or us-gov.
+    #[arg(long)]
+    geography: Option<String>,
+    /// An AWS role to assume for its calls, by ARN; without it, they are made with the gateway's own identity.
+    #[arg(long, value_name = "ARN")]
+    role_arn: Option<String>,
     #[command(flatten)]
     common: Listing,
 }
@@ -103,6 +111,21 @@ impl Listing {
             warn(&format!("--models: {problem}"));
         }
         Ok(Store::open(&config.store.url).await?)
+    }
+
+    /// A role is assumed from the Regions that are called, and none of them trusts another partition.
+    fn check_partition(&self, of_role: &str) -> Result<(), Failure> {
+        let (config, catalog) = self.config.load()?;
+        let mut of_regions = config.aws.regions.iter().filter_map(|region| catalog.region(region));
+        if of_regions.clone().any(|region| *region.partition == *of_role) {
+            return Ok(());
+        }
+        let Some(called) = of_regions.next() else { return Ok(()) };
+        let text = format!(
+            "The role is of the partition `{of_role}`, and the Regions in `aws.regions` are of `{}`.",
+            called.partition
+        );
+        Err(Error::invalid("--role-arn", text).into())
     }
 
     /// One thing: its JSON, or its line of text.
@@ -181,18 +204,26 @@ impl Teams {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let clock = Clock::system();
         match self {
-            Self::Create(CreateTeam { name, models, regions, common }) => {
-                let store = common.store_for(models.as_deref(), regions.as_deref()).await?;
-                let new = NewTeam { name, models, regions };
-                let team = admin::create_team(&store, &clock, Actor::CommandLine, new).await?;
-                common.show(&team_json(&team), &format!("Made team {} ({}).", team.name, team.id))
-            }
+            Self::Create(arguments) => arguments.run(&clock).await,
             Self::List(listing) => {
                 let teams = admin::list_teams(&listing.store().await?).await?;
                 let rows: Vec<Value> = teams.iter().map(team_json).collect();
-                listing.table(&rows, &["id", "name", "models", "regions", "created_at"])
+                listing.table(&rows, &["id", "name", "models", "regions", "geography", "role_arn", "created_at"])
             }
         }
+    }
+}
+
+impl CreateTeam {
+    async fn run(self, clock: &Clock) -> Result<(), Failure> {
+        let Self { name, models, regions, geography, role_arn, common } = self;
+        let store = common.store_for(models.as_deref(), regions.as_deref()).await?;
+        if let Some(partition) = role_arn.as_deref().and_then(config::role_partition) {
+            common.check_partition(partition)?;
+        }
+        let new = NewTeam { name, models, regions, geography, role_arn };
+        let team = admin::create_team(&store, clock, Actor::CommandLine, new).await?;
+        common.show(&team_json(&team), &format!("Made team {} ({}).", team.name, team.id))
     }
 }
 
@@ -220,6 +251,8 @@ fn team_json(team: &Team) -> Value {
         "name": team.name,
         "models": team.models.entries(),
         "regions": team.regions.entries(),
+        "geography": team.geography.map(Geography::name),
+        "role_arn": team.role.as_ref().map(RoleArn::as_str),
         "created_at": moment(team.created_at),
     })
 }

@@ -81,8 +81,8 @@ impl Aws {
             if !shape::is_region(region) {
                 problems.add(&path, shape::not_a_region(region));
             }
-            let Endpoints { runtime, control, s3 } = endpoints;
-            for (key, url) in [("runtime", runtime), ("control", control), ("s3", s3)] {
+            let Endpoints { runtime, control, s3, sts } = endpoints;
+            for (key, url) in [("runtime", runtime), ("control", control), ("s3", s3), ("sts", sts)] {
                 if let Some(url) = url {
                     shape::check_base_url(&format!("{path}.{key}"), url, problems);
                 }
@@ -122,6 +122,8 @@ pub struct Endpoints {
     pub control: Option<String>,
     /// Base URL of S3.
     pub s3: Option<String>,
+    /// Base URL of STS, which is asked for roles in the first of the Regions.
+    pub sts: Option<String>,
 }
 
 /// Text that never shows in a log or an error.

@@ -33,20 +33,34 @@ pub(super) fn check_base_url(path: &str, url: &str, problems: &mut Problems) {
     }
 }
 
-/// Notes a text that is neither empty nor the ARN of an IAM role. The text is not repeated: it holds an account id.
+/// What to say about a text that is not the ARN of a role. The text is not repeated: it may hold an account id.
+pub const NOT_A_ROLE_ARN: &str = "is not the ARN of a role; one looks like arn:aws:iam::123456789012:role/NAME";
+
+/// The partition of an IAM role's ARN, such as `aws` or `aws-us-gov`; `None` for a text that is not built as one.
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_identifiers.html#identifiers-arns>
+pub fn role_partition(arn: &str) -> Option<&str> {
+    // IAM's own bounds of a role's name with its path; no longer text is worth sending.
+    const LONGEST: usize = 64 + 512;
+    let mut parts = arn.splitn(6, ':');
+    let mut next = || parts.next().unwrap_or_default();
+    let (arn, partition, service, region, account, role) = (next(), next(), next(), next(), next(), next());
+    let is_account = account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit());
+    let name = role.strip_prefix("role/").unwrap_or_default();
+    let is_name = (1..=LONGEST).contains(&name.len())
+        && !name.ends_with('/')
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"+=,.@-_/".contains(&b));
+    let is_partition = partition.strip_prefix("aws").is_some_and(|rest| {
+        rest.is_empty()
+            || rest.strip_prefix('-').is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
+    });
+    let is_role = (arn, service, region) == ("arn", "iam", "") && is_partition && is_account && is_name;
+    is_role.then_some(partition)
+}
+
+/// Notes a text that is neither empty nor the ARN of an IAM role.
 pub(super) fn check_role_arn(path: &str, arn: &str, problems: &mut Problems) {
-    let parts: Vec<&str> = arn.splitn(6, ':').collect();
-    let is_role = match parts[..] {
-        ["arn", partition, "iam", "", account, role] => {
-            partition.starts_with("aws")
-                && account.len() == 12
-                && account.bytes().all(|b| b.is_ascii_digit())
-                && role.strip_prefix("role/").is_some_and(|name| !name.is_empty())
-        }
-        _ => false,
-    };
-    if !arn.is_empty() && !is_role {
-        problems.add(path, "is not the ARN of a role; one looks like arn:aws:iam::123456789012:role/NAME");
+    if !arn.is_empty() && role_partition(arn).is_none() {
+        problems.add(path, NOT_A_ROLE_ARN);
     }
 }
 
@@ -83,6 +97,33 @@ mod tests {
         }
         for name in ["", "ab", "My-bucket", "-abc", "abc-", "a..b", "a/b", "s3://abc", &"x".repeat(64)] {
             assert!(!is_bucket(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn roles_are_told_by_their_arn_in_every_partition() {
+        for (arn, partition) in [
+            ("arn:aws:iam::000000000000:role/a", "aws"),
+            ("arn:aws-us-gov:iam::000000000000:role/service-role/a.b+c=d,e@f_g", "aws-us-gov"),
+            ("arn:aws-iso-b:iam::000000000000:role/a", "aws-iso-b"),
+        ] {
+            assert_eq!(role_partition(arn), Some(partition), "{arn}");
+        }
+        for wrong in [
+            "",
+            "role/a",
+            "arn:aws:iam::000000000000:user/a",
+            "arn:aws:iam::000000000000:role/",
+            "arn:aws:iam::000000000000:role/a/",
+            "arn:aws:iam::000000000000:role/a b",
+            "arn:aws:iam::00000000000:role/a",
+            "arn:aws:iam:us-east-1:000000000000:role/a",
+            "arn:aws:sts::000000000000:assumed-role/a/b",
+            "arn:gcp:iam::000000000000:role/a",
+            "arn:awsome:iam::000000000000:role/a",
+            &format!("arn:aws:iam::000000000000:role/{}", "x".repeat(577)),
+        ] {
+            assert_eq!(role_partition(wrong), None, "{wrong}");
         }
     }
 

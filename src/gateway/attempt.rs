@@ -10,7 +10,7 @@ use crate::catalog::Place;
 use crate::error::{Error, Kind};
 use crate::upstream::health::Condition;
 use crate::upstream::retry::{Next, Retry};
-use crate::upstream::{Failure, Reason, Region, route};
+use crate::upstream::{Failure, Reason, Region, Regions, route};
 
 /// An attempt that AWS has begun to answer and whose outcome is not counted yet: a stream may break. One that is dropped
 /// has none, because its client did not wait.
@@ -63,7 +63,8 @@ pub(super) async fn first_success<T, F: Future<Output = Result<T, Failure>>>(
     settlement: &mut Settlement,
     one: impl Fn(Region, Arc<str>) -> F,
 ) -> Result<(T, Attempt), Error> {
-    let region = |place: &Place| gateway.upstream().region(&place.region);
+    let regions = gateway.regions_as(settlement.caller());
+    let region = |place: &Place| regions.region(&place.region);
     candidates.retain(|place| region(place).is_some());
     if let [_, _, ..] = candidates[..] {
         let now = gateway.clock().now();
@@ -101,17 +102,17 @@ pub(super) async fn first_success<T, F: Future<Output = Result<T, Failure>>>(
     }
     let told = told.unwrap_or_else(|| Error::internal("no candidate belongs to a configured Region"));
     Err(if told.kind() == Kind::UpstreamThrottled && told.wait().is_none() {
-        told.retry_after(soonest(gateway, &candidates))
+        told.retry_after(soonest(gateway, &regions, &candidates))
     } else {
         told
     })
 }
 
 /// How long until one of `candidates` may be tried again; a second at least, so that nobody comes back at once.
-fn soonest(gateway: &Gateway, candidates: &[Arc<Place>]) -> Duration {
+fn soonest(gateway: &Gateway, regions: &Regions, candidates: &[Arc<Place>]) -> Duration {
     let now = gateway.clock().now();
     let rests = candidates.iter().filter_map(|place| {
-        let region = gateway.upstream().region(&place.region)?;
+        let region = regions.region(&place.region)?;
         Some(match region.health().condition(&place.id, now) {
             Condition::Ready => Duration::ZERO,
             Condition::Resting { until } => until.since(now),

@@ -38,7 +38,7 @@ use crate::money::MicroUsd;
 use crate::responses::Responses;
 use crate::telemetry::Metrics;
 use crate::tenancy::{Caller, Need, Scope, Tenancy};
-use crate::upstream::{Call, Operation, Region, Reply, Upstream};
+use crate::upstream::{Call, Operation, Region, Regions, Reply, TeamRole, Upstream};
 use meter::Meter;
 use settle::Settlement;
 use statement::Statement;
@@ -175,6 +175,14 @@ impl Gateway {
     /// AWS, Region by Region.
     pub fn upstream(&self) -> &Upstream {
         &self.0.parts.upstream
+    }
+
+    /// AWS, Region by Region, with the identity that calls of `caller` are made with: its team's role, if it has one.
+    pub fn regions_as(&self, caller: &Caller) -> Regions {
+        let team = &*caller.team;
+        let role = team.role.as_ref();
+        let role = role.map(|role| TeamRole { team: team.id.as_str(), name: &team.name, arn: role.as_str() });
+        self.upstream().regions_for(role)
     }
 
     /// What is kept of answers.

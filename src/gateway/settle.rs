@@ -195,6 +195,11 @@ impl Settlement {
         &self.receipt
     }
 
+    /// Who made the call.
+    pub(super) fn caller(&self) -> &Caller {
+        &self.receipt.caller
+    }
+
     pub(super) fn trail(&self) -> &Trail {
         &self.origin.trail
     }

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// ARNs come from callers, who may make some up.
 const CAPACITY: usize = 1024;
 
-/// What AWS told of application inference profiles, by ARN.
+/// What AWS told of application inference profiles, by whose role was used and by ARN.
 #[derive(Default)]
 pub(super) struct Profiles(Mutex<HashMap<Box<str>, Arc<Entry>>>);
 
@@ -47,9 +47,9 @@ impl Entry {
 }
 
 impl Profiles {
-    fn entry(&self, arn: &str, now: Timestamp) -> Arc<Entry> {
+    fn entry(&self, key: &str, now: Timestamp) -> Arc<Entry> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = entries.get(arn).filter(|entry| entry.is_fresh(now)) {
+        if let Some(entry) = entries.get(key).filter(|entry| entry.is_fresh(now)) {
             return Arc::clone(entry);
         }
         if entries.len() >= CAPACITY {
@@ -58,7 +58,7 @@ impl Profiles {
         let entry = Arc::new(Entry { asked_at: now, models: OnceCell::new() });
         // Beyond the capacity AWS is asked each time: who makes ARNs up slows nobody else's down.
         if entries.len() < CAPACITY {
-            entries.insert(arn.into(), Arc::clone(&entry));
+            entries.insert(key.into(), Arc::clone(&entry));
         }
         entry
     }
@@ -85,16 +85,18 @@ impl Gateway {
         if !caller.allows_region(region) || !self.regions().contains(region) {
             return hidden;
         }
-        let entry = self.0.profiles.entry(arn, self.clock().now());
-        let models = entry.models.get_or_init(|| self.ask_for_models(region, arn)).await;
+        // Who calls with a role of its own sees another account.
+        let owner = caller.team.role.as_ref().map_or("", |_| caller.team.id.as_str());
+        let entry = self.0.profiles.entry(&[owner, " ", arn].concat(), self.clock().now());
+        let models = entry.models.get_or_init(|| self.ask_for_models(caller, region, arn)).await;
         let told =
             models.as_ref().and_then(|models| self.catalog().unveiled(&hidden, models.iter().map(String::as_str)));
         told.unwrap_or(hidden)
     }
 
-    async fn ask_for_models(&self, region: &str, arn: &str) -> Option<Vec<String>> {
+    async fn ask_for_models(&self, caller: &Caller, region: &str, arn: &str) -> Option<Vec<String>> {
         let call = PlainCall::new(Method::GET, ["inference-profiles", arn]);
-        let asked = tokio::time::timeout(PATIENCE, self.upstream().region(region)?.control(&call)).await;
+        let asked = tokio::time::timeout(PATIENCE, self.regions_as(caller).region(region)?.control(&call)).await;
         let told = match asked {
             Ok(Ok(reply)) => serde_json::from_slice::<Told>(&reply.body).map_err(|error| error.to_string()),
             Ok(Err(failure)) => Err(failure.error.to_string()),

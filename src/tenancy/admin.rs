@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::key::{Key, NewKey};
 use super::queries;
-use super::team::{NewTeam, Team};
+use super::team::{NewTeam, RoleArn, Team};
+use crate::catalog::Geography;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Secret;
 use crate::error::{Error, Kind, Result};
@@ -42,7 +43,13 @@ impl<'a> Act<'a> {
 /// Makes a team. Fails with [`Kind::Invalid`], the field named, or [`Kind::Conflict`] when the name is taken.
 pub async fn create_team(store: &Store, clock: &Clock, actor: Actor, new: NewTeam) -> Result<Team> {
     let team = new.check(TeamId::from(ids::fresh("team_")), clock.now())?;
-    let detail = json!({ "name": team.name, "models": team.models.entries(), "regions": team.regions.entries() });
+    let detail = json!({
+        "name": team.name,
+        "models": team.models.entries(),
+        "regions": team.regions.entries(),
+        "geography": team.geography.map(Geography::name),
+        "role_arn": team.role.as_ref().map(RoleArn::as_str),
+    });
     let act = Act::new(team.created_at, actor, "team.create", team.id.as_str(), detail);
     if queries::insert_team(store, &team, &act).await? {
         return Ok(team);

@@ -40,7 +40,7 @@ pub struct Caller {
 
 impl Caller {
     fn new(team: &Arc<Team>, key: Key, activity: Arc<Activity>) -> Self {
-        let fence = Fence::new(team.regions.entries(), None).and(&Fence::new(key.regions.entries(), None));
+        let fence = Fence::new(team.regions.entries(), team.geography).and(&Fence::new(key.regions.entries(), None));
         Self { team: Arc::clone(team), key: Arc::new(key), fence, activity }
     }
 

@@ -29,7 +29,7 @@ pub use self::admit::{Hold, Need};
 pub use self::allow_list::AllowList;
 pub use self::directory::Caller;
 pub use self::key::{Key, NewKey, Scope, looks_own};
-pub use self::team::{NewTeam, Team};
+pub use self::team::{NewTeam, RoleArn, Team};
 
 use self::directory::Directory;
 use self::key::Presented;

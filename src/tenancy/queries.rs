@@ -16,7 +16,8 @@ use super::allow_list::AllowList;
 use super::directory::Touch;
 use super::key::{Key, SecretHash};
 use super::ledger::Entry;
-use super::team::Team;
+use super::team::{RoleArn, Team};
+use crate::catalog::Geography;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::{KeyId, RequestId, TeamId};
@@ -34,7 +35,7 @@ pub(super) async fn version(store: &Store) -> Result<i64> {
 }
 
 const TEAMS: &str = "-- tenancy.teams
-SELECT id, name, models, regions, created_at FROM teams ORDER BY name";
+SELECT id, name, models, regions, geography, role_arn, created_at FROM teams ORDER BY name";
 
 /// Every team, by name.
 pub(super) async fn teams(store: &Store) -> Result<Vec<Team>> {
@@ -61,11 +62,15 @@ fn readable<T>(what: &str, row: &AnyRow, decoded: Decoded<T>) -> Option<T> {
 }
 
 fn team(row: &AnyRow) -> Decoded<Team> {
+    let role: Option<String> = row.try_get("role_arn")?;
+    let geography: Option<String> = row.try_get("geography")?;
     Ok(Team {
         id: TeamId::from(row.try_get::<String, _>("id")?),
         name: row.try_get("name")?,
         models: allow_list(row, "models")?,
         regions: allow_list(row, "regions")?,
+        geography: geography.map(|name| Geography::parse("geography", &name)).transpose()?,
+        role: role.map(|arn| RoleArn::parse("role_arn", &arn)).transpose()?,
         created_at: timestamp(row, "created_at")?,
     })
 }
@@ -121,7 +126,7 @@ pub(super) async fn find_key(store: &Store, id: &KeyId) -> Result<Option<Key>> {
 }
 
 const TEAM_INSERT: &str = "-- tenancy.team_insert
-INSERT INTO teams (id, name, models, regions, created_at) VALUES ($1, $2, $3, $4, $5)
+INSERT INTO teams (id, name, models, regions, geography, role_arn, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (name) DO NOTHING";
 
 /// Adds a team; false when its name is taken.
@@ -132,6 +137,8 @@ pub(super) async fn insert_team(store: &Store, team: &Team, act: &Act<'_>) -> Re
         .bind(&*team.name)
         .bind(team.models.to_json())
         .bind(team.regions.to_json())
+        .bind(team.geography.map(Geography::name))
+        .bind(team.role.as_ref().map(RoleArn::as_str))
         .bind(team.created_at.millis());
     let inserted = query.execute(&mut *transaction).await?.rows_affected() == 1;
     if inserted {

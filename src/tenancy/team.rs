@@ -1,7 +1,11 @@
 //! Teams: who pays.
 
+use std::fmt;
+
 use super::allow_list::AllowList;
+use crate::catalog::Geography;
 use crate::clock::Timestamp;
+use crate::config;
 use crate::error::{Error, Result};
 use crate::ids::TeamId;
 
@@ -16,6 +20,10 @@ pub struct Team {
     pub models: AllowList,
     /// The Regions that its calls may go to.
     pub regions: AllowList,
+    /// The geography that its calls may not leave; `None`: anywhere.
+    pub geography: Option<Geography>,
+    /// The AWS role that its calls are made with; `None`: the gateway's own identity.
+    pub role: Option<RoleArn>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -29,6 +37,35 @@ pub struct NewTeam {
     pub models: Option<Vec<String>>,
     /// Allowed Regions; `None`: every Region.
     pub regions: Option<Vec<String>>,
+    /// A geography that calls may not leave, such as `eu`; `None`: anywhere.
+    pub geography: Option<String>,
+    /// The ARN of an IAM role that calls are made with; `None`: the gateway's own identity.
+    pub role_arn: Option<String>,
+}
+
+/// The ARN of an IAM role. `Debug` does not show it: it names an account.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RoleArn(Box<str>);
+
+impl RoleArn {
+    /// Takes a text that is built as AWS builds the ARNs of roles; fails with [`crate::error::Kind::Invalid`].
+    pub(super) fn parse(field: &str, arn: &str) -> Result<Self> {
+        if config::role_partition(arn).is_none() {
+            return Err(Error::invalid(field, format!("`{field}` {}.", config::NOT_A_ROLE_ARN)));
+        }
+        Ok(Self(arn.into()))
+    }
+
+    /// The whole ARN, for AWS and for administrators.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for RoleArn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RoleArn(..)")
+    }
 }
 
 impl NewTeam {
@@ -45,6 +82,8 @@ impl NewTeam {
             name: self.name,
             models: AllowList::models("models", self.models)?,
             regions: AllowList::regions("regions", self.regions)?,
+            geography: self.geography.map(|name| Geography::parse("geography", &name)).transpose()?,
+            role: self.role_arn.map(|arn| RoleArn::parse("role_arn", &arn)).transpose()?,
             created_at: now,
         })
     }
@@ -69,6 +108,30 @@ fn is_invisible(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn role_and_geography_are_told_by_their_build_and_the_role_does_not_show() {
+        let check = |new: NewTeam| new.check(TeamId::from("team_1"), Timestamp::default());
+        let new = |geography: &str, role: &str| NewTeam {
+            geography: Some(geography.into()),
+            role_arn: Some(role.into()),
+            ..NewTeam::new("a")
+        };
+        let role = "arn:aws:iam::000000000000:role/tenant";
+        let team = check(new("us-gov", role)).unwrap();
+        assert_eq!((team.geography, team.role.as_ref().unwrap().as_str()), (Some(Geography::UsGov), role));
+        assert!(!format!("{team:?}").contains("tenant"));
+        for (new, blamed) in [
+            (new("europe", role), "geography"),
+            (new("", role), "geography"),
+            (new("eu", ""), "role_arn"),
+            (new("eu", "arn:aws:iam::000000000000:user/tenant"), "role_arn"),
+        ] {
+            let error = check(new).unwrap_err();
+            assert_eq!(error.blamed(), Some(blamed));
+            assert!(!error.message().contains("000000000000"), "{error}");
+        }
+    }
 
     #[test]
     fn a_name_is_short_and_visible() {

@@ -109,7 +109,13 @@ async fn a_key_made_by_another_process_works_at_once() {
 async fn every_setting_of_team_and_key_reads_back() {
     for served in Served::on_all().await {
         let list = |entries: &[&str]| Some(entries.iter().map(ToString::to_string).collect());
-        let new = NewTeam { name: "bounded".into(), models: list(&["a*"]), regions: list(&["eu-west-1"]) };
+        let new = NewTeam {
+            models: list(&["a*"]),
+            regions: list(&["eu-west-1"]),
+            geography: Some("eu".into()),
+            role_arn: Some("arn:aws:iam::000000000000:role/bounded".into()),
+            ..NewTeam::new("bounded")
+        };
         let team = admin::create_team(&served.store, &served.clock, Actor::Gateway, new).await.unwrap();
         let new = NewKey {
             scopes: vec![Scope::Admin, Scope::Metrics],
@@ -242,7 +248,7 @@ async fn a_key_that_cannot_be_read_does_not_count_and_harms_no_other() {
 async fn admission_asks_for_scope_and_model_and_counts_what_is_in_flight() {
     let served = Served::on(testing::sqlite().await).await;
     let list = |entry: &str| Some(vec![entry.to_owned()]);
-    let new = NewTeam { name: "bounded".into(), models: list("anthropic.*"), regions: list("eu-west-1") };
+    let new = NewTeam { models: list("anthropic.*"), regions: list("eu-west-1"), ..NewTeam::new("bounded") };
     admin::create_team(&served.store, &served.clock, Actor::CommandLine, new).await.unwrap();
     let new = NewKey {
         scopes: vec![Scope::Inference],

@@ -122,6 +122,8 @@ pub(super) fn classify(status: u16, name: &str, message: &str) -> (Reason, Excep
     let lower = message.to_ascii_lowercase();
     let reason = match reason {
         Reason::Throttled if lower.contains("per day") => Reason::Quota,
+        // The model had no room: that costs nothing, whatever the exception is called.
+        Reason::ModelError if status == 529 => Reason::Unavailable,
         Reason::Rejected if NOT_THROUGH_HERE.iter().any(|part| lower.contains(part)) => Reason::Missing,
         reason => reason,
     };
@@ -269,9 +271,11 @@ impl Refusal {
         Self { status, name, message, param, retry_after, date }
     }
 
-    /// Whether AWS says that the credentials have expired.
-    pub(super) fn is_expired_token(&self) -> bool {
-        matches!(self.name.as_str(), "ExpiredToken" | "ExpiredTokenException")
+    /// What AWS calls it, when it says that the credentials have expired or that it does not know them, any more or at all.
+    pub(super) fn refused_credentials(&self) -> Option<&str> {
+        const REFUSED: [&str; 4] =
+            ["ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId", "UnrecognizedClientException"];
+        Some(self.name.as_str()).filter(|name| REFUSED.contains(name))
     }
 
     /// The server's clock, when the refusal may be due to ours being wrong.
@@ -295,7 +299,7 @@ impl Refusal {
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`
-fn http_date(text: &str) -> Option<Timestamp> {
+pub(super) fn http_date(text: &str) -> Option<Timestamp> {
     let at = jiff::fmt::rfc2822::DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
     Some(Timestamp::from_millis(at.as_millisecond()))
 }
@@ -417,6 +421,7 @@ mod tests {
             (500, "InternalServerException", "", Reason::Unavailable, ("InternalServerException", 500)),
             (503, "ServiceUnavailableException", "", Reason::Unavailable, ("ServiceUnavailableException", 503)),
             (529, "overloaded_error", "", Reason::Unavailable, ("overloaded_error", 529)),
+            (529, "ModelErrorException", "Overloaded", Reason::Unavailable, ("ModelErrorException", 424)),
             (0, "modelStreamErrorException", "", Reason::ModelError, ("ModelStreamErrorException", 424)),
             (0, "throttlingException", "", Reason::Throttled, ("ThrottlingException", 429)),
             (0, "somethingNewException", "", Reason::Unavailable, ("InternalServerException", 500)),

@@ -1,22 +1,23 @@
-//! The gateway's own AWS credentials: loaded once, kept as a snapshot that calls read without a lock, and renewed by one
+//! One identity's AWS credentials: loaded once, kept as a snapshot that calls read without a lock, and renewed by one
 //! task before they expire.
 //!
-//! However many calls find them missing, one asks the provider and the others wait for it; after a failure the provider
-//! is left alone for a second. No secret is in an error or a log.
+//! However many calls find them missing, one asks the provider and the others wait for it. A provider that fails, or whose
+//! credentials AWS refuses, is left alone for a second, then for two, and so on up to half a minute: credentials come back
+//! by themselves and nobody is asked in a hot loop. No secret and no ARN is in an error or a log.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
 use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
-use tokio::sync::Mutex;
 use tokio_util::task::TaskTracker;
 
 use super::mask::masked_chain;
 use super::sign::Keys;
-use crate::clock::{Clock, Timestamp};
+use super::time::AwsClock;
+use crate::clock::Timestamp;
 use crate::config::Secret;
 use crate::error::{Error, Kind, Result};
 
@@ -26,48 +27,89 @@ const AHEAD: Duration = Duration::from_mins(5);
 const MARGIN: Duration = Duration::from_secs(10);
 /// The pause between two attempts to renew keys that still work.
 const RENEW_PAUSE: Duration = Duration::from_secs(30);
-/// For how long a failure to load answers for all calls.
-const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// For how long a failure to load answers for all calls; doubled with every one in a row.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A refusal of keys begins a new row when none was heard for so long.
+const ROW: Duration = Duration::from_mins(5);
 /// The chain may ask the instance, a container or STS.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(15);
 
 const NO_CREDENTIALS: &str = "The gateway has no AWS credentials that work. Its operator sets AWS_PROFILE, or \
                               AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or gives the machine a role; the log says \
                               what failed.";
+const NO_ROLE: &str = "The AWS role of this team cannot be assumed now. The gateway's operator finds the cause in its log \
+                       under the team's id.";
 
 /// The cache. Clones share it.
 #[derive(Clone)]
 pub(super) struct Credentials(Arc<Inner>);
 
+/// Whose credentials they are, for messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// The gateway's own.
+    Gateway,
+    /// Of the role of the team with this id.
+    Team(Arc<str>),
+}
+
+impl Owner {
+    fn team(&self) -> Option<&str> {
+        match self {
+            Self::Gateway => None,
+            Self::Team(id) => Some(id),
+        }
+    }
+}
+
 struct Inner {
     provider: SharedCredentialsProvider,
+    owner: Owner,
     current: ArcSwapOption<Keys>,
     /// Held by the one that loads; the last failure, if the last attempt failed.
-    load: Mutex<Option<Failed>>,
+    load: tokio::sync::Mutex<Option<Failed>>,
     /// No renewal begins before this moment, in milliseconds.
     renew_from: AtomicI64,
-    clock: Clock,
+    refused: Mutex<Refused>,
+    clock: AwsClock,
     tracker: TaskTracker,
 }
 
 struct Failed {
-    at: Timestamp,
     cause: String,
+    /// In a row, this one included.
+    times: u32,
+    /// When the provider may be asked again.
+    until: Timestamp,
 }
 
-impl Failed {
-    fn error(&self) -> Error {
-        Error::new(Kind::UpstreamUnavailable, NO_CREDENTIALS).source(self.cause.clone())
-    }
+/// What AWS refused of late.
+#[derive(Default)]
+struct Refused {
+    times: u32,
+    last: Timestamp,
+}
+
+/// How long to wait after the last of so many failures.
+fn pause(times: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << times.saturating_sub(1).min(16)).min(LONGEST_PAUSE)
 }
 
 impl Credentials {
-    pub(super) fn new(provider: SharedCredentialsProvider, clock: Clock, tracker: TaskTracker) -> Self {
+    pub(super) fn new(
+        provider: SharedCredentialsProvider,
+        owner: Owner,
+        clock: AwsClock,
+        tracker: TaskTracker,
+    ) -> Self {
         Self(Arc::new(Inner {
             provider,
+            owner,
             current: ArcSwapOption::empty(),
-            load: Mutex::new(None),
+            load: tokio::sync::Mutex::new(None),
             renew_from: AtomicI64::new(i64::MIN),
+            refused: Mutex::default(),
             clock,
             tracker,
         }))
@@ -86,29 +128,73 @@ impl Credentials {
         }
     }
 
-    /// Forgets `used`, which AWS called expired. Keys that have replaced it stay.
-    pub(super) fn invalidate(&self, used: &Keys) {
-        if self.0.current.load().as_ref().is_some_and(|current| current.is(used)) {
-            self.0.current.store(None);
+    /// Forgets `used`, which AWS refused as expired or unknown, unless that happens too often to be cured by other keys:
+    /// AWS says the same of good keys in a Region that the account has not enabled. Keys that have replaced `used` stay.
+    /// Says whether a repeat would be signed with other keys.
+    pub(super) fn refused(&self, used: &Keys, code: &str) -> bool {
+        let Inner { current, refused, clock, owner, .. } = &*self.0;
+        let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if !current.load().as_ref().is_some_and(|current| current.is(used)) {
+            return true;
         }
+        let now = clock.now();
+        if now.since(refused.last) >= ROW {
+            refused.times = 0;
+        }
+        if refused.times > 0 && now.since(refused.last) < pause(refused.times) {
+            return false;
+        }
+        *refused = Refused { times: refused.times + 1, last: now };
+        current.store(None);
+        tracing::warn!(team = owner.team(), code, "AWS refused credentials; they are loaded again");
+        true
     }
 
     async fn load(&self) -> Result<Arc<Keys>> {
-        let mut failed = self.0.load.lock().await;
+        let mut last = self.0.load.lock().await;
         let now = self.0.clock.now();
         if let Some(keys) = self.0.current.load_full().filter(|keys| is_good(keys, now)) {
             return Ok(keys);
         }
-        if let Some(failed) = failed.as_ref().filter(|failed| now.since(failed.at) < FAILURE_PAUSE) {
-            return Err(failed.error());
+        if let Some(failed) = last.as_ref().filter(|failed| now < failed.until) {
+            return Err(self.error(failed, now));
         }
         match self.fetch().await {
             Ok(keys) => {
-                *failed = None;
+                *last = None;
                 Ok(keys)
             }
-            Err(now_failed) => Err(failed.insert(now_failed).error()),
+            Err(cause) => {
+                let times = last.take().map_or(0, |failed| failed.times) + 1;
+                let now = self.0.clock.now();
+                let failed = last.insert(Failed { cause, times, until: now.plus(pause(times)) });
+                self.log(failed);
+                Err(self.error(failed, now))
+            }
         }
+    }
+
+    fn log(&self, failed: &Failed) {
+        let Failed { cause, times, .. } = failed;
+        match &self.0.owner {
+            Owner::Gateway => tracing::warn!(cause, times, "AWS credentials could not be loaded"),
+            Owner::Team(team) => tracing::warn!(
+                %team,
+                cause,
+                times,
+                "the AWS role of a team could not be assumed: its trust policy must allow the gateway's identity \
+                 sts:AssumeRole and sts:TagSession"
+            ),
+        }
+    }
+
+    fn error(&self, failed: &Failed, now: Timestamp) -> Error {
+        let message = match self.0.owner {
+            Owner::Gateway => NO_CREDENTIALS,
+            Owner::Team(_) => NO_ROLE,
+        };
+        let wait = failed.until.since(now).max(FIRST_PAUSE);
+        Error::new(Kind::UpstreamUnavailable, message).retry_after(wait).source(failed.cause.clone())
     }
 
     /// Starts one task that replaces keys which still work.
@@ -122,30 +208,26 @@ impl Credentials {
         }
         let credentials = self.clone();
         self.0.tracker.spawn(async move {
-            if let Err(failed) = credentials.fetch().await {
-                tracing::warn!(
-                    cause = failed.cause,
-                    "AWS credentials could not be renewed; the present ones still work"
-                );
+            if let Err(cause) = credentials.fetch().await {
+                let team = credentials.0.owner.team();
+                tracing::warn!(team, cause, "AWS credentials could not be renewed; the present ones still work");
             }
         });
     }
 
-    async fn fetch(&self) -> Result<Arc<Keys>, Failed> {
-        let failed = |cause: String| Failed { at: self.0.clock.now(), cause };
+    /// Asks the provider; the error is its cause, for the log.
+    async fn fetch(&self) -> Result<Arc<Keys>, String> {
         let loaded = tokio::time::timeout(LOAD_TIMEOUT, self.0.provider.provide_credentials()).await;
         let credentials = match loaded {
             Ok(Ok(credentials)) => credentials,
-            Ok(Err(error)) => {
-                return Err(failed(masked_chain(&error)));
-            }
-            Err(elapsed) => return Err(failed(elapsed.to_string())),
+            Ok(Err(error)) => return Err(masked_chain(&error)),
+            Err(elapsed) => return Err(elapsed.to_string()),
         };
         let expiry = credentials.expiry().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         let expiry = expiry.map(|since| Timestamp::default().plus(since));
         let secret = Secret::new(credentials.secret_access_key());
         let keys = Keys::new(credentials.access_key_id().to_owned(), secret, credentials.session_token(), expiry)
-            .map_err(|error| failed(error.causes()))?;
+            .map_err(|error| error.causes())?;
         let keys = Arc::new(keys);
         self.0.current.store(Some(Arc::clone(&keys)));
         Ok(keys)
@@ -170,6 +252,7 @@ mod tests {
     use aws_credential_types::provider::future;
 
     use super::*;
+    use crate::clock::Clock;
 
     /// Gives keys that live ten minutes; fails while it is `broken`.
     #[derive(Debug, Clone)]
@@ -210,7 +293,8 @@ mod tests {
             let provider = Provider { asked: Arc::default(), broken: Arc::default(), clock: clock.clone() };
             let tracker = TaskTracker::new();
             let shared = SharedCredentialsProvider::new(provider.clone());
-            Self { provider, credentials: Credentials::new(shared, clock.clone(), tracker.clone()), clock, tracker }
+            let credentials = Credentials::new(shared, Owner::Gateway, AwsClock::new(clock.clone()), tracker.clone());
+            Self { provider, credentials, clock, tracker }
         }
 
         async fn id(&self) -> Result<String> {
@@ -255,10 +339,48 @@ mod tests {
     async fn only_the_keys_that_were_refused_are_forgotten() {
         let bench = Bench::new();
         let first = bench.credentials.keys(bench.clock.now()).await.unwrap();
-        bench.credentials.invalidate(&first);
+        assert!(bench.credentials.refused(&first, "ExpiredToken"));
         assert_eq!(bench.id().await.unwrap(), "AKID2");
-        bench.credentials.invalidate(&first);
+        assert!(bench.credentials.refused(&first, "ExpiredToken"));
         assert_eq!((bench.id().await.unwrap().as_str(), bench.asked()), ("AKID2", 2));
+    }
+
+    #[tokio::test]
+    async fn keys_that_are_refused_again_and_again_are_loaded_ever_more_rarely() {
+        let bench = Bench::new();
+        let refuse = async || {
+            let keys = bench.credentials.keys(bench.clock.now()).await.unwrap();
+            bench.credentials.refused(&keys, "UnrecognizedClientException")
+        };
+        let mut forgotten = Vec::new();
+        for second in 0..120 {
+            if refuse().await {
+                forgotten.push(second);
+            }
+            bench.clock.advance(Duration::from_secs(1));
+        }
+        assert_eq!(forgotten, [0, 1, 3, 7, 15, 31, 61, 91]);
+        bench.clock.advance(ROW);
+        assert!(refuse().await);
+        bench.clock.advance(Duration::from_secs(1));
+        assert!(refuse().await, "a new row");
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_fails_is_asked_ever_more_rarely_until_it_gives_keys() {
+        let bench = Bench::new();
+        bench.provider.broken.store(true, Ordering::SeqCst);
+        for second in 0..120_u64 {
+            let error = bench.id().await.unwrap_err();
+            let until = error.wait().unwrap();
+            assert!((1..=30).contains(&until.as_secs()), "second {second}: {until:?}");
+            bench.clock.advance(Duration::from_secs(1));
+        }
+        // At 0, 1, 3, 7, 15, 31, 61 and 91 seconds.
+        assert_eq!(bench.asked(), 8);
+        bench.provider.broken.store(false, Ordering::SeqCst);
+        bench.clock.advance(Duration::from_secs(1));
+        assert_eq!(bench.id().await.unwrap(), "AKID9");
     }
 
     #[tokio::test]

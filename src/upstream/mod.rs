@@ -4,11 +4,13 @@
 //! corrected credentials or clock; which candidate is tried next, and when, is decided by the pure functions of
 //! [`route`], [`retry`] and [`health`] and done by `gateway/`. Account ids and ARNs do not leave it inside a message.
 
+mod assume;
 mod classify;
 mod credentials;
 mod endpoint;
 pub mod frames;
 pub mod health;
+mod identity;
 mod mask;
 mod plain;
 mod region;
@@ -18,6 +20,7 @@ pub mod sign;
 mod sse;
 #[cfg(test)]
 mod tests;
+mod time;
 mod wire;
 
 use std::sync::Arc;
@@ -30,16 +33,25 @@ use crate::error::{Error, Result};
 
 pub use classify::{Failure, Reason};
 pub use frames::{Frame, FrameKind, Frames};
+pub use identity::{Regions, TeamRole};
 pub use mask::mask;
 pub use plain::PlainCall;
 pub use region::{Call, Operation, Region, Reply};
 
+use identity::Identities;
 use region::Shared;
 
-/// Every configured Region. Clones share connections, credentials and health.
+/// Every configured Region, as the gateway itself and as each team with a role of its own calls it. Clones share
+/// connections, credentials and health.
 #[derive(Clone)]
-pub struct Upstream {
-    regions: Arc<[Region]>,
+pub struct Upstream(Arc<Inner>);
+
+struct Inner {
+    /// As the gateway itself calls them.
+    own: Regions,
+    teams: Identities,
+    shared: Arc<Shared>,
+    clock: Clock,
 }
 
 impl Upstream {
@@ -47,7 +59,7 @@ impl Upstream {
     /// `tracker` in the background, and a call that comes sooner waits for them. Fails on a Region or an endpoint that
     /// cannot be used.
     pub async fn connect(aws: &config::Aws, clock: Clock, tracker: &TaskTracker) -> Result<Self> {
-        let shared = Arc::new(Shared::load(aws, clock, tracker).await?);
+        let shared = Arc::new(Shared::load(aws, clock.clone(), tracker).await?);
         let mut regions: Vec<Region> = Vec::with_capacity(aws.regions.len());
         for name in &aws.regions {
             if regions.iter().any(|known| known.name().as_ref() == name) {
@@ -56,17 +68,31 @@ impl Upstream {
             let overrides = aws.endpoints.get(name).cloned().unwrap_or_default();
             regions.push(Region::resolve(name, &overrides, Arc::clone(&shared)).await?);
         }
-        shared.warm_up(tracker);
-        Ok(Self { regions: regions.into() })
+        shared.warm_up();
+        Ok(Self(Arc::new(Inner { own: Regions(regions.into()), teams: Identities::default(), shared, clock })))
     }
 
-    /// The Region of that name, if it is configured.
+    /// The Region of that name as the gateway itself calls it, if it is configured.
     pub fn region(&self, name: &str) -> Option<&Region> {
-        self.regions.iter().find(|region| region.name().as_ref() == name)
+        self.0.own.region(name)
     }
 
-    /// All Regions, in order of preference.
+    /// All Regions as the gateway itself calls them, in order of preference.
     pub fn regions(&self) -> impl Iterator<Item = &Region> {
-        self.regions.iter()
+        self.0.own.iter()
+    }
+
+    /// All Regions as `role` calls them; without one, as the gateway itself does. A team's role is assumed at its first
+    /// call, with the gateway's own credentials; at most a thousand are kept, and one is forgotten when it changes.
+    pub fn regions_for(&self, role: Option<TeamRole<'_>>) -> Regions {
+        let Inner { own, teams, shared, clock } = &*self.0;
+        let Some(role) = role else { return own.clone() };
+        teams.regions(role, clock.now(), || Region::assuming(own, role, shared))
+    }
+
+    /// Everybody as whom AWS has been called, for the administrator: the gateway itself first, then teams by their id.
+    pub fn identities(&self) -> Vec<(Option<Arc<str>>, Regions)> {
+        let teams = self.0.teams.all().into_iter().map(|(team, regions)| (Some(team), regions));
+        std::iter::once((None, self.0.own.clone())).chain(teams).collect()
     }
 }

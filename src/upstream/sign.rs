@@ -58,8 +58,13 @@ impl Keys {
         self.expiry
     }
 
+    /// As the SDK takes them; it need not know when they end.
+    pub(super) fn to_sdk(&self) -> aws_credential_types::Credentials {
+        let (id, secret, token) = self.parts();
+        aws_credential_types::Credentials::new(id, secret, token.map(str::to_owned), None, "gateway")
+    }
+
     /// Id, secret and session token.
-    #[cfg(test)]
     pub(super) fn parts(&self) -> (&str, &str, Option<&str>) {
         (&self.access_key_id, self.secret.expose(), self.token.as_ref().and_then(|token| token.to_str().ok()))
     }

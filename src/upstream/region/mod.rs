@@ -1,15 +1,11 @@
-//! One AWS Region: a signed call on the wire lane or to the control plane, and what belongs to the Region (hosts, signing
-//! key, health).
+//! One AWS Region as one identity calls it: a signed call on the wire lane or to the control plane, and what belongs to
+//! the Region (hosts, signing key, health).
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
 
 use aws_config::BehaviorVersion;
-use aws_config::sts::AssumeRoleProvider;
 use aws_credential_types::Credentials as StaticCredentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
-use aws_types::SdkConfig;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
@@ -18,15 +14,18 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio_util::task::TaskTracker;
 
+use super::assume::{Role, Session, Sts};
 use super::classify::{Failure, Refusal};
-use super::credentials::Credentials;
+use super::credentials::{Credentials, Owner};
 use super::endpoint::{Endpoint, Plane};
 use super::frames::Frames;
 use super::health::Health;
+use super::identity::{Regions, TeamRole};
 use super::plain::PlainCall;
 use super::sign::{Keys, Signer};
+use super::time::AwsClock;
 use super::wire::Wire;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::splice;
@@ -35,8 +34,6 @@ use crate::splice;
 const MAX_REPLY: usize = 64 * 1024 * 1024;
 /// Nothing in an error beyond this is worth reading.
 const MAX_REFUSAL: usize = 1024 * 1024;
-/// A clock this much off is corrected; AWS refuses signatures from five minutes on.
-const TOLERATED_SKEW: Duration = Duration::from_secs(10);
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("bedrock-gateway/", env!("CARGO_PKG_VERSION")));
 
@@ -124,31 +121,41 @@ pub struct Reply {
     pub body: Bytes,
 }
 
-/// One AWS Region. Clones are the same Region.
+/// One AWS Region, as one identity calls it. Clones are the same Region.
 #[derive(Clone)]
 pub struct Region(Arc<Inner>);
 
 struct Inner {
-    name: Arc<str>,
-    runtime: Endpoint,
-    control: Endpoint,
+    site: Arc<Site>,
+    access: Access,
     signer: Signer,
     health: Health,
     shared: Arc<Shared>,
 }
 
-/// What all Regions have in common.
-pub(super) struct Shared {
-    pub(super) wire: Arc<Wire>,
-    pub(super) access: Access,
-    pub(super) sdk: SdkConfig,
-    clock: Clock,
-    /// What to add to our clock to have AWS's, in milliseconds.
-    skew: AtomicI64,
+/// What is the same whoever calls.
+struct Site {
+    name: Arc<str>,
+    runtime: Endpoint,
+    control: Endpoint,
 }
 
-/// How the gateway shows who it is.
-pub(super) enum Access {
+/// What all Regions of all identities have in common.
+pub(super) struct Shared {
+    pub(super) wire: Arc<Wire>,
+    /// How the gateway shows who it is, where no team's role is meant.
+    access: Access,
+    /// The gateway's own, with which the roles of teams are assumed: also where `access` is an API key, which is of
+    /// Bedrock alone and which STS does not know.
+    credentials: Credentials,
+    sts: Sts,
+    clock: AwsClock,
+    tracker: TaskTracker,
+}
+
+/// How somebody shows who it is.
+#[derive(Clone)]
+enum Access {
     /// With an Amazon Bedrock API key; the header is `Bearer <key>`.
     Bearer(HeaderValue),
     /// With signatures.
@@ -160,13 +167,17 @@ impl Shared {
         let Some(first) = aws.regions.first() else {
             return Err(Error::invalid("aws.regions", "At least one Region is needed."));
         };
+        let clock = AwsClock::new(clock);
         // Named here because the default lookup would end by asking the instance over the network.
         let mut sdk =
             aws_config::defaults(BehaviorVersion::v2026_01_12()).region(aws_types::region::Region::new(first.clone()));
         if let Some((id, secret)) = &aws.credentials {
             sdk = sdk.credentials_provider(StaticCredentials::new(id, secret.expose(), None, None, "configuration"));
         }
-        let sdk = Box::pin(sdk.load()).await;
+        let sdk = Box::pin(sdk.time_source(clock.clone()).load()).await;
+        let url = aws.endpoints.get(first).and_then(|endpoints| endpoints.sts.clone());
+        let sts = Sts { sdk, url, clock: clock.clone() };
+        let credentials = credentials(aws, &sts, tracker)?;
         let access = match &aws.bearer_token {
             Some(key) => {
                 let mut header = HeaderValue::from_str(&format!("Bearer {}", key.expose())).map_err(|_| {
@@ -175,73 +186,73 @@ impl Shared {
                 header.set_sensitive(true);
                 Access::Bearer(header)
             }
-            None => Access::Signature(credentials(aws, &sdk, clock.clone(), tracker).await?),
+            None => Access::Signature(credentials.clone()),
         };
-        Ok(Self { wire: Arc::new(Wire::new(aws)), access, sdk, clock, skew: AtomicI64::new(0) })
+        Ok(Self { wire: Arc::new(Wire::new(aws)), access, credentials, sts, clock, tracker: tracker.clone() })
     }
 
     /// Loads in the background what the first call would have to wait for.
-    pub(super) fn warm_up(&self, tracker: &TaskTracker) {
+    pub(super) fn warm_up(&self) {
         let wire = Arc::clone(&self.wire);
-        tracker.spawn_blocking(move || {
+        self.tracker.spawn_blocking(move || {
             wire.client();
         });
         if let Access::Signature(credentials) = &self.access {
             let (credentials, now) = (credentials.clone(), self.clock.now());
-            tracker.spawn(async move {
-                if let Err(error) = credentials.keys(now).await {
-                    tracing::warn!(%error, cause = error.causes(), "no AWS credentials yet");
-                }
-            });
+            // A failure is in the log, and the first call tries again.
+            self.tracker.spawn(async move { credentials.keys(now).await.is_ok() });
         }
     }
 
-    /// The time by AWS's clock, as far as we know it.
-    fn now(&self) -> Timestamp {
-        let skew = self.skew.load(Ordering::Relaxed);
-        Timestamp::from_millis(self.clock.now().millis().saturating_add(skew))
-    }
-
-    /// Takes over the server's clock if ours is off; says whether it was.
-    fn adopt_clock(&self, server: Timestamp) -> bool {
-        let now = self.now();
-        if now.since(server).max(server.since(now)) < TOLERATED_SKEW {
-            return false;
-        }
-        let skew = server.millis().saturating_sub(self.clock.now().millis());
-        tracing::warn!(skew_ms = skew, "the clock of this machine is off; signing by AWS's clock");
-        self.skew.store(skew, Ordering::Relaxed);
-        true
+    /// The credentials of a team's role; asks AWS for nothing yet.
+    fn assumed(&self, role: TeamRole<'_>) -> Credentials {
+        let assumed = Role {
+            arn: role.arn.to_owned(),
+            session: Session::of_team(role.team, role.name),
+            base: self.credentials.clone(),
+            sts: self.sts.clone(),
+        };
+        let provider = SharedCredentialsProvider::new(assumed);
+        Credentials::new(provider, Owner::Team(role.team.into()), self.clock.clone(), self.tracker.clone())
     }
 }
 
-async fn credentials(aws: &config::Aws, sdk: &SdkConfig, clock: Clock, tracker: &TaskTracker) -> Result<Credentials> {
-    let provider = if aws.role_arn.is_empty() {
-        sdk.credentials_provider().ok_or_else(|| Error::internal("the AWS chain has no credentials provider"))?
-    } else {
-        let role = AssumeRoleProvider::builder(&aws.role_arn).session_name("bedrock-gateway").configure(sdk);
-        SharedCredentialsProvider::new(Box::pin(role.build()).await)
-    };
-    Ok(Credentials::new(provider, clock, tracker.clone()))
+/// The gateway's own credentials: those of the chain, or of the role that they assume.
+fn credentials(aws: &config::Aws, sts: &Sts, tracker: &TaskTracker) -> Result<Credentials> {
+    let provider = sts.sdk.credentials_provider();
+    let provider = provider.ok_or_else(|| Error::internal("the AWS chain has no credentials provider"))?;
+    let new = |provider| Credentials::new(provider, Owner::Gateway, sts.clock.clone(), tracker.clone());
+    let chain = new(provider);
+    if aws.role_arn.is_empty() {
+        return Ok(chain);
+    }
+    let role = Role { arn: aws.role_arn.clone(), session: Session::own(), base: chain, sts: sts.clone() };
+    Ok(new(SharedCredentialsProvider::new(role)))
 }
 
 impl Region {
     pub(super) async fn resolve(name: &str, overrides: &config::Endpoints, shared: Arc<Shared>) -> Result<Self> {
-        let runtime = Endpoint::resolve(name, Plane::Runtime, overrides.runtime.as_deref(), &shared.sdk).await?;
-        let control = Endpoint::resolve(name, Plane::Control, overrides.control.as_deref(), &shared.sdk).await?;
-        Ok(Self(Arc::new(Inner {
-            name: name.into(),
-            runtime,
-            control,
-            signer: Signer::new(name),
-            health: Health::default(),
-            shared,
-        })))
+        let runtime = Endpoint::resolve(name, Plane::Runtime, overrides.runtime.as_deref(), &shared.sts.sdk).await?;
+        let control = Endpoint::resolve(name, Plane::Control, overrides.control.as_deref(), &shared.sts.sdk).await?;
+        let site = Arc::new(Site { name: name.into(), runtime, control });
+        Ok(Self::new(site, shared.access.clone(), shared))
+    }
+
+    fn new(site: Arc<Site>, access: Access, shared: Arc<Shared>) -> Self {
+        let signer = Signer::new(&*site.name);
+        Self(Arc::new(Inner { site, access, signer, health: Health::default(), shared }))
+    }
+
+    /// These Regions as `role` calls them.
+    pub(super) fn assuming(own: &Regions, role: TeamRole<'_>, shared: &Arc<Shared>) -> Regions {
+        let access = Access::Signature(shared.assumed(role));
+        let of_team = |region: &Self| Self::new(Arc::clone(&region.0.site), access.clone(), Arc::clone(shared));
+        Regions(own.iter().map(of_team).collect())
     }
 
     /// For example `us-east-1`.
     pub fn name(&self) -> &Arc<str> {
-        &self.0.name
+        &self.0.site.name
     }
 
     /// Which models rest here.
@@ -250,7 +261,7 @@ impl Region {
     }
 
     /// Calls a unary operation and waits for the whole answer. One attempt, apart from one repeat when AWS names our
-    /// credentials expired or our clock wrong. An answer that breaks off is a failure.
+    /// credentials expired or unknown, or our clock wrong. An answer that breaks off is a failure.
     pub async fn send(&self, model_id: &str, call: &Call) -> Result<Reply, Failure> {
         self.whole(Outgoing::OnModel(model_id, call)).await
     }
@@ -300,7 +311,7 @@ impl Region {
             let (parts, body) = response.into_parts();
             // A body that breaks off still leaves the status and the name in the header.
             let body = self.0.shared.wire.pieces(body).collect(MAX_REFUSAL).await.unwrap_or_default();
-            let refusal = Refusal::read(parts.status.as_u16(), &parts.headers, &body, self.0.shared.now());
+            let refusal = Refusal::read(parts.status.as_u16(), &parts.headers, &body, self.0.shared.clock.now());
             if !corrected && keys.is_some_and(|keys| self.correct(&refusal, &keys)) {
                 corrected = true;
                 continue;
@@ -311,10 +322,10 @@ impl Region {
 
     /// The request to send, and the keys it was signed with.
     async fn prepare(&self, outgoing: Outgoing<'_>) -> Result<(Request<Full<Bytes>>, Option<Arc<Keys>>), Failure> {
-        let Inner { runtime, control, signer, shared, .. } = &*self.0;
+        let Inner { site, access, signer, shared, .. } = &*self.0;
         let endpoint = match outgoing {
-            Outgoing::OnModel(..) | Outgoing::Plain(Plane::Runtime, _) => runtime,
-            Outgoing::Plain(Plane::Control, _) => control,
+            Outgoing::OnModel(..) | Outgoing::Plain(Plane::Runtime, _) => &site.runtime,
+            Outgoing::Plain(Plane::Control, _) => &site.control,
         };
         let (method, uri, own, body) = match outgoing {
             Outgoing::OnModel(model_id, call) => {
@@ -333,13 +344,13 @@ impl Region {
             headers.insert(CONTENT_TYPE, JSON);
         }
         headers.extend(own.iter().map(|(name, value)| (name.clone(), value.clone())));
-        let keys = match &shared.access {
+        let keys = match access {
             Access::Bearer(header) => {
                 headers.insert(AUTHORIZATION, header.clone());
                 None
             }
             Access::Signature(credentials) => {
-                let now = shared.now();
+                let now = shared.clock.now();
                 let keys = credentials.keys(now).await.map_err(Failure::credentials)?;
                 signer.sign(&keys, now, (method, &uri), &mut headers, &body).map_err(Failure::internal)?;
                 Some(keys)
@@ -355,12 +366,11 @@ impl Region {
 
     /// Whether the refusal had a cause that is now put right.
     fn correct(&self, refusal: &Refusal, keys: &Keys) -> bool {
-        let Access::Signature(credentials) = &self.0.shared.access else { return false };
-        if refusal.is_expired_token() {
-            credentials.invalidate(keys);
-            return true;
+        let Access::Signature(credentials) = &self.0.access else { return false };
+        if let Some(code) = refusal.refused_credentials() {
+            return credentials.refused(keys, code);
         }
-        refusal.clock_of_refused_signature().is_some_and(|server| self.0.shared.adopt_clock(server))
+        refusal.clock_of_refused_signature().is_some_and(|server| self.0.shared.clock.adopt(server))
     }
 }
 

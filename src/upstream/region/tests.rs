@@ -1,15 +1,18 @@
 //! The wire lane against a server that answers from a script.
 
 use std::sync::Mutex;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use aws_credential_types::provider::{ProvideCredentials, future};
+use aws_types::SdkConfig;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
+use crate::clock::Timestamp;
 use crate::upstream::frames::{self, FrameKind};
 use crate::upstream::{Reason, Upstream};
 
@@ -102,14 +105,20 @@ impl ProvideCredentials for Provider {
 }
 
 async fn region(url: &str) -> Region {
-    let clock = Clock::manual(NOON);
+    region_at(url, Clock::manual(NOON)).await
+}
+
+async fn region_at(url: &str, clock: Clock) -> Region {
     let provider = SharedCredentialsProvider::new(Provider::default());
+    let (tracker, clock) = (TaskTracker::new(), AwsClock::new(clock));
+    let credentials = Credentials::new(provider, Owner::Gateway, clock.clone(), tracker.clone());
     let shared = Shared {
         wire: Arc::new(Wire::new(&config::Aws::default())),
-        access: Access::Signature(Credentials::new(provider, clock.clone(), TaskTracker::new())),
-        sdk: SdkConfig::builder().build(),
+        access: Access::Signature(credentials.clone()),
+        credentials,
+        sts: Sts { sdk: SdkConfig::builder().build(), url: None, clock: clock.clone() },
         clock,
-        skew: AtomicI64::new(0),
+        tracker,
     };
     let overrides = config::Endpoints { runtime: Some(url.to_owned()), ..Default::default() };
     Region::resolve("eu-west-1", &overrides, Arc::new(shared)).await.unwrap()
@@ -149,18 +158,24 @@ async fn a_refusal_is_a_failure_with_its_meaning() {
 }
 
 #[tokio::test]
-async fn expired_credentials_are_loaded_again_and_the_call_repeated_once() {
-    let expired = || answer(403, "x-amzn-errortype: ExpiredTokenException\r\n", b"{}");
-    let server = Server::answering(vec![expired(), answer(200, "", b"{}"), expired(), expired()]).await;
-    let region = region(&server.url).await;
+async fn credentials_that_expired_or_were_revoked_are_loaded_again_and_the_call_repeated_once() {
+    let refused = |name: &str| answer(403, &format!("x-amzn-errortype: {name}\r\n"), b"{}");
+    let (expired, revoked) = (refused("ExpiredTokenException"), refused("UnrecognizedClientException"));
+    let script = vec![expired, answer(200, "", b"{}"), revoked.clone(), revoked.clone(), revoked];
+    let server = Server::answering(script).await;
+    let clock = Clock::manual(NOON);
+    let region = region_at(&server.url, clock.clone()).await;
     assert!(region.send(MODEL, &call(Operation::Converse)).await.is_ok());
+    clock.advance(Duration::from_secs(1));
     let failure = region.send(MODEL, &call(Operation::Converse)).await.unwrap_err();
     assert_eq!(failure.reason, Reason::Credentials);
+    let failure = region.send(MODEL, &call(Operation::Converse)).await.unwrap_err();
+    assert_eq!(failure.reason, Reason::Credentials, "and not loaded at once once more");
     let ids = server.requests().into_iter().map(|request| {
         let authorization = header(&request, "authorization").unwrap();
         authorization.split(['=', '/']).nth(1).unwrap().to_owned()
     });
-    assert_eq!(ids.collect::<Vec<_>>(), ["AKID1", "AKID2", "AKID2", "AKID3"]);
+    assert_eq!(ids.collect::<Vec<_>>(), ["AKID1", "AKID2", "AKID2", "AKID3", "AKID3"]);
 }
 
 #[tokio::test]

@@ -13,7 +13,14 @@ type Usage = (String, [u64; 4]);
 
 /// What the gateway asks on its own behalf: nobody's attempt.
 fn is_own(call: &Call) -> bool {
-    matches!(call.operation, "GetInferenceProfile" | "ListInferenceProfiles" | "ListFoundationModels" | "AssumeRole")
+    const OWN: [&str; 5] = [
+        "GetInferenceProfile",
+        "ListInferenceProfiles",
+        "ListFoundationModels",
+        "AssumeRole",
+        "AssumeRoleWithWebIdentity",
+    ];
+    OWN.contains(&call.operation)
 }
 
 /// Fails unless ledger, metrics and simulator agree. `lost` attempts did not reach the simulator.

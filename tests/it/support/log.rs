@@ -60,6 +60,12 @@ pub(crate) fn failed_attempts(request_id: &str) -> Vec<String> {
     failed.map(|line| line["reason"].as_str().unwrap().to_owned()).collect()
 }
 
+/// Every line so far, of all gateways of this process.
+pub(crate) fn all() -> Vec<Value> {
+    let log = LINES.lock().unwrap();
+    std::str::from_utf8(&log).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 fn lines(request_id: &str) -> Vec<Value> {
     let log = LINES.lock().unwrap();
     let lines = std::str::from_utf8(&log).unwrap().lines().filter(|line| line.contains(request_id));

@@ -20,7 +20,7 @@ use std::time::Duration;
 use bedrock_gateway::app::{App, Local};
 use bedrock_gateway::catalog::Catalog;
 use bedrock_gateway::clock::{Clock, Timestamp};
-use bedrock_gateway::config::{Config, Secret};
+use bedrock_gateway::config::{Aws, Config, Secret};
 use bedrock_gateway::gateway::Gateway;
 use bedrock_gateway::simulator::{Settings, Simulator};
 use bedrock_gateway::store::Store;
@@ -111,12 +111,46 @@ impl TestGateway {
         Self::launch(change, settings, false).await
     }
 
+    /// Calling AWS with this role, which the key of the simulator may assume.
+    pub(crate) async fn assuming(role_arn: &str) -> Self {
+        let role_arn = role_arn.to_owned();
+        Self::launch_as(|_| {}, Settings::default(), false, |aws, _| aws.role_arn = role_arn).await
+    }
+
+    /// Calling AWS with an API key, beside the credentials that there are.
+    pub(crate) async fn bearing() -> Self {
+        let token = |aws: &mut Aws, sim: &Simulator| {
+            aws.bearer_token = Some(Secret::new(sim.settings().bearer_tokens[0].clone()));
+        };
+        Self::launch_as(|_| {}, Settings::default(), false, token).await
+    }
+
+    /// Ends all sessions of AWS as their time does.
+    pub(crate) fn expire_sessions(&self) {
+        self.sim.expire_sessions();
+    }
+
+    /// Ends all sessions of AWS as an administrator does.
+    pub(crate) fn revoke_sessions(&self) {
+        self.sim.revoke_sessions();
+    }
+
     /// With a tap between gateway and Bedrock, which sees every byte and can hold a stream.
     pub(crate) async fn tapped(change: impl FnOnce(&mut Config)) -> Self {
         Self::launch(change, Settings::default(), true).await
     }
 
     async fn launch(change: impl FnOnce(&mut Config), settings: Settings, tapped: bool) -> Self {
+        Self::launch_as(change, settings, tapped, |_, _| {}).await
+    }
+
+    /// `identify` changes how the gateway shows AWS who it is.
+    async fn launch_as(
+        change: impl FnOnce(&mut Config),
+        settings: Settings,
+        tapped: bool,
+        identify: impl FnOnce(&mut Aws, &Simulator),
+    ) -> Self {
         log::capture();
         let folder = TempDir::with_prefix("bedrock-gateway-it-").unwrap();
         let mut config = Config::default();
@@ -133,6 +167,7 @@ impl TestGateway {
             (local.simulator.clone(), Upstream::Local(local))
         };
         config.aws.endpoints.extend(chosen);
+        identify(&mut config.aws, &sim);
 
         let clock = Clock::manual(Clock::system().now());
         let store = Store::open(&config.store.url).await.unwrap();
@@ -328,7 +363,8 @@ async fn serve_tapped(config: &mut Config, settings: Settings, tap: &Tap) -> (Si
         let endpoint = config.aws.endpoints.entry(region.clone()).or_default();
         let url = format!("http://{}", listener.local_addr().unwrap());
         endpoint.runtime = Some(url.clone());
-        endpoint.control = Some(url);
+        endpoint.control = Some(url.clone());
+        endpoint.sts = Some(url);
         let router = tap.between(sim.router_for(&region));
         let stop = stop.clone().cancelled_owned();
         tracker.spawn(async move { axum::serve(listener, router).with_graceful_shutdown(stop).await.unwrap() });
