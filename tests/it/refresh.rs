@@ -307,7 +307,7 @@ async fn what_a_list_leaves_out_is_asked_for_and_what_is_no_list_is_not_believed
     let t = TestGateway::with(|config| {
         in_regions(&[FIRST, SECOND, "eu-west-1"])(config);
         for (region, url) in urls {
-            let endpoints = Endpoints { runtime: Some(url.clone()), control: Some(url), s3: None };
+            let endpoints = Endpoints { runtime: Some(url.clone()), control: Some(url), ..Endpoints::default() };
             config.aws.endpoints.insert(region.into(), endpoints);
         }
     })
