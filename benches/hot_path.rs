@@ -5,20 +5,25 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark")]
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bedrock_gateway::api::anthropic;
 use bedrock_gateway::api::openai::translate::{self, Chunks, Context};
 use bedrock_gateway::api::openai::wire;
-use bedrock_gateway::clock::Timestamp;
+use bedrock_gateway::catalog::Known;
+use bedrock_gateway::catalog::{Catalog, Fence, Geography, Order};
+use bedrock_gateway::clock::{Clock, Timestamp};
 use bedrock_gateway::config::Secret;
-use bedrock_gateway::converse::Event;
+use bedrock_gateway::converse::{Event, Usage};
 use bedrock_gateway::families::Traits;
 use bedrock_gateway::report::Report;
 use bedrock_gateway::splice::{Edits, Members};
 use bedrock_gateway::upstream::frames::{self, Splitter};
+use bedrock_gateway::upstream::health::Health;
+use bedrock_gateway::upstream::quota::Demand;
 use bedrock_gateway::upstream::sign::{Keys, Signer};
 use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -175,9 +180,67 @@ fn decode_frames(c: &mut Criterion) {
     group.finish();
 }
 
+/// From every id of the catalog, and the ARN of each, to the candidates of three Regions; then from the one that takes
+/// longest.
+fn resolve(c: &mut Criterion) {
+    let catalog = Catalog::embedded(&[]).unwrap();
+    let regions = ["us-east-1", "eu-west-1", "ap-northeast-1"].map(Arc::from);
+    let arn = |id: &str| format!("arn:aws:bedrock:us-east-1:000000000000:inference-profile/{id}");
+    let names: Vec<String> = catalog.ids().flat_map(|id| [id.to_owned(), arn(id)]).collect();
+    // Inside Europe, as a key may be limited: not all names have a candidate there.
+    let fence = Fence::new(None, Some(Geography::Eu));
+    let candidates = |name: &str| {
+        let resolved = catalog.resolve(black_box(name)).ok()?;
+        catalog.candidates(&resolved, &regions, &fence, Order::Preference).ok()
+    };
+    let all = |c: &mut Criterion, what: &str, one: &dyn Fn(&str) -> bool| {
+        let timed = |name: &&String| {
+            let started = Instant::now();
+            (0..100).for_each(|_| {
+                black_box(one(name));
+            });
+            started.elapsed()
+        };
+        let slowest = names.iter().max_by_key(timed).unwrap();
+        let mut group = c.benchmark_group(what);
+        group.throughput(Throughput::Elements(names.len() as u64));
+        group.bench_function("all", |b| b.iter(|| names.iter().filter(|name| one(name)).count()));
+        group.throughput(Throughput::Elements(1));
+        group.bench_function("slowest", |b| b.iter(|| one(slowest)));
+        group.finish();
+    };
+    all(c, "resolve", &|name| catalog.resolve(black_box(name)).is_ok());
+    all(c, "candidates", &|name| candidates(name).is_some());
+}
+
+/// What an attempt costs beside the call itself: is the place well, does its quota have room, and the books of both.
+fn attempt(c: &mut Criterion) {
+    let (health, clock) = (Health::default(), Clock::system());
+    let id: Arc<str> = "us.anthropic.claude-haiku-4-5-20251001-v1:0".into();
+    let limited = Known { tokens_per_minute: Some(1 << 40), ..Known::NOTHING };
+    let mut group = c.benchmark_group("attempt");
+    for (name, known) in [("no_quota", Known::NOTHING), ("quota", limited)] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let now = clock.now();
+                let quota = health.quota(&id, known, now);
+                let demand = Demand { input: 100, output: 256 };
+                let reservation = quota.as_ref().map(|quota| quota.reserve_if_fits(demand, &clock).unwrap());
+                let visit = health.begin(&id, quota.as_ref(), now);
+                visit.answered(clock.now());
+                visit.succeeded();
+                if let Some(reservation) = reservation {
+                    reservation.used(&Usage::default());
+                }
+            });
+        });
+    }
+    group.finish();
+}
+
 criterion_group! {
     name = hot_path;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = translate_request, translate_event, sign, decode_frames, large_body
+    targets = attempt, translate_request, translate_event, sign, decode_frames, large_body, resolve
 }
 criterion_main!(hot_path);

@@ -105,7 +105,10 @@ impl Error {
     pub fn model_not_found(model: &str) -> Self {
         Self::new(
             Kind::ModelNotFound,
-            format!("The model `{model}` does not exist or this key may not use it. GET /v1/models lists the models."),
+            format!(
+                "The model `{model}` does not exist or this key may not use it. GET /v1/models lists those that \
+                 it may, GET /catalog/models where each can be called."
+            ),
         )
         .param("model")
     }

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod app;
+pub mod bucket;
 pub mod catalog;
 pub mod cli;
 pub mod clock;
@@ -19,6 +20,7 @@ pub mod ids;
 pub mod invocations;
 pub mod money;
 pub mod policy;
+pub mod refresh;
 pub mod report;
 pub mod responses;
 pub mod simulator;

@@ -14,11 +14,12 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method};
 use http_body::{Frame, SizeHint};
 use serde::Serialize;
 use tracing::Level;
 
+use super::answer;
 use super::caller::request_id;
 use super::problem::Problem;
 use super::route;
@@ -71,6 +72,9 @@ pub(super) async fn observe(State(gateway): State<Gateway>, mut request: Request
         }
         headers.insert("x-request-id", id);
     }
+    if response.status().is_success() {
+        line.warn(response.headers_mut());
+    }
     line.status = response.status().as_u16();
     line.head_after = Some(line.started.elapsed());
     line.complete = http_body::Body::is_end_stream(response.body());
@@ -114,6 +118,20 @@ impl Drop for Line {
 }
 
 impl Line {
+    /// Where a model that is on its way out answered, says so.
+    fn warn(&self, headers: &mut HeaderMap) {
+        let Some(receipt) = self.trail.receipt() else { return };
+        let catalog = self.gateway.catalog();
+        let Some(model) = catalog.model(receipt.model()) else { return };
+        // Regions may differ in their dates.
+        let region = headers.get("x-gateway-region").and_then(|region| region.to_str().ok());
+        let lifecycle = region.map_or(&model.lifecycle, |region| model.lifecycle_in(region));
+        if lifecycle.is_ending() {
+            answer::warn(headers, lifecycle, self.gateway.clock().now().seconds());
+            self.gateway.metrics().legacy(&model.id);
+        }
+    }
+
     fn write(&self, surface: &'static str, operation: &'static str, took: Duration) {
         let receipt = self.trail.receipt();
         let booked = self.trail.booked();

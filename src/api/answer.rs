@@ -1,12 +1,15 @@
-//! The headers that tell how an answer came about.
+//! The headers that tell how an answer came about, and how long there will be such answers.
 
 use axum::response::Response;
-use http::HeaderValue;
+use http::{HeaderMap, HeaderValue};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimePrinter;
 
-use crate::gateway::{Cost, Served};
+use crate::catalog::{Lifecycle, Tier};
+use crate::gateway::{Cost, LATENCY, Served, TIER};
 use crate::report::Report;
 
-/// Adds the `x-gateway-*` headers.
+/// Adds the `x-gateway-*` headers, and by Bedrock's own what it said of tier and latency by then.
 pub(super) fn annotate(mut response: Response, served: &Served, report: &Report) -> Response {
     let headers = response.headers_mut();
     let mut set = |name: &'static str, text: &str| {
@@ -22,9 +25,54 @@ pub(super) fn annotate(mut response: Response, served: &Served, report: &Report)
         Cost::Unknown => set("x-gateway-cost-usd", "unknown"),
         Cost::Open => {}
     }
+    // Where AWS's own headers go on, they say it.
+    if let Some(tier) = served.service.tier.filter(|tier| *tier != Tier::Other) {
+        set(TIER, tier.name());
+    }
+    if let Some(latency) = served.service.latency {
+        set(LATENCY, latency.name());
+    }
     if !report.is_empty() {
         set("x-gateway-translation", &report.to_string());
     }
     headers.insert("x-gateway-attempts", HeaderValue::from(served.attempts));
     response
+}
+
+/// Tells of a model that is on its way out: since when, and when it ends; as far as AWS's dates for both are known. What
+/// is only planned is no deprecation yet. <https://www.rfc-editor.org/rfc/rfc9745>, <https://www.rfc-editor.org/rfc/rfc8594>
+pub(super) fn warn(headers: &mut HeaderMap, lifecycle: &Lifecycle, now: i64) {
+    let mut set = |name: &'static str, text: String| {
+        if let Ok(value) = HeaderValue::from_str(&text) {
+            headers.insert(name, value);
+        }
+    };
+    if let Some(since) = lifecycle.legacy.filter(|since| *since <= now) {
+        set("deprecation", format!("@{since}"));
+    }
+    let end = lifecycle.end.and_then(|end| Timestamp::from_second(end).ok());
+    if let Some(date) = end.and_then(|end| DateTimePrinter::new().timestamp_to_rfc9110_string(&end).ok()) {
+        set("sunset", date);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Stage;
+
+    #[test]
+    fn only_dates_that_are_known_are_told_and_a_deprecation_only_when_it_has_come() {
+        let told = |legacy, end, now| {
+            let mut headers = HeaderMap::new();
+            warn(&mut headers, &Lifecycle { stage: Stage::Legacy, legacy, end }, now);
+            let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+            (text("deprecation"), text("sunset"))
+        };
+        let (legacy, end) = (1_783_468_800, 1_799_366_400);
+        let sunset = Some("Fri, 08 Jan 2027 00:00:00 GMT".to_owned());
+        assert_eq!(told(Some(legacy), Some(end), legacy), (Some("@1783468800".to_owned()), sunset.clone()));
+        assert_eq!(told(Some(legacy), Some(end), legacy - 1), (None, sunset));
+        assert_eq!(told(None, None, end), (None, None));
+    }
 }

@@ -7,6 +7,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use http::HeaderMap;
 
+use super::native_headers::bedrocks;
 use crate::error::{Error, Kind, Result};
 use crate::gateway::{Asked, Cost, Gateway, Origin, Served};
 use crate::tenancy::Caller;
@@ -31,13 +32,16 @@ pub(super) struct Answered {
     pub(super) input_tokens: u64,
 }
 
+/// What calls are for: the model, and the headers of Bedrock's own that go with each.
+pub(super) type Aim<'a> = (&'a Asked, &'a HeaderMap);
+
 /// The answers to `parts`, which are not empty, in their order. When a call fails, those under way are cancelled and
 /// booked as such, and the others are not made.
 pub(super) async fn invoke(
     gateway: &Gateway,
     caller: &Caller,
     origin: &Origin,
-    model: &Asked,
+    aim: Aim<'_>,
     parts: Vec<Part>,
 ) -> Result<(Vec<Answered>, Served)> {
     let mut answers: Vec<Option<Answered>> = parts.iter().map(|_| None).collect();
@@ -47,7 +51,7 @@ pub(super) async fn invoke(
     loop {
         let room = AT_ONCE.saturating_sub(under_way.len());
         for (index, part) in left.by_ref().take(room) {
-            under_way.push(Box::pin(one(gateway, caller, origin.clone(), model, (index, part))));
+            under_way.push(Box::pin(one(gateway, caller, origin.clone(), aim, (index, part))));
         }
         let Some(done) = under_way.next().await else { break };
         let (index, answered, served) = done?;
@@ -66,10 +70,10 @@ pub(super) async fn invoke_one(
     gateway: &Gateway,
     caller: &Caller,
     origin: Origin,
-    model: &Asked,
+    aim: Aim<'_>,
     body: Vec<u8>,
 ) -> Result<(Answered, Served)> {
-    let (_, answered, served) = one(gateway, caller, origin, model, (0, Part { body, blame: None })).await?;
+    let (_, answered, served) = one(gateway, caller, origin, aim, (0, Part { body, blame: None })).await?;
     Ok((answered, served))
 }
 
@@ -77,10 +81,10 @@ async fn one(
     gateway: &Gateway,
     caller: &Caller,
     origin: Origin,
-    model: &Asked,
+    (model, headers): Aim<'_>,
     (index, part): (usize, Part),
 ) -> Result<(usize, Answered, Served)> {
-    let call = Call { operation: Operation::InvokeModel, headers: HeaderMap::new(), body: Bytes::from(part.body) };
+    let call = Call { operation: Operation::InvokeModel, headers: bedrocks(headers), body: Bytes::from(part.body) };
     let answer = Box::pin(gateway.forward(caller, origin, model, call)).await.map_err(|error| match part.blame {
         Some(field) if is_about_the_body(&error) => error.param(field),
         _ => error,
@@ -104,6 +108,7 @@ fn both(total: Served, other: &Served) -> Served {
         region: if knows { total.region } else { Arc::from(format!("{},{}", total.region, other.region)) },
         attempts: total.attempts + other.attempts,
         receipt: total.receipt,
+        service: total.service,
         cost: match (total.cost, other.cost) {
             (Cost::Known(one), Cost::Known(two)) => Cost::Known(one + two),
             (Cost::Open, _) | (_, Cost::Open) => Cost::Open,

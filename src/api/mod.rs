@@ -4,13 +4,16 @@
 //! registered together with its documentation, so neither exists without the other.
 
 mod access_log;
+mod admin;
 mod answer;
 pub mod anthropic;
 mod bedrock;
 mod body;
 mod caller;
+mod catalog;
 pub mod conversation;
 mod fan_out;
+pub mod formats;
 #[cfg(test)]
 mod golden;
 mod guardrail;
@@ -63,7 +66,9 @@ use crate::tenancy::Caller;
         (name = "Anthropic", description = "For the `anthropic` clients; base URL `/`."),
         (name = "Rerank", description = "For clients of Cohere's or Jina's rerank; base URL `/v1`."),
         (name = "Bedrock runtime", description = "For the AWS SDKs' `bedrock-runtime` clients; endpoint `/`."),
-        (name = "Bedrock control plane", description = "For the AWS SDKs' `bedrock` clients; endpoint `/`.")
+        (name = "Bedrock control plane", description = "For the AWS SDKs' `bedrock` clients; endpoint `/`."),
+        (name = "Catalog", description = "Which model can be called where, by which id, at what price; lists of JSON."),
+        (name = "Administration", description = "For keys with the scope `admin`.")
     )
 )]
 struct Document;
@@ -108,6 +113,8 @@ fn documented() -> OpenApiRouter<Gateway> {
         .merge(models::router())
         .merge(rerank::router())
         .merge(bedrock::router())
+        .merge(catalog::router())
+        .merge(admin::router())
 }
 
 /// Browsers of these origins may call; none by default, `*` when it is written out.

@@ -44,13 +44,21 @@ async fn scrape(State(gateway): State<Gateway>) -> Response {
     let metrics = gateway.metrics();
     metrics.ledger_lag(gateway.tenancy().ledger().lag);
     let now = gateway.clock().now();
-    // What rests is an id that was called, maybe a profile's or an ARN: it goes by its model, as in all other metrics.
-    let resting = gateway.upstream().regions().flat_map(|region| {
-        let models = region.health().resting(now).into_iter();
-        let named = models.filter_map(|resting| Some(gateway.catalog().resolve(&resting.model_id).ok()?.name));
-        named.map(|name| (region.name().to_string(), name.to_string()))
+    // What rests is an id that was called, maybe a profile's or an ARN: it goes by its model, as in all other metrics. With
+    // whose role it was called is no label: what rests for one team does so in the sum.
+    let catalog = gateway.catalog();
+    let identities = gateway.upstream().identities();
+    let regions = identities.iter().flat_map(|(_, regions)| regions.iter());
+    let resting = regions.flat_map(|region| {
+        let named = region.health().resting(now).filter_map(|id| Some(catalog.resolve(&id).ok()?.name));
+        named.map(|name| (region.name().to_string(), name.to_string())).collect::<Vec<_>>()
     });
     metrics.cooling(resting);
+    for state in gateway.catalog_state() {
+        if let Some(age) = state.age(now) {
+            metrics.catalog_age(&state.region, age);
+        }
+    }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()
 }
 

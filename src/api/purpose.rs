@@ -1,6 +1,6 @@
 //! Which route a model is for: a model of another kind is a 400 that names the right one.
 
-use crate::catalog::{Kind, Model};
+use crate::catalog::{Hosting, Kind, Model};
 use crate::error::{Error, Result};
 use crate::gateway::Asked;
 
@@ -22,12 +22,23 @@ pub(super) fn family<F>(asked: &Asked, wanted: &str, of: impl Fn(&Model) -> Opti
     })
 }
 
+/// Refuses what hides its model and cannot be called by Converse, whatever the model.
+pub(super) fn hosting_converses(asked: &Asked) -> Result<()> {
+    if asked.resolved.hosting().is_none_or(Hosting::converses) {
+        return Ok(());
+    }
+    let message = "Bedrock takes an imported model by InvokeModel alone, in the model's own words: use \
+                   POST /model/{arn}/invoke or /invoke-with-response-stream.";
+    Err(Error::invalid("model", message))
+}
+
 /// Refuses, on `route`, a model that Converse does not take: AWS would, without a word on what to do.
 pub(super) fn converses(asked: &Asked, route: &str) -> Result<()> {
+    hosting_converses(asked)?;
     let Some(model) = asked.resolved.model.as_deref() else { return Ok(()) };
     let name = &asked.name;
     let message = match purpose(model.kind) {
-        Some(("chat", _)) if model.apis.converse != Some(false) => return Ok(()),
+        _ if takes_converse(model) => return Ok(()),
         // An unknown kind is AWS's to judge.
         None => return Ok(()),
         Some(("chat", _)) => {
@@ -45,6 +56,11 @@ pub(super) fn converses(asked: &Asked, route: &str) -> Result<()> {
         Some((kind, other)) => format!("`{name}` is a model for {kind}: use {other}."),
     };
     Err(Error::invalid("model", message))
+}
+
+/// Whether Converse takes the model, as far as that is known.
+pub(super) fn takes_converse(model: &Model) -> bool {
+    model.kind == Kind::Chat && model.apis.converse != Some(false)
 }
 
 /// What a kind of model is for, and where it is called.

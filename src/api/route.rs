@@ -26,6 +26,11 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         "/async-invoke" | "/async-invoke/{invocation}" => ("bedrock", "async_invoke"),
         "/foundation-models" | "/foundation-models/{model}" => ("bedrock", "foundation_models"),
         "/inference-profiles" | "/inference-profiles/{profile}" => ("bedrock", "inference_profiles"),
+        "/catalog/models" => ("catalog", "models"),
+        "/catalog/regions" => ("catalog", "regions"),
+        "/catalog/profiles" => ("catalog", "profiles"),
+        "/catalog/quotas" => ("catalog", "quotas"),
+        "/admin/v1/upstreams" => ("admin", "upstreams"),
         _ => ("none", "none"),
     }
 }

@@ -48,6 +48,11 @@ impl Input {
         model: &Asked,
         instead: &str,
     ) -> Result<(u64, Served)> {
+        if model.resolved.model.is_none() {
+            let message = "Bedrock counts tokens for foundation models alone, and this ARN does not tell which one is \
+                           behind it: name the model.";
+            return Err(Error::invalid("model", message));
+        }
         let call = Call { operation: Operation::CountTokens, headers: HeaderMap::new(), body: self.0 };
         let answer = gateway.forward(caller, origin, model, call).await;
         let answer = answer.map_err(|error| explained(error, &model.name, instead))?;

@@ -16,13 +16,14 @@ pub use listener::Tls;
 pub use local::{Local, development_tls, key as local_key};
 
 use crate::api::{self, ops};
-use crate::catalog::{Catalog, Live};
+use crate::catalog::{Catalog, Live, Quotas};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Aws, Config};
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
-use crate::gateway::{Gateway, Parts};
+use crate::gateway::{Failover, Gateway, Parts};
 use crate::invocations::Invocations;
+use crate::refresh::Refresher;
 use crate::responses::Responses;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -40,6 +41,7 @@ pub struct App {
     /// Where operators reach it.
     pub ops_address: SocketAddr,
     gateway: Gateway,
+    refresher: Refresher,
     readiness: ops::Readiness,
     clients: Listener,
     operators: Listener,
@@ -65,9 +67,12 @@ impl App {
         responses.purge_in_background(&tracker, stop.clone());
         let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
+        let quotas = Quotas::configured(config, &catalog)?;
         let fetcher = Fetcher::new(&config.fetch, config.server.max_body_bytes())?;
+        let live = Live::new(catalog);
+        let refresher = Refresher::new(live.clone(), upstream.clone(), &config.models, metrics.clone(), clock.clone());
         let gateway = Gateway::new(Parts {
-            catalog: Live::new(catalog),
+            catalog: live,
             tenancy,
             invocations,
             upstream,
@@ -75,7 +80,8 @@ impl App {
             fetcher,
             metrics,
             clock,
-            max_attempts: config.aws.max_attempts,
+            quotas,
+            failover: failover(&config.aws),
             order: config.aws.order,
             cut: cut.clone(),
         });
@@ -84,10 +90,14 @@ impl App {
         let clients = Listener::serve(clients, api::router(&gateway, &config.server), tls, &tracker)?;
         let operators = Listener::serve(operators, ops::router(gateway.clone(), readiness.clone()), None, &tracker)?;
         readiness.ready();
+        if let Some(period) = config.aws.catalog_refresh() {
+            refresher.in_background(period, &tracker, stop.clone());
+        }
         Ok(Self {
             address: clients.address,
             ops_address: operators.address,
             gateway,
+            refresher,
             readiness,
             clients,
             operators,
@@ -101,6 +111,11 @@ impl App {
     /// What every request needs.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// What keeps the catalog fresh; with `aws.catalog_refresh_minutes = 0` only when it is told to.
+    pub fn refresher(&self) -> &Refresher {
+        &self.refresher
     }
 
     /// Takes no more connections, lets open answers end for `server.drain_seconds` or until `hurry` ends, tells those
@@ -126,4 +141,9 @@ impl App {
             tracing::error!("background work did not end in time; the last rows of the ledger may be missing");
         }
     }
+}
+
+fn failover(aws: &Aws) -> Failover {
+    let hedge_after = Some(Duration::from_millis(aws.hedge_after_ms)).filter(|after| !after.is_zero());
+    Failover { max_attempts: aws.max_attempts, call_timeout: Duration::from_secs(aws.call_timeout_s), hedge_after }
 }

@@ -3,10 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::data::{Data, ModelRow, ProfileRow};
-use super::place::{self, Atlas, Places, Profile};
+use super::batch::BatchFacts;
+use super::data::{Data, ModelRow, ProfileRow, RegionRow};
+use super::observed::Observed;
+use super::place::{self, Atlas, OnDemand, Places, Profile};
 use super::price::PriceList;
-use super::{Catalog, Entry, Facts, Fence, Geography, InferenceProfile, Model, Region, Resolved, Target, names};
+use super::{
+    Catalog, Entry, Facts, Fence, Geography, Hosts, InferenceProfile, Model, Region, Resolved, Source, Target, merge,
+    names,
+};
 use crate::config::{Alias, PromptCache};
 use crate::error::{Error, Result};
 
@@ -22,6 +27,36 @@ impl Catalog {
             None => Ok(Self(Arc::new(facts))),
         }
     }
+
+    /// The catalog with what `observed` Regions were seen to have, the compiled-in data for all others, and these aliases.
+    /// An alias whose model is not known any more stays what it is in `self`; those are returned by name.
+    ///
+    /// # Errors
+    /// The compiled-in data is broken, which a test would have found.
+    pub fn refreshed<'a>(
+        &self,
+        observed: impl IntoIterator<Item = &'a Observed>,
+        aliases: &[Alias],
+    ) -> Result<(Self, Vec<String>)> {
+        let mut facts = Facts::with(observed)?;
+        let lost = facts.add_aliases(aliases).into_iter().filter_map(|(index, _)| aliases.get(index));
+        let lost: Vec<String> = lost.map(|alias| alias.alias.clone()).collect();
+        for alias in &lost {
+            if let Some(last) = self.known(alias) {
+                facts.names.insert(alias.as_str().into(), last.clone());
+            }
+        }
+        let order = aliases.iter().map(|alias| alias.alias.as_str());
+        facts.aliases = order.filter(|alias| facts.names.contains_key(*alias)).map(Box::from).collect();
+        Ok((Self(Arc::new(facts)), lost))
+    }
+}
+
+/// What is known of a model before its places are worked out.
+pub(super) struct Sketch {
+    pub(super) model: Model,
+    pub(super) on_demand: OnDemand,
+    pub(super) profiles: Vec<Profile>,
 }
 
 /// A model with its profiles, and the places of each.
@@ -31,7 +66,13 @@ struct Draft {
 }
 
 impl Facts {
+    /// The compiled-in data alone.
     pub(super) fn embedded() -> Result<Self> {
+        Self::with([])
+    }
+
+    /// What `observed` Regions have, and for all others the compiled-in data.
+    fn with<'a>(observed: impl IntoIterator<Item = &'a Observed>) -> Result<Self> {
         let data = Data::embedded()?;
         let atlas = Atlas::new(&data.regions, &data.profiles.geo_defaults);
         let mut prices: HashMap<Arc<str>, PriceList> = HashMap::new();
@@ -45,26 +86,30 @@ impl Facts {
         for row in &data.profiles.profiles {
             profiles.entry(row.model).or_default().push(row);
         }
-        let mut drafts: Vec<Draft> = Vec::with_capacity(data.models.len());
+        let mut sketches: Vec<Sketch> = Vec::with_capacity(data.models.len());
         for row in data.models {
             let profiles = profiles.remove(row.id).unwrap_or_default();
-            drafts.push(draft(row, &profiles, &atlas, &prices));
+            sketches.push(sketch(row, &profiles, &atlas));
         }
+        sketches.sort_by(|left, right| left.model.claim(&right.model));
+        merge::merge(&mut sketches, observed);
+        let drafts: Vec<Draft> = sketches.into_iter().map(|sketch| draft(sketch, &prices)).collect();
         let regions = data.regions.iter().map(|row| Region {
             code: atlas.code(row.code),
             name: row.name.to_string(),
             partition: row.partition.to_owned(),
             opt_in: row.opt_in,
+            hosts: hosts(row),
         });
-        let mut facts = Self { prices, regions: regions.collect(), ..Self::default() };
+        let batch = Arc::new(BatchFacts::embedded()?);
+        let mut facts = Self { prices, regions: regions.collect(), batch, as_of: data.as_of, ..Self::default() };
         facts.add_models(drafts);
         Ok(facts)
     }
 
-    /// Gives every model and profile its names. Ids first; then, best claim first, what is left of the shorter forms.
-    /// The id of a model that another endpoint serves comes last: it may be the short form of one that can be called.
-    fn add_models(&mut self, mut drafts: Vec<Draft>) {
-        drafts.sort_by(|left, right| left.entry.model.claim(&right.entry.model));
+    /// Gives every model and profile its names: ids first; then, in the order of `drafts`, what is left of the shorter
+    /// forms. The id of a model that another endpoint serves comes last: it may be the short form of one that can be called.
+    fn add_models(&mut self, drafts: Vec<Draft>) {
         for Draft { entry, profiles } in drafts.iter().filter(|draft| draft.entry.model.on_runtime) {
             self.add_id(&entry.model.id, resolved(&entry.model, &entry.places));
             for (profile, places) in profiles {
@@ -131,15 +176,25 @@ impl Facts {
     }
 }
 
-fn draft(
-    row: ModelRow<'_>,
-    profiles: &[&ProfileRow<'_>],
-    atlas: &Atlas<'_>,
-    prices: &HashMap<Arc<str>, PriceList>,
-) -> Draft {
-    let on_demand: Vec<Arc<str>> = row.on_demand_regions.iter().map(|region| atlas.code(region)).collect();
-    let profiles: Vec<Profile> = profiles.iter().map(|row| atlas.profile(row)).collect();
-    let model = Model::new(row);
+fn hosts(row: &RegionRow<'_>) -> Hosts {
+    let owned = |host: Option<&str>| host.map(str::to_owned);
+    Hosts {
+        runtime: owned(row.runtime),
+        control: owned(row.control),
+        runtime_fips: owned(row.runtime_fips),
+        control_fips: owned(row.control_fips),
+        mantle: owned(row.mantle),
+    }
+}
+
+fn sketch(row: ModelRow<'_>, profiles: &[&ProfileRow<'_>], atlas: &Atlas<'_>) -> Sketch {
+    let on_demand = row.on_demand_regions.iter().map(|region| (atlas.code(region), Source::Compiled)).collect();
+    let profiles = profiles.iter().map(|row| atlas.profile(row)).collect();
+    Sketch { model: Model::new(row), on_demand, profiles }
+}
+
+fn draft(sketch: Sketch, prices: &HashMap<Arc<str>, PriceList>) -> Draft {
+    let Sketch { model, on_demand, profiles } = sketch;
     let none = PriceList::default();
     let prices = prices.get(&model.id).unwrap_or(&none);
     let places =

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Catalog, Facts, Fence, Geography, Order};
+use super::{Catalog, Facts, Fence, Geography, Order, Quotas};
 use crate::config::{Config, Problems, nearest};
 use crate::error::Kind;
 
@@ -50,6 +50,9 @@ impl Catalog {
         // What cannot be called from Regions that are not the ones that are meant says nothing.
         if !problems.concern("aws.regions") {
             check_aliases(&catalog, config, &mut problems);
+            if let Err(error) = Quotas::read(config, &catalog, &mut problems) {
+                problems.add("catalog", format!("the compiled-in data is broken: {}", error.causes()));
+            }
         }
         problems.sort();
         problems.or(catalog)

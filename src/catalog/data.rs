@@ -15,6 +15,8 @@ use crate::money::PerMillion;
 
 /// Everything that is compiled in.
 pub(super) struct Data<'a> {
+    /// The day of the models.
+    pub(super) as_of: &'a str,
     pub(super) models: Vec<ModelRow<'a>>,
     pub(super) profiles: Profiles<'a>,
     pub(super) prices: Vec<PriceRow<'a>>,
@@ -24,8 +26,10 @@ pub(super) struct Data<'a> {
 impl Data<'static> {
     /// Parses the files. An error is a fault of the build, which a test would have found.
     pub(super) fn embedded() -> Result<Self> {
+        let Models { as_of, models } = parse(include_str!("../../data/models.json"))?;
         Ok(Self {
-            models: parse::<Models<'_>>(include_str!("../../data/models.json"))?.models,
+            as_of,
+            models,
             profiles: parse(include_str!("../../data/profiles.json"))?,
             prices: parse::<Prices<'_>>(include_str!("../../data/prices.json"))?.prices,
             regions: parse::<Regions<'_>>(include_str!("../../data/regions.json"))?.regions,
@@ -39,6 +43,7 @@ fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T> {
 
 #[derive(Deserialize)]
 struct Models<'a> {
+    as_of: &'a str,
     #[serde(borrow)]
     models: Vec<ModelRow<'a>>,
 }
@@ -62,8 +67,14 @@ pub(super) struct ModelRow<'a> {
     pub(super) launch_date: Option<&'a str>,
     pub(super) on_demand_regions: Vec<&'a str>,
     pub(super) prompt_caching: Option<super::model::PromptCaching>,
+    pub(super) output_token_burndown: Option<BurndownRow>,
     #[serde(flatten)]
     pub(super) abilities: super::model::Abilities,
+}
+
+#[derive(Deserialize)]
+pub(super) struct BurndownRow {
+    pub(super) rate: Option<u32>,
 }
 
 #[derive(Deserialize)]
@@ -175,4 +186,9 @@ pub(super) struct RegionRow<'a> {
     pub(super) name: Cow<'a, str>,
     pub(super) partition: &'a str,
     pub(super) opt_in: bool,
+    pub(super) runtime: Option<&'a str>,
+    pub(super) control: Option<&'a str>,
+    pub(super) runtime_fips: Option<&'a str>,
+    pub(super) control_fips: Option<&'a str>,
+    pub(super) mantle: Option<&'a str>,
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::arn::{self, Arn, Resource};
 use super::place::Places;
-use super::{Destinations, Facts, Fence, Place, Resolved, Scope, Target, names};
+use super::{Destinations, Facts, Fence, Place, Resolved, Scope, Source, Target, names};
 use crate::config::PromptCache;
 use crate::error::{Error, Kind, Result};
 
@@ -45,6 +45,7 @@ impl Facts {
             scope,
             destinations,
             price,
+            source: Source::Assumed,
         };
         let id = match arn.resource {
             Resource::Known(id) => id,

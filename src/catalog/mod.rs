@@ -5,34 +5,48 @@
 //! unknown, and a name that it does not know is refused.
 
 mod arn;
+mod batch;
 mod build;
 mod candidates;
 mod check;
 mod data;
 mod fence;
+mod freshness;
+mod hosting;
 mod live;
 mod lookup;
+mod merge;
 mod model;
 mod names;
+mod observed;
+mod offered;
 mod place;
 mod price;
 mod profile;
+mod quota;
 mod unveil;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use self::batch::BatchFacts;
 use self::place::Places;
 use self::price::PriceList;
 use crate::config::PromptCache;
 use crate::error::Result;
 
+pub use batch::{Batch, BatchLimits};
 pub use fence::{Fence, Geography};
+pub use freshness::{Freshness, Problem, Source};
+pub use hosting::Hosting;
 pub use live::Live;
 pub use model::{Abilities, Apis, Kind, Lifecycle, Model, PromptCaching, Stage};
+pub use observed::Observed;
+pub use offered::Offered;
 pub use place::{Destinations, Order, Place, Scope};
 pub use price::{ByUnit, Charged, Price, Rates, Tier};
 pub use profile::InferenceProfile;
+pub use quota::{Known, Quotas, Source as QuotaSource};
 
 /// The catalog. A clone is cheap and shows the same facts.
 #[derive(Clone, Debug)]
@@ -52,6 +66,9 @@ struct Facts {
     profiles: Vec<InferenceProfile>,
     prices: HashMap<Arc<str>, PriceList>,
     regions: Vec<Region>,
+    batch: Arc<BatchFacts>,
+    /// The day of the compiled-in data.
+    as_of: &'static str,
 }
 
 #[derive(Debug)]
@@ -71,6 +88,23 @@ pub struct Region {
     pub partition: String,
     /// Whether an account has to switch it on first.
     pub opt_in: bool,
+    /// The hosts of its endpoints.
+    pub hosts: Hosts,
+}
+
+/// The hosts of Bedrock in a Region, as they are published or follow from the pattern; `None`: none is known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hosts {
+    /// The runtime: inference.
+    pub runtime: Option<String>,
+    /// The control plane.
+    pub control: Option<String>,
+    /// The runtime with FIPS cryptography.
+    pub runtime_fips: Option<String>,
+    /// The control plane with FIPS cryptography.
+    pub control_fips: Option<String>,
+    /// The second inference endpoint, which this gateway does not call.
+    pub mantle: Option<String>,
 }
 
 /// What a name stands for. A clone is cheap.
@@ -103,6 +137,11 @@ impl Resolved {
         }
         let place = self.target.places.values().flatten().next()?;
         Some((&place.region, &place.id))
+    }
+
+    /// The ways to call it from `region`, best first; none when it cannot be called from there.
+    pub fn offers(&self, region: &str) -> &[Arc<Place>] {
+        self.target.places.get(region).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// Every name that an allow-list may know the model by: the one that was asked for, Bedrock's id, the short id.
@@ -140,9 +179,19 @@ impl Catalog {
         &self.0.profiles
     }
 
+    /// Every id of a model or a profile that a call may name, in no order.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.0.ids.keys().map(|id| &**id)
+    }
+
     /// The aliases and what they stand for, in the order of the configuration.
     pub fn aliases(&self) -> impl Iterator<Item = (&str, &Resolved)> {
         self.0.aliases.iter().filter_map(|alias| Some((&**alias, self.0.names.get(alias)?)))
+    }
+
+    /// The day that the compiled-in data is of, such as `2026-11-22`: what AWS did not tell is that old.
+    pub fn as_of(&self) -> &str {
+        self.0.as_of
     }
 
     /// Every Region there is, by code.

@@ -1,6 +1,7 @@
 //! A model, and what is known of it.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::civil::Date;
@@ -9,7 +10,8 @@ use serde::Deserialize;
 use strum::{EnumString, IntoStaticStr};
 
 use super::data::ModelRow;
-use super::names;
+use super::observed::SeenModel;
+use super::{Source, names};
 
 /// A foundation model. `None` is unknown, never no.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,14 +38,20 @@ pub struct Model {
     pub context_window: Option<u64>,
     /// The most tokens of one answer.
     pub max_output_tokens: Option<u64>,
+    /// How many tokens of a quota a token of output takes.
+    pub output_burndown: Option<u32>,
     /// What it can and cannot.
     pub abilities: Abilities,
     /// How it caches prompts, if that is known.
     pub prompt_caching: Option<PromptCaching>,
-    /// Where it stands between launch and end.
+    /// Where it stands between launch and end: in the Region where it will live longest.
     pub lifecycle: Lifecycle,
+    /// Where it stands in Regions that say something else.
+    pub(super) regional: BTreeMap<Arc<str>, Lifecycle>,
     /// When it was launched on Bedrock, in seconds since the Unix epoch.
     pub created: Option<i64>,
+    /// `Aws` when the compiled-in data does not know the model, and little is known but that it is there.
+    pub source: Source,
 }
 
 /// What a model does.
@@ -138,6 +146,13 @@ pub struct Lifecycle {
     pub end: Option<i64>,
 }
 
+impl Lifecycle {
+    /// Whether the model is on its way out: legacy, or its end is known.
+    pub fn is_ending(&self) -> bool {
+        self.stage != Stage::Active || self.end.is_some()
+    }
+}
+
 /// A stage of a model's life. The order is the order of preference.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
@@ -148,6 +163,30 @@ pub enum Stage {
     Legacy,
     /// Gone: AWS refuses calls.
     EndOfLife,
+}
+
+impl Kind {
+    /// What a model that is known by its modalities alone does; `Other`, which is left to AWS, when they do not tell.
+    fn of(id: &str, input: &[String], output: &[String]) -> Self {
+        let takes = |kind: &str| input.iter().any(|modality| modality == kind);
+        let gives = |kind: &str| output.iter().any(|modality| modality == kind);
+        if gives("EMBEDDING") {
+            Self::Embedding
+        } else if id.contains("rerank") {
+            // Text goes in and comes out: the modalities are those of a chat.
+            Self::Rerank
+        } else if gives("SPEECH") && takes("SPEECH") {
+            Self::Realtime
+        } else if gives("TEXT") {
+            Self::Chat
+        } else if gives("VIDEO") {
+            Self::Video
+        } else if gives("IMAGE") && !takes("IMAGE") {
+            Self::Image
+        } else {
+            Self::Other
+        }
+    }
 }
 
 impl Model {
@@ -164,6 +203,7 @@ impl Model {
             output_modalities: row.output_modalities,
             context_window: row.context_window,
             max_output_tokens: row.max_output_tokens,
+            output_burndown: row.output_token_burndown.and_then(|burndown| burndown.rate),
             abilities: row.abilities,
             prompt_caching: row.prompt_caching,
             lifecycle: Lifecycle {
@@ -171,8 +211,44 @@ impl Model {
                 legacy: row.lifecycle.legacy.and_then(seconds),
                 end: row.lifecycle.eol.and_then(seconds),
             },
+            regional: BTreeMap::new(),
             created: row.launch_date.and_then(seconds),
+            source: Source::Compiled,
         }
+    }
+
+    /// A model of which only is known what a Region lists. That a control plane lists it is taken to mean that the runtime
+    /// serves it.
+    pub(super) fn seen(id: &str, seen: &SeenModel) -> Self {
+        Self {
+            id: id.into(),
+            short: names::short(id).to_owned(),
+            provider: seen.provider.clone().unwrap_or_else(|| id.split('.').next().unwrap_or(id).to_owned()),
+            name: seen.name.clone().unwrap_or_else(|| id.to_owned()),
+            kind: Kind::of(id, &seen.input_modalities, &seen.output_modalities),
+            on_runtime: true,
+            apis: Apis::default(),
+            input_modalities: seen.input_modalities.clone(),
+            output_modalities: seen.output_modalities.clone(),
+            context_window: None,
+            max_output_tokens: None,
+            output_burndown: None,
+            abilities: Abilities {
+                streaming: seen.streaming,
+                vision: (!seen.input_modalities.is_empty()).then(|| seen.input_modalities.iter().any(|m| m == "IMAGE")),
+                ..Abilities::default()
+            },
+            prompt_caching: None,
+            lifecycle: Lifecycle { stage: Stage::Active, legacy: None, end: None },
+            regional: BTreeMap::new(),
+            created: seen.start,
+            source: Source::Aws,
+        }
+    }
+
+    /// Where it stands between launch and end in `region`.
+    pub fn lifecycle_in(&self, region: &str) -> &Lifecycle {
+        self.regional.get(region).unwrap_or(&self.lifecycle)
     }
 
     /// Whether it can still be called, and on the endpoint that this gateway calls.

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::data::{GeoDefault, ProfileRow, RegionRow};
+use super::freshness::Source;
 use super::price::{Price, PriceList};
 use crate::converse::Usage;
 use crate::money::MicroUsd;
@@ -23,6 +24,8 @@ pub struct Place {
     pub destinations: Destinations,
     /// What it costs; `None`: unknown.
     pub price: Option<Arc<Price>>,
+    /// Who says that it can be called here, and where it leads. Prices are compiled in.
+    pub source: Source,
 }
 
 /// How far a call may travel from the Region it is sent to, which is also what its price goes by.
@@ -59,10 +62,10 @@ pub use crate::config::Order;
 pub(super) type Places = HashMap<Arc<str>, Vec<Arc<Place>>>;
 
 impl Place {
-    /// A call within the Region by `id`, at this price.
+    /// A call within the Region by `id`, at this price, assuming that it can be called there.
     pub fn in_region(region: Arc<str>, id: Arc<str>, price: Option<Arc<Price>>) -> Self {
         let destinations = Destinations::here(&region);
-        Self { region, id, scope: Scope::InRegion, destinations, price }
+        Self { region, id, scope: Scope::InRegion, destinations, price, source: Source::Assumed }
     }
 
     /// What an ordinary answer costs here, to compare places by: three tokens are read for each that is written.
@@ -82,49 +85,32 @@ impl Place {
 pub(super) struct Profile {
     pub(super) id: Arc<str>,
     pub(super) geo: Arc<str>,
-    sources: Sources,
+    /// By source Region.
+    pub(super) routes: Routes,
 }
 
-/// From where a profile can be called.
-enum Sources {
-    /// Seen, with the destinations of each: `*` is any Region of the partition.
-    Seen(Routes),
-    /// Concluded from other profiles of the geography; the destinations are not known.
-    Guessed(BTreeSet<Arc<str>>),
+/// Source Region to where a call from there may go.
+pub(super) type Routes = BTreeMap<Arc<str>, Route>;
+
+/// Where a profile sends what comes from one of its source Regions.
+#[derive(Clone, Debug)]
+pub(super) struct Route {
+    pub(super) destinations: Destinations,
+    /// `Assumed`: concluded from other profiles of the geography; the destinations are not known.
+    pub(super) source: Source,
 }
 
-/// Source Region to destinations.
-pub(super) type Routes = BTreeMap<Arc<str>, Destinations>;
+/// The Regions that offer a model by its own id, and who says so.
+pub(super) type OnDemand = BTreeMap<Arc<str>, Source>;
 
-impl Profile {
-    /// The source Regions.
-    fn regions(&self) -> impl Iterator<Item = &Arc<str>> {
-        let (seen, guessed) = match &self.sources {
-            Sources::Seen(routes) => (Some(routes.keys()), None),
-            Sources::Guessed(regions) => (None, Some(regions.iter())),
-        };
-        seen.into_iter().flatten().chain(guessed.into_iter().flatten())
-    }
-
-    /// Where it sends what comes from its source Regions, if that was seen.
-    pub(super) fn routes(&self) -> Option<&Routes> {
-        match &self.sources {
-            Sources::Seen(routes) => Some(routes),
-            Sources::Guessed(_) => None,
-        }
-    }
-
-    /// The less, the better: seen before guessed, a geography before the world, few destinations before many.
-    fn rank(&self, region: &str) -> (bool, bool, usize) {
-        let count = match self.destinations(region) {
+impl Route {
+    /// The less, the better: seen before assumed, a geography before the world, few destinations before many.
+    fn rank(&self, geo: &str) -> (bool, bool, usize) {
+        let count = match &self.destinations {
             Destinations::Among(regions) => regions.len(),
             Destinations::Anywhere | Destinations::Unknown => usize::MAX,
         };
-        (self.routes().is_none(), &*self.geo == "global", count)
-    }
-
-    fn destinations(&self, region: &str) -> Destinations {
-        self.routes().and_then(|routes| routes.get(region)).map_or(Destinations::Unknown, Clone::clone)
+        (self.source == Source::Assumed, geo == "global", count)
     }
 }
 
@@ -155,12 +141,14 @@ impl<'a> Atlas<'a> {
                 Destinations::Among(regions.iter().map(|region| self.code(region)).collect())
             }
         };
-        let sources = if row.sources.is_empty() {
-            Sources::Guessed(self.likely_sources(row.geo))
+        let routes = if row.sources.is_empty() {
+            let assumed = Route { destinations: Destinations::Unknown, source: Source::Assumed };
+            self.likely_sources(row.geo).into_iter().map(|region| (region, assumed.clone())).collect()
         } else {
-            Sources::Seen(row.sources.iter().map(|(region, to)| (self.code(region), destinations(to))).collect())
+            let route = |to| Route { destinations: destinations(to), source: Source::Compiled };
+            row.sources.iter().map(|(region, to)| (self.code(region), route(to))).collect()
         };
-        Profile { id: row.id.into(), geo: row.geo.into(), sources }
+        Profile { id: row.id.into(), geo: row.geo.into(), routes }
     }
 
     /// Where a profile of the geography can usually be called from. Trying in vain costs one attempt.
@@ -179,35 +167,42 @@ impl<'a> Atlas<'a> {
 
 /// The places of a named profile: its source Regions.
 pub(super) fn of_profile(profile: &Profile, prices: &PriceList) -> Places {
-    profile.regions().map(|region| (Arc::clone(region), vec![by_profile(region, profile, prices)])).collect()
+    let places = profile.routes.iter();
+    places.map(|(region, route)| (Arc::clone(region), vec![by_profile(region, profile, route, prices)])).collect()
 }
 
 /// The places of a model named by its own id. In a Region that offers it on demand it is called by that id. Elsewhere, or
 /// where a fence wants it, by a profile: one whose source Regions were seen before one where they are a guess, a
 /// geography's before the global one, the one with the fewest destinations first.
-pub(super) fn of_model(id: &Arc<str>, on_demand: &[Arc<str>], profiles: &[Profile], prices: &PriceList) -> Places {
-    let mut ranked: HashMap<&Arc<str>, Vec<&Profile>> = HashMap::new();
+pub(super) fn of_model(id: &Arc<str>, on_demand: &OnDemand, profiles: &[Profile], prices: &PriceList) -> Places {
+    let mut ranked: HashMap<&Arc<str>, Vec<(&Profile, &Route)>> = HashMap::new();
     for profile in profiles {
-        for region in profile.regions() {
-            ranked.entry(region).or_default().push(profile);
+        for (region, route) in &profile.routes {
+            ranked.entry(region).or_default().push((profile, route));
         }
     }
     let mut places = Places::new();
-    for region in on_demand {
-        let place = Place::in_region(Arc::clone(region), Arc::clone(id), prices.find(&Scope::InRegion, region));
+    for (region, &source) in on_demand {
+        let price = prices.find(&Scope::InRegion, region);
+        let place = Place { source, ..Place::in_region(Arc::clone(region), Arc::clone(id), price) };
         places.insert(Arc::clone(region), vec![Arc::new(place)]);
     }
     for (region, mut profiles) in ranked {
-        profiles.sort_by_key(|profile| (profile.rank(region), &profile.id));
-        let by_profile = profiles.into_iter().map(|profile| by_profile(region, profile, prices));
+        profiles.sort_by_key(|(profile, route)| (route.rank(&profile.geo), &profile.id));
+        let by_profile = profiles.into_iter().map(|(profile, route)| by_profile(region, profile, route, prices));
         places.entry(Arc::clone(region)).or_default().extend(by_profile);
     }
     places
 }
 
-fn by_profile(region: &Arc<str>, profile: &Profile, prices: &PriceList) -> Arc<Place> {
+fn by_profile(region: &Arc<str>, profile: &Profile, route: &Route, prices: &PriceList) -> Arc<Place> {
     let scope = Scope::Profile(Arc::clone(&profile.geo));
-    let price = prices.find(&scope, region);
-    let destinations = profile.destinations(region);
-    Arc::new(Place { region: Arc::clone(region), id: Arc::clone(&profile.id), scope, destinations, price })
+    Arc::new(Place {
+        region: Arc::clone(region),
+        id: Arc::clone(&profile.id),
+        price: prices.find(&scope, region),
+        scope,
+        destinations: route.destinations.clone(),
+        source: route.source,
+    })
 }

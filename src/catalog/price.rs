@@ -94,8 +94,39 @@ pub enum Tier {
     Flex,
     /// Dearer, before the others.
     Priority,
+    /// From capacity that is paid for by the month, whatever is used of it.
+    Reserved,
     /// In a batch job.
     Batch,
+    /// By a tier that this version does not know.
+    Other,
+}
+
+impl Tier {
+    /// The tier of this name of Bedrock's, or Anthropic's `standard`.
+    /// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ServiceTier.html>
+    pub fn named(name: &str) -> Self {
+        match name {
+            "default" | "standard" => Self::Standard,
+            "flex" => Self::Flex,
+            "priority" => Self::Priority,
+            "reserved" => Self::Reserved,
+            "batch" => Self::Batch,
+            _ => Self::Other,
+        }
+    }
+
+    /// Bedrock's name for it, which is the label in metrics and ledger.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Standard => "default",
+            Self::Flex => "flex",
+            Self::Priority => "priority",
+            Self::Reserved => "reserved",
+            Self::Batch => "batch",
+            Self::Other => "other",
+        }
+    }
 }
 
 impl Price {
@@ -104,17 +135,18 @@ impl Price {
         self.cost_at(Tier::Standard, usage)
     }
 
-    /// What `usage` costs in `tier`. The price of a long prompt is known for the standard tier only.
+    /// What `usage` costs in `tier`. The price of a long prompt is known for the standard tier only; reserved capacity has
+    /// none by the token.
     pub fn cost_at(&self, tier: Tier, usage: &Usage) -> Option<MicroUsd> {
         let prompt = usage.prompt_tokens();
         let long = self.long.iter().rev().find(|(threshold, _)| prompt > *threshold).map(|(_, rates)| rates);
         let rates = match (tier, long) {
             (Tier::Standard, None) => &self.standard,
             (Tier::Standard, Some(long)) => long,
-            (_, Some(_)) => return None,
             (Tier::Flex, None) => &self.flex,
             (Tier::Priority, None) => &self.priority,
             (Tier::Batch, None) => &self.batch,
+            (Tier::Reserved | Tier::Other, None) | (_, Some(_)) => return None,
         };
         rates.cost(usage)
     }
@@ -324,6 +356,8 @@ mod tests {
         assert_eq!(price.cost(&usage(r#"{"inputTokens": 10, "cacheReadInputTokens": 1}"#)), None);
         assert_eq!(price.cost_at(Tier::Flex, &usage(r#"{"inputTokens": 10}"#)), None);
         assert_eq!(price.cost_at(Tier::Flex, &usage("{}")), Some(MicroUsd(0)));
+        assert_eq!(price.cost_at(Tier::Reserved, &usage(r#"{"inputTokens": 10}"#)), None);
+        assert_eq!(price.cost_at(Tier::Other, &usage(r#"{"inputTokens": 10}"#)), None);
     }
 
     #[test]

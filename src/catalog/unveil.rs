@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::place::Places;
-use super::{Catalog, Destinations, Place, Resolved, Scope, Target, arn};
+use super::{Catalog, Destinations, Place, Resolved, Scope, Source, Target, arn};
 
 impl Catalog {
     /// What an application inference profile stands for, when `GetInferenceProfile` lists these ARNs as its models.
@@ -28,7 +28,8 @@ impl Catalog {
         // It is charged as what it was copied from: the offer that leads to the same Regions.
         let copied = offers.iter().find(|offer| offer.destinations.same(&destinations));
         let (scope, price) = copied.map_or((Scope::InRegion, None), |offer| (offer.scope.clone(), offer.price.clone()));
-        let place = Place { region: Arc::clone(region), id: Arc::clone(id), scope, destinations, price };
+        let source = Source::Aws;
+        let place = Place { region: Arc::clone(region), id: Arc::clone(id), scope, destinations, price, source };
         Some(Resolved {
             target: Target::arn(vec![place]),
             fence: hidden.fence.clone(),

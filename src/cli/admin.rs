@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{ConfigFile, Failure, print, warn};
 use crate::catalog::Geography;
 use crate::clock::{Clock, Timestamp};
+use crate::config;
 use crate::error::Error;
 use crate::ids::KeyId;
 use crate::store::Store;
@@ -112,6 +113,21 @@ impl Listing {
         Ok(Store::open(&config.store.url).await?)
     }
 
+    /// A role is assumed from the Regions that are called, and none of them trusts another partition.
+    fn check_partition(&self, of_role: &str) -> Result<(), Failure> {
+        let (config, catalog) = self.config.load()?;
+        let mut of_regions = config.aws.regions.iter().filter_map(|region| catalog.region(region));
+        if of_regions.clone().any(|region| *region.partition == *of_role) {
+            return Ok(());
+        }
+        let Some(called) = of_regions.next() else { return Ok(()) };
+        let text = format!(
+            "The role is of the partition `{of_role}`, and the Regions in `aws.regions` are of `{}`.",
+            called.partition
+        );
+        Err(Error::invalid("--role-arn", text).into())
+    }
+
     /// One thing: its JSON, or its line of text.
     fn show(&self, value: &Value, text: &str) -> Result<(), Failure> {
         if self.json { print(value) } else { print(&text) }
@@ -202,6 +218,9 @@ impl CreateTeam {
     async fn run(self, clock: &Clock) -> Result<(), Failure> {
         let Self { name, models, regions, geography, role_arn, common } = self;
         let store = common.store_for(models.as_deref(), regions.as_deref()).await?;
+        if let Some(partition) = role_arn.as_deref().and_then(config::role_partition) {
+            common.check_partition(partition)?;
+        }
         let new = NewTeam { name, models, regions, geography, role_arn };
         let team = admin::create_team(&store, clock, Actor::CommandLine, new).await?;
         common.show(&team_json(&team), &format!("Made team {} ({}).", team.name, team.id))

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -18,6 +19,8 @@ pub struct Aws {
     pub order: Order,
     /// A role to assume for every call; empty: the credentials of the AWS chain as they are.
     pub role_arn: String,
+    /// Minutes between two looks at which models and inference profiles AWS has in each Region: 1 to 1440; 0: never.
+    pub catalog_refresh_minutes: u64,
     /// Attempts of one call over all candidates, the first included: 1 to 10.
     pub max_attempts: u32,
     /// Milliseconds to wait for a connection: 50 to 60000.
@@ -26,6 +29,11 @@ pub struct Aws {
     pub first_byte_timeout_s: u64,
     /// Seconds between two pieces of an answer: 1 to 3600.
     pub idle_timeout_s: u64,
+    /// Seconds for all attempts of one call and the pauses between them, up to the whole answer or a stream's first
+    /// event: 1 to 3600.
+    pub call_timeout_s: u64,
+    /// Milliseconds without an answer after which another candidate is asked as well: 0 (never) to 600000.
+    pub hedge_after_ms: u64,
     /// What the account really has, by Region and model, where it differs from the catalog.
     pub quotas: BTreeMap<String, BTreeMap<String, Quota>>,
     /// Other hosts than AWS's own, by Region: VPC endpoints, the simulator, tests.
@@ -44,10 +52,13 @@ impl Default for Aws {
             regions: vec!["us-east-1".into(), "us-west-2".into()],
             order: Order::Preference,
             role_arn: String::new(),
+            catalog_refresh_minutes: 60,
             max_attempts: 4,
             connect_timeout_ms: 2_000,
             first_byte_timeout_s: 300,
             idle_timeout_s: 300,
+            call_timeout_s: 600,
+            hedge_after_ms: 0,
             quotas: BTreeMap::new(),
             endpoints: BTreeMap::new(),
             bearer_token: None,
@@ -57,6 +68,11 @@ impl Default for Aws {
 }
 
 impl Aws {
+    /// The time between two looks at what AWS has; `None`: never.
+    pub fn catalog_refresh(&self) -> Option<Duration> {
+        (self.catalog_refresh_minutes > 0).then(|| Duration::from_mins(self.catalog_refresh_minutes))
+    }
+
     pub(super) fn validate(&self, problems: &mut Problems) {
         if self.regions.is_empty() {
             problems.add("aws.regions", "names no Region");
@@ -69,13 +85,14 @@ impl Aws {
             }
         }
         shape::check_role_arn("aws.role_arn", &self.role_arn, problems);
+        problems.add_unless_within("aws.catalog_refresh_minutes", self.catalog_refresh_minutes, 0, 1440);
         problems.add_unless_within("aws.max_attempts", self.max_attempts.into(), 1, 10);
         problems.add_unless_within("aws.connect_timeout_ms", self.connect_timeout_ms, 50, 60_000);
         problems.add_unless_within("aws.first_byte_timeout_s", self.first_byte_timeout_s, 1, 3600);
         problems.add_unless_within("aws.idle_timeout_s", self.idle_timeout_s, 1, 3600);
-        if !self.quotas.is_empty() {
-            problems.add_unsupported("aws.quotas");
-        }
+        problems.add_unless_within("aws.call_timeout_s", self.call_timeout_s, 1, 3600);
+        problems.add_unless_within("aws.hedge_after_ms", self.hedge_after_ms, 0, 600_000);
+        self.validate_quotas(problems);
         for (region, endpoints) in &self.endpoints {
             let path = format!("aws.endpoints.{}", key_text(region));
             if !shape::is_region(region) {
@@ -85,6 +102,32 @@ impl Aws {
             for (key, url) in [("runtime", runtime), ("control", control), ("s3", s3), ("sts", sts)] {
                 if let Some(url) = url {
                     shape::check_base_url(&format!("{path}.{key}"), url, problems);
+                }
+            }
+        }
+    }
+}
+
+impl Aws {
+    /// Whether the names in it stand for anything is for the catalog to say.
+    fn validate_quotas(&self, problems: &mut Problems) {
+        for (region, quotas) in &self.quotas {
+            if !shape::is_region(region) {
+                problems.add(format!("aws.quotas.{}", key_text(region)), shape::not_a_region(region));
+                continue;
+            }
+            for (name, Quota { tokens_per_minute, requests_per_minute }) in quotas {
+                let path = format!("aws.quotas.{region}.{}", key_text(name));
+                if tokens_per_minute.is_none() && requests_per_minute.is_none() {
+                    problems.add(&path, "says nothing: set tokens_per_minute, requests_per_minute or both");
+                }
+                let most = 1_000_000_000_000;
+                for (key, value) in
+                    [("tokens_per_minute", tokens_per_minute), ("requests_per_minute", requests_per_minute)]
+                {
+                    if let Some(value) = value {
+                        problems.add_unless_within(&format!("{path}.{key}"), *value, 1, most);
+                    }
                 }
             }
         }

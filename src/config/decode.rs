@@ -89,8 +89,8 @@ fn display(way: &[Step]) -> String {
     path
 }
 
-/// The path of a key, from the section down.
-pub(super) fn path_of(keys: &[String]) -> String {
+/// The path of a key, from the section down, as a problem names it.
+pub fn path_of(keys: &[String]) -> String {
     display(&keys.iter().cloned().map(Step::Key).collect::<Vec<_>>())
 }
 

@@ -28,6 +28,7 @@ pub use alias::{Alias, PromptCache};
 pub use auth::{Auth, Jwt};
 pub use aws::{Aws, Endpoints, Order, Quota, Secret};
 pub use batch::{Batch, BatchLimits, SmallBatches};
+pub use decode::path_of;
 pub use fetch::Fetch;
 pub use problem::{Problem, Problems};
 pub use responses::Responses;

@@ -79,6 +79,7 @@ fn every_problem_is_told_at_once_with_its_path() {
         [aws]
         regions = ["us-east-1", 5, "US-EAST-2", "us-east-1"]
         max_attempts = 0
+        catalog_refresh_minutes = 1441
         [aws.endpoints.us-east-1]
         runtime = "http://user:hunter2@127.0.0.1/path"
         [batch]
@@ -91,6 +92,7 @@ fn every_problem_is_told_at_once_with_its_path() {
     assert_eq!(
         problems(text, &[]),
         [
+            "aws.catalog_refresh_minutes: 1441 is out of range: 0 to 1440",
             "aws.endpoints.us-east-1.runtime: must be http://HOST[:PORT] or https://HOST[:PORT], without path, query \
              or user",
             "aws.max_attempts: 0 is out of range: 1 to 10",
@@ -184,7 +186,6 @@ fn what_this_version_cannot_do_is_refused() {
     for (text, path) in [
         ("server.trusted_proxies = [\"10.0.0.0/8\"]", "server.trusted_proxies"),
         ("shared.url = \"redis://cache\"", "shared.url"),
-        ("aws.quotas.us-east-1.\"a.b\" = { requests_per_minute = 1 }", "aws.quotas"),
         ("auth.jwt = [{ issuer = \"https://a.example\" }]", "auth.jwt"),
         ("telemetry.otlp_endpoint = \"http://a.example\"", "telemetry.otlp_endpoint"),
     ] {

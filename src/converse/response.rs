@@ -24,6 +24,9 @@ pub struct Response {
     /// What guardrail and prompt router did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace: Option<Value>,
+    /// Whether it really hurried, `{"latency": ...}`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub performance_config: Option<Value>,
     /// The tier that really served.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service_tier: Option<Value>,

@@ -1,16 +1,42 @@
-//! One candidate after another until one answers, or nothing is left to try. What follows a failure is decided by
-//! `upstream::retry`; it is done here, once, and nowhere beneath.
+//! One candidate after another until one answers, or nothing is left to try. Who is next is decided in `candidates.rs`,
+//! what follows a failure by `upstream::retry`; it is done here, once, and nowhere beneath.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use super::candidates::{Candidates, Chosen, Work};
 use super::settle::Settlement;
 use super::{Gateway, Trail};
 use crate::catalog::Place;
-use crate::error::{Error, Kind};
-use crate::upstream::health::Condition;
-use crate::upstream::retry::{Next, Retry};
-use crate::upstream::{Failure, Reason, Region, Regions, route};
+use crate::error::{Error, Exception, Kind};
+use crate::upstream::health::Visit;
+use crate::upstream::quota::Reservation;
+use crate::upstream::retry::{Left, Next, Retry};
+use crate::upstream::{Failure, Reason, Region};
+
+/// How long and how often a call is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Failover {
+    /// Attempts of one call, the first included.
+    pub max_attempts: u32,
+    /// For all attempts and pauses of one call, up to the whole answer or a stream's first event.
+    pub call_timeout: Duration,
+    /// After this long without an answer another candidate is asked as well; `None`: never.
+    pub hedge_after: Option<Duration>,
+}
+
+/// What is asked for, of whom.
+pub(super) struct Ask<'a> {
+    /// What the metrics call it.
+    pub(super) label: &'a Arc<str>,
+    pub(super) failover: Failover,
+    /// In order of preference.
+    pub(super) candidates: Vec<Arc<Place>>,
+    /// The call on a model, if it is one that counts against the model's quota.
+    pub(super) work: Option<Work<'a>>,
+}
 
 /// An attempt that AWS has begun to answer and whose outcome is not counted yet: a stream may break. One that is dropped
 /// has none, because its client did not wait.
@@ -18,36 +44,39 @@ pub(super) struct Attempt {
     gateway: Gateway,
     trail: Trail,
     region: Region,
-    /// What was called.
-    id: Arc<str>,
     model: Arc<str>,
+    visit: Visit,
 }
 
 impl Attempt {
-    fn begin(gateway: &Gateway, trail: &Trail, region: &Region, id: &Arc<str>, model: &Arc<str>) -> Self {
-        region.health().begin(id, gateway.clock().now());
-        Self {
-            gateway: gateway.clone(),
-            trail: trail.clone(),
-            region: region.clone(),
-            id: id.clone(),
-            model: Arc::clone(model),
-        }
-    }
-
     /// The answer is there, or its first event.
     fn answered(&self) {
-        self.region.health().succeeded(&self.id, self.gateway.clock().now());
+        self.visit.answered(self.gateway.clock().now());
+        self.region.health().allowance().succeeded();
     }
 
     /// The answer ended well, or what ended it is not the Region's fault.
     pub(super) fn succeeded(self) {
         self.gateway.metrics().attempt(self.region.name(), &self.model, "ok");
+        self.visit.succeeded();
     }
 
     /// There was no answer, or it broke.
     pub(super) fn failed(self, failure: &Failure) {
-        self.region.health().failed(&self.id, failure, self.gateway.clock().now());
+        self.tell(failure);
+        self.region.health().allowance().failed(failure.reason);
+        self.visit.failed(failure, self.gateway.clock().now());
+    }
+
+    /// The time of the call was over. Who had most of it is to blame; of others that says nothing.
+    fn overdue(self, failure: &Failure, has_had_most: HasHadMost) {
+        match has_had_most {
+            HasHadMost::Yes => self.failed(failure),
+            HasHadMost::No => self.tell(failure),
+        }
+    }
+
+    fn tell(&self, failure: &Failure) {
         self.gateway.metrics().attempt(self.region.name(), &self.model, failure.reason.outcome());
         let reason: &'static str = failure.reason.into();
         let (region, model, request_id) = (&**self.region.name(), &*self.model, self.trail.id().as_str());
@@ -55,68 +84,218 @@ impl Attempt {
     }
 }
 
-/// Makes attempts with `one`, `max_attempts` at most, until one succeeds. `model` is what the metrics call it.
+#[derive(Clone, Copy)]
+enum HasHadMost {
+    Yes,
+    No,
+}
+
+/// An attempt whose answer has not begun.
+struct Try {
+    place: Arc<Place>,
+    attempt: Attempt,
+    reservation: Option<Reservation>,
+    began: Instant,
+}
+
+/// Makes attempts with `one` until one succeeds.
 pub(super) async fn first_success<T, F: Future<Output = Result<T, Failure>>>(
     gateway: &Gateway,
-    (model, max_attempts): (&Arc<str>, u32),
-    mut candidates: Vec<Arc<Place>>,
+    ask: Ask<'_>,
     settlement: &mut Settlement,
     one: impl Fn(Region, Arc<str>) -> F,
 ) -> Result<(T, Attempt), Error> {
-    let regions = gateway.regions_as(settlement.caller());
-    let region = |place: &Place| regions.region(&place.region);
-    candidates.retain(|place| region(place).is_some());
-    if let [_, _, ..] = candidates[..] {
-        let now = gateway.clock().now();
-        route::order(&mut candidates, |place| {
-            region(place).map_or(Condition::Ready, |region| region.health().condition(&place.id, now))
-        });
-    }
-
-    let mut retry = Retry::new(max_attempts, fastrand::u64(..));
-    let mut told: Option<Error> = None;
-    let mut left = candidates.iter();
-    let mut current = left.next();
-    while let Some((place, region)) = current.and_then(|place| Some((place, region(place)?))) {
-        settlement.attempt(place);
-        let attempt = Attempt::begin(gateway, settlement.trail(), region, &place.id, model);
-        let failure = match one(region.clone(), place.id.clone()).await {
-            Ok(answer) => {
-                attempt.answered();
-                return Ok((answer, attempt));
-            }
+    let mut search = Search::begin(gateway, ask, settlement);
+    let mut current = search.candidates.choose();
+    while let Some(chosen) = current {
+        let (place, region, quota) = (chosen.place.clone(), chosen.region.clone(), chosen.quota.clone());
+        let failure = match search.outcome(chosen, &one).await {
+            Ok((answer, tried)) => return Ok((answer, search.won(tried))),
             Err(failure) => failure,
         };
-        attempt.failed(&failure);
-
-        let next = retry.after(&failure, left.len());
-        // A refusal means "not through this candidate": what the first one said is the better reason.
-        if told.is_none() || !matches!(failure.reason, Reason::Denied | Reason::Missing) {
-            told = Some(failure.error);
-        }
-        match next {
-            Next::SameRegionAfter(pause) => tokio::time::sleep(pause).await,
-            Next::NextCandidate => current = left.next(),
-            Next::GiveUp => break,
-        }
+        let left =
+            Left { others: search.candidates.count(), time: search.time(), allowance: region.health().allowance() };
+        let next = search.retry.after(&failure, left);
+        search.told(failure);
+        current = match next {
+            Next::SameRegionAfter(pause) => {
+                sleep(pause).await;
+                let reservation = search.candidates.reserve(quota.as_ref());
+                Some(Chosen { place, region, quota, reservation })
+            }
+            Next::NextCandidate => search.candidates.choose(),
+            Next::GiveUp => None,
+        };
     }
-    let told = told.unwrap_or_else(|| Error::internal("no candidate belongs to a configured Region"));
-    Err(if told.kind() == Kind::UpstreamThrottled && told.wait().is_none() {
-        told.retry_after(soonest(gateway, &regions, &candidates))
-    } else {
-        told
-    })
+    Err(search.error())
 }
 
-/// How long until one of `candidates` may be tried again; a second at least, so that nobody comes back at once.
-fn soonest(gateway: &Gateway, regions: &Regions, candidates: &[Arc<Place>]) -> Duration {
-    let now = gateway.clock().now();
-    let rests = candidates.iter().filter_map(|place| {
-        let region = regions.region(&place.region)?;
-        Some(match region.health().condition(&place.id, now) {
-            Condition::Ready => Duration::ZERO,
-            Condition::Resting { until } => until.since(now),
-        })
-    });
-    rests.min().unwrap_or_default().max(Duration::from_secs(1))
+/// The search of one call for an answer.
+struct Search<'a> {
+    gateway: &'a Gateway,
+    settlement: &'a mut Settlement,
+    label: &'a Arc<str>,
+    failover: Failover,
+    deadline: Instant,
+    candidates: Candidates<'a>,
+    retry: Retry,
+    told: Option<Error>,
+}
+
+impl<'a> Search<'a> {
+    fn begin(gateway: &'a Gateway, ask: Ask<'a>, settlement: &'a mut Settlement) -> Self {
+        let Ask { label, failover, candidates, work } = ask;
+        let regions = gateway.regions_as(settlement.caller());
+        Self {
+            gateway,
+            settlement,
+            label,
+            failover,
+            deadline: Instant::now() + failover.call_timeout,
+            candidates: Candidates::new(gateway, regions, candidates, work),
+            retry: Retry::new(failover.max_attempts, fastrand::u64(..)),
+            told: None,
+        }
+    }
+
+    /// Begins an attempt.
+    fn start(&mut self, chosen: Chosen) -> Try {
+        let Chosen { place, region, quota, reservation } = chosen;
+        self.settlement.attempt(&place);
+        let visit = region.health().begin(&place.id, quota.as_ref(), self.gateway.clock().now());
+        let attempt = Attempt {
+            gateway: self.gateway.clone(),
+            trail: self.settlement.trail().clone(),
+            region,
+            model: Arc::clone(self.label),
+            visit,
+        };
+        Try { place, attempt, reservation, began: Instant::now() }
+    }
+
+    /// What comes of an attempt, and of the one that may be made beside it.
+    async fn outcome<T, F: Future<Output = Result<T, Failure>>>(
+        &mut self,
+        chosen: Chosen,
+        one: &impl Fn(Region, Arc<str>) -> F,
+    ) -> Result<(T, Try), Failure> {
+        let answer = one(chosen.region.clone(), chosen.place.id.clone());
+        let tried = self.start(chosen);
+        match self.failover.hedge_after {
+            Some(after) if self.candidates.count() > 0 && self.retry.is_left() => {
+                Box::pin(self.race((tried, answer), after, one)).await
+            }
+            _ => self.wait(tried, answer).await,
+        }
+    }
+
+    /// Waits for one attempt, as long as there is time.
+    async fn wait<T>(&self, tried: Try, answer: impl Future<Output = Result<T, Failure>>) -> Result<(T, Try), Failure> {
+        match timeout_at(self.deadline, answer).await {
+            Ok(Ok(answer)) => Ok((answer, tried)),
+            Ok(Err(failure)) => Err(fail(tried, failure)),
+            Err(_) => Err(self.overdue(tried)),
+        }
+    }
+
+    /// Waits for `first`, and when it has not answered `after` that time for another candidate beside it, if one is ready.
+    async fn race<T, F: Future<Output = Result<T, Failure>>>(
+        &mut self,
+        (first, answer): (Try, F),
+        after: Duration,
+        one: &impl Fn(Region, Arc<str>) -> F,
+    ) -> Result<(T, Try), Failure> {
+        let mut answer = Box::pin(answer);
+        tokio::select! {
+            biased;
+            ended = &mut answer => return match ended {
+                Ok(answer) => Ok((answer, first)),
+                Err(failure) => Err(fail(first, failure)),
+            },
+            () = sleep_until(self.deadline.min(Instant::now() + after)) => {}
+        }
+        let Some(chosen) = self.candidates.choose_ready() else { return self.wait(first, answer).await };
+        let mut other_answer = Box::pin(one(chosen.region.clone(), chosen.place.id.clone()));
+        self.settlement.hedge(&first.place);
+        let second = self.start(chosen);
+        let (ended, tried, other, other_answer) = tokio::select! {
+            biased;
+            ended = &mut answer => (ended, first, second, other_answer),
+            ended = &mut other_answer => (ended, second, first, answer),
+            () = sleep_until(self.deadline) => {
+                self.settlement.unhedge();
+                self.overdue(first);
+                return Err(self.overdue(second));
+            }
+        };
+        self.settlement.unhedge();
+        match ended {
+            Ok(answer) => {
+                // Nobody waits for the other any more: its connection goes, and what it may have cost is booked.
+                drop(other_answer);
+                self.settlement.lost(&other.place);
+                self.settlement.is_at(&tried.place);
+                Ok((answer, tried))
+            }
+            Err(failure) => {
+                self.retry.count(&failure);
+                self.settlement.is_at(&other.place);
+                self.told(fail(tried, failure));
+                self.wait(other, other_answer).await
+            }
+        }
+    }
+
+    /// The time of the call is over.
+    fn overdue(&self, tried: Try) -> Failure {
+        let text = "AWS took longer to answer than the gateway may wait for a call.";
+        let exception = Exception { name: "ModelTimeoutException", status: 408 };
+        let error = Error::new(Kind::Timeout, text).exception(exception);
+        let failure = Failure { reason: Reason::Timeout, error, retry_after: None, sent: true };
+        let is_most = tried.began.elapsed() >= self.failover.call_timeout / 2;
+        tried.attempt.overdue(&failure, if is_most { HasHadMost::Yes } else { HasHadMost::No });
+        failure
+    }
+
+    /// An attempt is answered: the search is over.
+    fn won(self, tried: Try) -> Attempt {
+        let Try { place, attempt, reservation, .. } = tried;
+        attempt.answered();
+        if let Some(reservation) = reservation {
+            self.settlement.reserved(reservation);
+        }
+        self.candidates.served(&place);
+        attempt
+    }
+
+    /// A refusal means "not through this candidate": what the first one said is the better reason.
+    fn told(&mut self, failure: Failure) {
+        if self.told.is_none() || !matches!(failure.reason, Reason::Denied | Reason::Missing) {
+            self.told = Some(failure.error);
+        }
+    }
+
+    /// What the caller is told when nothing is left to try.
+    fn error(self) -> Error {
+        let soonest = self.candidates.soonest();
+        let told = self.told.unwrap_or_else(|| Error::internal("no candidate belongs to a configured Region"));
+        let may_pass = matches!(told.kind(), Kind::UpstreamThrottled | Kind::UpstreamUnavailable);
+        if may_pass && told.wait().is_none() { told.retry_after(soonest) } else { told }
+    }
+
+    /// Until the call has to be over.
+    fn time(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// An attempt failed; what it had reserved goes back, but for what may have been read.
+fn fail(tried: Try, failure: Failure) -> Failure {
+    if let Some(reservation) = tried.reservation
+        && !failure.sent
+    {
+        reservation.refused();
+    }
+    tried.attempt.failed(&failure);
+    failure
 }

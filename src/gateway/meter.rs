@@ -1,13 +1,15 @@
-//! Reads what a call used out of an answer whose bytes belong to the client.
+//! Reads what a streamed call used, and how it was served, out of frames whose bytes belong to the client.
 
 use std::sync::LazyLock;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http::HeaderMap;
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::converse::{CacheDetail, Event, Usage};
+use super::service::Service;
+use super::statement::{Native, Statement, total};
+use crate::converse::Usage;
 use crate::upstream::Operation;
 
 /// Bytes of text that make a token, for what has to be estimated. English prose has about four; code and other
@@ -27,6 +29,10 @@ pub(super) struct Meter {
     told: Option<Usage>,
     /// Bytes of content seen.
     written: usize,
+    /// What it told of how it is served.
+    service: Service,
+    /// What it told of the model that a prompt router chose.
+    chosen: Option<String>,
 }
 
 /// How a stream tells what it used.
@@ -55,7 +61,8 @@ pub(super) enum Told {
 }
 
 impl Meter {
-    pub(super) fn of(operation: Operation) -> Self {
+    /// For an answer whose head says so much of how it is served.
+    pub(super) fn of(operation: Operation, service: Service) -> Self {
         let dialect = match operation {
             Operation::Converse | Operation::ConverseStream | Operation::CountTokens => Dialect::Converse,
             Operation::InvokeModel | Operation::InvokeModelWithResponseStream => Dialect::Invoke,
@@ -63,7 +70,12 @@ impl Meter {
             Operation::ChatCompletions => Dialect::ChatCompletions,
             Operation::Responses => Dialect::Responses,
         };
-        Self { dialect, told: None, written: 0 }
+        Self { dialect, told: None, written: 0, service, chosen: None }
+    }
+
+    /// What the stream told so far but for its usage.
+    pub(super) fn statement(&self) -> Statement {
+        Statement { usage: None, service: self.service, chosen: self.chosen.clone() }
     }
 
     /// Whether the stream must say that it ends; one that does not was cut, whatever the connection says.
@@ -87,10 +99,13 @@ impl Meter {
             self.written += payload.len().saturating_sub(DELTA_ENVELOPE + padding(payload));
             return None;
         }
-        match (kind == "metadata").then(|| Event::parse(kind, payload)) {
-            Some(Ok(Event::Metadata { usage, .. })) => Some(Told::Usage(usage)),
-            _ => None,
+        if kind != "metadata" {
+            return None;
         }
+        let told = Statement::of_converse(payload);
+        self.serves(told.service);
+        self.chosen = told.chosen;
+        told.usage.map(Told::Usage)
     }
 
     fn invoke(&mut self, payload: &[u8]) -> Option<Told> {
@@ -103,7 +118,8 @@ impl Meter {
         }
         let inner = native_chunk(payload)?;
         if first {
-            self.told = inner.message.map(|message| message.usage.into());
+            self.serves(Service::in_dialect(inner.service_tier.as_ref().and_then(Value::as_str)));
+            self.begins(inner.message);
         }
         let mut usage = Usage::from(inner.metrics?);
         // How long what was written to the cache lives there is told in the first event alone.
@@ -116,17 +132,29 @@ impl Meter {
             "content_block_delta" => self.written += payload.len().saturating_sub(MESSAGE_ENVELOPE),
             "message_start" => {
                 let start: Option<NativeChunk> = serde_json::from_slice(payload).ok();
-                self.told = start.and_then(|start| start.message).map(|message| message.usage.into());
+                self.begins(start.and_then(|start| start.message));
             }
             "message_delta" => {
                 // The counts so far, those of the whole answer in the last one.
-                let delta = serde_json::from_slice::<WithUsage>(payload).ok()?;
-                self.told = Some(delta.usage.after(self.told.take()));
+                let delta = serde_json::from_slice::<Native>(payload).ok()?;
+                self.told = Some(delta.usage?.after(self.told.take()));
             }
             "message_stop" => return Some(self.told.take().map_or(Told::Nothing, Told::Usage)),
             _ => {}
         }
         None
+    }
+
+    /// What was said first holds: the head is Bedrock's own word.
+    fn serves(&mut self, told: Service) {
+        self.service = self.service.or(told);
+    }
+
+    /// Anthropic's first event tells of the input.
+    fn begins(&mut self, message: Option<Native>) {
+        let Some(message) = message else { return };
+        self.serves(message.service());
+        self.told = message.usage.map(Usage::from);
     }
 
     fn chunk(&mut self, kind: &str, payload: &[u8]) -> Option<Told> {
@@ -136,8 +164,13 @@ impl Meter {
         self.written += payload.len().saturating_sub(CHUNK_ENVELOPE);
         // `"usage":null` is in every chunk of a stream that ends by telling it.
         let tells = memmem(payload, br#""prompt_tokens""#);
-        if tells && let Ok(WithUsage { usage }) = serde_json::from_slice(payload) {
-            self.told = Some(usage.into());
+        // The tier is told in every chunk, or in the last.
+        let is_new = self.service.tier.is_none() && memmem(payload, br#""service_tier":""#);
+        if (tells || is_new)
+            && let Ok(native) = serde_json::from_slice::<Native>(payload)
+        {
+            self.serves(native.service());
+            self.told = native.usage.map(Usage::from).or(self.told.take());
         }
         None
     }
@@ -145,11 +178,7 @@ impl Meter {
     fn response_event(&mut self, kind: &str, payload: &[u8]) -> Option<Told> {
         #[derive(Deserialize)]
         struct Ended {
-            response: MayUse,
-        }
-        #[derive(Deserialize)]
-        struct MayUse {
-            usage: Option<NativeUsage>,
+            response: Native,
         }
         if kind.strip_suffix("delta").is_some() {
             self.written += payload.len().saturating_sub(EVENT_ENVELOPE);
@@ -157,7 +186,9 @@ impl Meter {
         if !matches!(kind, "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled") {
             return None;
         }
-        let usage = serde_json::from_slice::<Ended>(payload).ok().and_then(|ended| ended.response.usage);
+        let response = serde_json::from_slice::<Ended>(payload).map(|ended| ended.response).unwrap_or_default();
+        self.serves(response.service());
+        let usage = response.usage;
         Some(usage.map_or(Told::Nothing, |usage| Told::Usage(usage.into())))
     }
 
@@ -205,123 +236,12 @@ fn padding(payload: &[u8]) -> usize {
     tail.windows(MARK.len()).rposition(|window| window == MARK).map_or(0, |at| tail.len() - at - MARK.len())
 }
 
-/// The usage of a whole native answer: Bedrock's own count in the headers, else what the body says.
-fn invoke_usage(headers: &HeaderMap, body: &[u8]) -> Option<Usage> {
-    let count = |name: &str| headers.get(name)?.to_str().ok()?.parse::<u64>().ok();
-    let told = || Some(Usage::from(serde_json::from_slice::<WithUsage>(body).ok()?.usage));
-    let Some(input) = count("x-amzn-bedrock-input-token-count") else { return told() };
-    let written = count("x-amzn-bedrock-cache-write-input-token-count").unwrap_or(0);
-    Some(total(Usage {
-        input_tokens: input,
-        output_tokens: count("x-amzn-bedrock-output-token-count").unwrap_or(0),
-        cache_read_input_tokens: count("x-amzn-bedrock-cache-read-input-token-count").unwrap_or(0),
-        cache_write_input_tokens: written,
-        // No header tells how long it lives there, and an hour costs more than five minutes.
-        cache_details: if written > 0 { told().map(|told| told.cache_details).unwrap_or_default() } else { Vec::new() },
-        ..Usage::default()
-    }))
-}
-
-/// The usage that a whole answer tells.
-pub(super) fn usage(operation: Operation, headers: &HeaderMap, body: &[u8]) -> Option<Usage> {
-    match operation {
-        Operation::Converse | Operation::ConverseStream => converse_usage(body),
-        // AWS counts for nothing.
-        Operation::CountTokens => Some(Usage::default()),
-        _ => invoke_usage(headers, body),
-    }
-}
-
-/// The usage of a whole Converse answer.
-fn converse_usage(body: &[u8]) -> Option<Usage> {
-    #[derive(Deserialize)]
-    struct Converse {
-        usage: Usage,
-    }
-    Some(serde_json::from_slice::<Converse>(body).ok()?.usage)
-}
-
-fn total(mut usage: Usage) -> Usage {
-    usage.total_tokens = usage.prompt_tokens() + usage.output_tokens;
-    usage
-}
-
-#[derive(Deserialize)]
-struct WithUsage {
-    usage: NativeUsage,
-}
-
-/// Usage as the models' own bodies tell it: Anthropic's names, or OpenAI's, whose count of the prompt includes what came
-/// from the cache and what was written to it.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct NativeUsage {
-    #[serde(alias = "prompt_tokens", alias = "inputTokens")]
-    input_tokens: Option<u64>,
-    #[serde(alias = "completion_tokens", alias = "outputTokens")]
-    output_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    cache_creation: Option<CacheCreation>,
-    #[serde(alias = "prompt_tokens_details")]
-    input_tokens_details: Option<InputDetails>,
-}
-
-/// Anthropic's cache writes by lifetime.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct CacheCreation {
-    ephemeral_5m_input_tokens: Option<u64>,
-    ephemeral_1h_input_tokens: Option<u64>,
-}
-
-impl CacheCreation {
-    fn details(self) -> Vec<CacheDetail> {
-        let written = [("5m", self.ephemeral_5m_input_tokens), ("1h", self.ephemeral_1h_input_tokens)];
-        let detail = |(ttl, tokens): (&str, Option<u64>)| {
-            Some(CacheDetail { ttl: ttl.to_owned(), input_tokens: tokens.filter(|tokens| *tokens > 0)? })
-        };
-        written.into_iter().filter_map(detail).collect()
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct InputDetails {
-    cached_tokens: u64,
-    /// Told by models that charge for it: GPT-5.6 and later.
-    cache_write_tokens: u64,
-}
-
-impl NativeUsage {
-    /// These counts, and those told before for what these leave out.
-    fn after(self, before: Option<Usage>) -> Usage {
-        let before = before.unwrap_or_default();
-        let InputDetails { cached_tokens, cache_write_tokens } = self.input_tokens_details.unwrap_or_default();
-        let not_fresh = cached_tokens.saturating_add(cache_write_tokens);
-        let cache_read = self.cache_read_input_tokens.unwrap_or(before.cache_read_input_tokens);
-        let cache_write = self.cache_creation_input_tokens.unwrap_or(before.cache_write_input_tokens);
-        total(Usage {
-            input_tokens: self.input_tokens.map_or(before.input_tokens, |input| input.saturating_sub(not_fresh)),
-            output_tokens: self.output_tokens.unwrap_or(before.output_tokens),
-            cache_read_input_tokens: cache_read.max(cached_tokens),
-            cache_write_input_tokens: cache_write.max(cache_write_tokens),
-            cache_details: self.cache_creation.map_or(before.cache_details, CacheCreation::details),
-            ..Usage::default()
-        })
-    }
-}
-
-impl From<NativeUsage> for Usage {
-    fn from(native: NativeUsage) -> Self {
-        native.after(None)
-    }
-}
-
 #[derive(Deserialize)]
 struct NativeChunk {
     /// Anthropic's `message_start`.
-    message: Option<WithUsage>,
+    message: Option<Native>,
+    /// OpenAI's.
+    service_tier: Option<Value>,
     #[serde(rename = "amazon-bedrock-invocationMetrics")]
     metrics: Option<InvocationMetrics>,
 }
@@ -360,7 +280,15 @@ fn native_chunk(payload: &[u8]) -> Option<NativeChunk> {
 
 #[cfg(test)]
 mod tests {
+    use http::HeaderMap;
+
     use super::*;
+    use crate::catalog::Tier;
+    use crate::converse::CacheDetail;
+
+    fn meter(operation: Operation) -> Meter {
+        Meter::of(operation, Service::default())
+    }
 
     fn chunk(inner: &str) -> Vec<u8> {
         format!(r#"{{"bytes":"{}","p":"abcdef"}}"#, STANDARD.encode(inner)).into_bytes()
@@ -373,22 +301,22 @@ mod tests {
 
     #[test]
     fn each_dialect_of_server_sent_events_tells_its_usage_at_its_own_end() {
-        let mut messages = Meter::of(Operation::Messages);
+        let mut messages = meter(Operation::Messages);
         let start = br#"{"type":"message_start","message":{"usage":{"input_tokens":5,"cache_read_input_tokens":7,"output_tokens":1}}}"#;
         assert_eq!(messages.observe("message_start", start), None);
         assert_eq!(messages.observe("message_delta", br#"{"usage":{"output_tokens":9}}"#), None);
         let usage = used(messages.observe("message_stop", br#"{"type":"message_stop"}"#));
         assert_eq!((usage.input_tokens, usage.cache_read_input_tokens, usage.output_tokens), (5, 7, 9));
 
-        let mut chat = Meter::of(Operation::ChatCompletions);
+        let mut chat = meter(Operation::ChatCompletions);
         assert_eq!(chat.observe("data", br#"{"choices":[{"delta":{"content":"a"}}],"usage":null}"#), None);
         let last = br#"{"choices":[],"usage":{"prompt_tokens":10,"completion_tokens":3,"prompt_tokens_details":{"cached_tokens":4}}}"#;
         assert_eq!(chat.observe("data", last), None);
         let usage = used(chat.observe("done", b"[DONE]"));
         assert_eq!((usage.input_tokens, usage.cache_read_input_tokens, usage.output_tokens), (6, 4, 3));
-        assert_eq!(Meter::of(Operation::ChatCompletions).observe("done", b"[DONE]"), Some(Told::Nothing));
+        assert_eq!(meter(Operation::ChatCompletions).observe("done", b"[DONE]"), Some(Told::Nothing));
 
-        let mut responses = Meter::of(Operation::Responses);
+        let mut responses = meter(Operation::Responses);
         let created = br#"{"type":"response.created","response":{"usage":null}}"#;
         assert_eq!(responses.observe("response.created", created), None);
         let completed = br#"{"response":{"usage":{"input_tokens":10,"output_tokens":3,"input_tokens_details":{"cached_tokens":4,"cache_write_tokens":5}}}}"#;
@@ -399,23 +327,24 @@ mod tests {
 
     #[test]
     fn a_converse_stream_tells_its_usage_in_the_metadata() {
-        let mut meter = Meter::of(Operation::ConverseStream);
+        let mut metering = meter(Operation::ConverseStream);
         assert_eq!(
-            meter.observe("contentBlockDelta", br#"{"contentBlockIndex":0,"delta":{"text":"hello"},"p":"ab"}"#),
+            metering.observe("contentBlockDelta", br#"{"contentBlockIndex":0,"delta":{"text":"hello"},"p":"ab"}"#),
             None
         );
-        let usage = used(meter.observe("metadata", br#"{"usage":{"inputTokens":7,"outputTokens":2,"totalTokens":9}}"#));
+        let usage =
+            used(metering.observe("metadata", br#"{"usage":{"inputTokens":7,"outputTokens":2,"totalTokens":9}}"#));
         assert_eq!((usage.input_tokens, usage.output_tokens), (7, 2));
     }
 
     #[test]
     fn a_native_stream_tells_its_usage_in_the_last_chunk() {
-        let mut meter = Meter::of(Operation::InvokeModelWithResponseStream);
+        let mut metering = meter(Operation::InvokeModelWithResponseStream);
         let start = r#"{"type":"message_start","message":{"usage":{"input_tokens":11,"output_tokens":1}}}"#;
-        assert_eq!(meter.observe("chunk", &chunk(start)), None);
-        assert_eq!(meter.partial(99).input_tokens, 11);
+        assert_eq!(metering.observe("chunk", &chunk(start)), None);
+        assert_eq!(metering.partial(99).input_tokens, 11);
         let stop = r#"{"type":"message_stop","amazon-bedrock-invocationMetrics":{"inputTokenCount":11,"outputTokenCount":40,"invocationLatency":5,"firstByteLatency":1}}"#;
-        let usage = used(meter.observe("chunk", &chunk(stop)));
+        let usage = used(metering.observe("chunk", &chunk(stop)));
         assert_eq!((usage.input_tokens, usage.output_tokens, usage.total_tokens), (11, 40, 51));
     }
 
@@ -426,18 +355,21 @@ mod tests {
             serde_json::from_str(r#"[{"ttl":"5m","inputTokens":10},{"ttl":"1h","inputTokens":20}]"#).unwrap();
         let body = format!("{{{counts}}}");
         let mut headers = HeaderMap::new();
-        assert_eq!(invoke_usage(&headers, body.as_bytes()).unwrap().cache_details, expected);
+        let whole = |headers: &HeaderMap| {
+            Statement::of(Operation::InvokeModel, headers, body.as_bytes()).usage.unwrap().cache_details
+        };
+        assert_eq!(whole(&headers), expected);
         headers.insert("x-amzn-bedrock-input-token-count", 1.into());
         headers.insert("x-amzn-bedrock-cache-write-input-token-count", 30.into());
-        assert_eq!(invoke_usage(&headers, body.as_bytes()).unwrap().cache_details, expected);
+        assert_eq!(whole(&headers), expected);
 
         let start = format!(r#"{{"type":"message_start","message":{{{counts}}}}}"#);
-        let mut invoke = Meter::of(Operation::InvokeModelWithResponseStream);
+        let mut invoke = meter(Operation::InvokeModelWithResponseStream);
         assert_eq!(invoke.observe("chunk", &chunk(&start)), None);
         let metrics = r#"{"amazon-bedrock-invocationMetrics":{"inputTokenCount":1,"cacheWriteInputTokenCount":30}}"#;
         assert_eq!(used(invoke.observe("chunk", &chunk(metrics))).cache_details, expected);
 
-        let mut messages = Meter::of(Operation::Messages);
+        let mut messages = meter(Operation::Messages);
         assert_eq!(messages.observe("message_start", start.as_bytes()), None);
         assert_eq!(messages.observe("message_delta", br#"{"usage":{"output_tokens":9}}"#), None);
         assert_eq!(used(messages.observe("message_stop", b"{}")).cache_details, expected);
@@ -445,24 +377,44 @@ mod tests {
 
     #[test]
     fn a_cut_stream_is_charged_for_about_what_it_wrote() {
-        let mut meter = Meter::of(Operation::ConverseStream);
+        let mut metering = meter(Operation::ConverseStream);
         for _ in 0..10 {
             let text = "x".repeat(30);
             let payload = format!(r#"{{"contentBlockIndex":0,"delta":{{"text":"{text}"}},"p":"abcdefghijklmnop"}}"#);
-            meter.observe("contentBlockDelta", payload.as_bytes());
+            metering.observe("contentBlockDelta", payload.as_bytes());
         }
-        let usage = meter.partial(50);
+        let usage = metering.partial(50);
         assert_eq!(usage.input_tokens, 50);
         assert!((90..=110).contains(&usage.output_tokens), "{usage:?}");
     }
 
     #[test]
-    fn a_whole_native_answer_is_read_from_headers_first_and_its_body_second() {
-        let mut headers = HeaderMap::new();
-        let body = br#"{"usage":{"prompt_tokens":3,"completion_tokens":4}}"#;
-        assert_eq!(invoke_usage(&headers, body).map(|usage| usage.total_tokens), Some(7));
-        headers.insert("x-amzn-bedrock-input-token-count", 5.into());
-        assert_eq!(invoke_usage(&headers, body).map(|usage| usage.total_tokens), Some(5));
-        assert_eq!(invoke_usage(&HeaderMap::new(), b"not json"), None);
+    fn each_dialect_of_a_stream_tells_its_tier_at_its_own_place() {
+        let tier = |meter: &Meter| meter.statement().service.tier;
+        let mut converse = meter(Operation::ConverseStream);
+        converse.observe(
+            "metadata",
+            br#"{"usage":{},"serviceTier":{"type":"flex"},"trace":{"promptRouter":{"invokedModelId":"a.b"}}}"#,
+        );
+        assert_eq!((tier(&converse), converse.statement().chosen.as_deref()), (Some(Tier::Flex), Some("a.b")));
+
+        let mut messages = meter(Operation::Messages);
+        messages.observe("message_start", br#"{"message":{"usage":{"input_tokens":1,"service_tier":"priority"}}}"#);
+        assert_eq!(tier(&messages), Some(Tier::Priority));
+
+        let mut chat = meter(Operation::ChatCompletions);
+        chat.observe("data", br#"{"service_tier":"flex","choices":[],"usage":null}"#);
+        assert_eq!(tier(&chat), Some(Tier::Flex));
+        chat.observe("data", br#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#);
+        assert!(matches!(chat.observe("done", b""), Some(Told::Usage(_))));
+        assert_eq!(tier(&chat), Some(Tier::Flex));
+
+        let mut responses = meter(Operation::Responses);
+        responses.observe("response.completed", br#"{"response":{"service_tier":"priority","usage":null}}"#);
+        assert_eq!(tier(&responses), Some(Tier::Priority));
+
+        let mut invoke = meter(Operation::InvokeModelWithResponseStream);
+        invoke.observe("chunk", &chunk(r#"{"service_tier":"flex","choices":[]}"#));
+        assert_eq!(tier(&invoke), Some(Tier::Flex));
     }
 }

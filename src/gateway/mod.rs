@@ -5,9 +5,13 @@
 //! without being booked, once; see `settle.rs`.
 
 mod attempt;
+mod candidates;
 mod meter;
+mod outline;
 mod plain;
+mod service;
 mod settle;
+mod statement;
 mod stream;
 mod trail;
 mod unveil;
@@ -19,12 +23,14 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 
+pub use attempt::Failover;
 pub use plain::Target;
+pub use service::{LATENCY, Latency, Service, TIER};
 pub use settle::{Booked, Charge, Receipt};
 pub use stream::{EventStream, FrameStream};
 pub use trail::Trail;
 
-use crate::catalog::{self, Catalog, Charged, Live, Order, Place, Resolved};
+use crate::catalog::{self, Catalog, Charged, Freshness, Live, Order, Place, Quotas, Resolved};
 use crate::clock::Clock;
 use crate::converse::{self, Usage};
 use crate::error::{Error, Kind};
@@ -35,9 +41,13 @@ use crate::money::MicroUsd;
 use crate::responses::Responses;
 use crate::telemetry::Metrics;
 use crate::tenancy::{Caller, Need, Scope, Tenancy};
+use crate::upstream::sticky::Sticky;
 use crate::upstream::{Call, Operation, Region, Regions, Reply, TeamRole, Upstream};
+use attempt::Ask;
+use candidates::Work;
 use meter::Meter;
 use settle::Settlement;
+use statement::Statement;
 
 /// What every request needs. A cheap clone.
 #[derive(Clone)]
@@ -47,6 +57,8 @@ struct Inner {
     parts: Parts,
     /// The Regions that are called, in order of preference.
     regions: Vec<Arc<str>>,
+    /// Who served which conversation last.
+    sticky: Sticky,
     profiles: unveil::Profiles,
 }
 
@@ -68,8 +80,10 @@ pub struct Parts {
     pub metrics: Metrics,
     /// What time it is.
     pub clock: Clock,
-    /// Attempts of one call, the first included.
-    pub max_attempts: u32,
+    /// How much of AWS's models the account may use.
+    pub quotas: Quotas,
+    /// How long and how often a call is tried.
+    pub failover: Failover,
     /// Which of several candidates is tried first.
     pub order: Order,
     /// Cancelled when the drain is over: streams still open are told so and cut.
@@ -126,6 +140,8 @@ pub struct Served {
     pub receipt: Arc<Receipt>,
     /// What it cost; told only of whole answers.
     pub cost: Cost,
+    /// How it was served, as far as AWS said so by then.
+    pub service: Service,
 }
 
 /// What an answer cost.
@@ -143,12 +159,18 @@ impl Gateway {
     /// Puts a gateway together.
     pub fn new(parts: Parts) -> Self {
         let regions = parts.upstream.regions().map(|region| region.name().clone()).collect();
-        Self(Arc::new(Inner { parts, regions, profiles: unveil::Profiles::default() }))
+        let profiles = unveil::Profiles::default();
+        Self(Arc::new(Inner { parts, regions, sticky: Sticky::default(), profiles }))
     }
 
     /// Models and where they can be called, as it is known now.
     pub fn catalog(&self) -> Catalog {
         self.0.parts.catalog.now()
+    }
+
+    /// How fresh what is known of each Region is, in order of preference.
+    pub fn catalog_state(&self) -> Vec<Freshness> {
+        self.0.regions.iter().map(|region| self.0.parts.catalog.freshness(region)).collect()
     }
 
     /// Teams, keys, and the ledger.
@@ -194,9 +216,19 @@ impl Gateway {
         &self.0.parts.metrics
     }
 
-    /// Attempts of one call, the first included.
-    fn max_attempts(&self) -> u32 {
-        self.0.parts.max_attempts
+    /// How much of AWS's models the account may use.
+    pub fn quotas(&self) -> &Quotas {
+        &self.0.parts.quotas
+    }
+
+    /// How long and how often a call is tried.
+    fn failover(&self) -> Failover {
+        self.0.parts.failover
+    }
+
+    /// Who served which conversation last.
+    fn sticky(&self) -> &Sticky {
+        &self.0.sticky
     }
 
     /// What time it is.
@@ -227,7 +259,7 @@ impl Gateway {
         let (reply, mut settlement) = self.ask(caller, origin, model, &call).await?;
         match serde_json::from_slice::<converse::Response>(&reply.body) {
             Ok(body) => {
-                let served = settle_whole(settlement, Some(body.usage.clone()), &reply.body);
+                let served = settle_whole(settlement, Statement::of_response(&body), &reply.body);
                 Ok(Answer { body, served })
             }
             Err(error) => {
@@ -264,18 +296,18 @@ impl Gateway {
     ) -> Result<Answer<Reply>, Error> {
         let operation = call.operation;
         let (reply, mut settlement) = self.ask(caller, origin, model, &call).await?;
-        let usage = meter::usage(operation, &reply.headers, &reply.body);
+        let told = Statement::of(operation, &reply.headers, &reply.body);
         if settlement.is_by_unit() {
             let charged = model.resolved.model.as_ref();
             let charged = charged.and_then(|model| families::charged(model, &call.body, &reply.body));
             settlement.charge(charged);
-            if usage.is_none() && !matches!(charged, None | Some(Charged::Text)) {
-                return Ok(Answer { body: reply, served: settle_tokenless(settlement) });
+            if told.usage.is_none() && !matches!(charged, None | Some(Charged::Text)) {
+                return Ok(Answer { body: reply, served: settle_tokenless(settlement, told) });
             }
         }
         // Numbers and pictures are no tokens, however long they are.
         let is_text = model.resolved.model.as_ref().is_none_or(|model| model.kind == catalog::Kind::Chat);
-        let served = settle_whole(settlement, usage, if is_text { &reply.body } else { &[] });
+        let served = settle_whole(settlement, told, if is_text { &reply.body } else { &[] });
         Ok(Answer { body: reply, served })
     }
 
@@ -288,14 +320,13 @@ impl Gateway {
         call: &Call,
     ) -> Result<(Reply, Settlement), Error> {
         let mut settlement = self.admit(caller, origin, model, call)?;
-        let candidates = self.candidates(caller, &model.resolved)?;
+        let ask = self.asking(caller, model, call, &settlement)?;
         // Tokens are counted by the model itself: an inference profile is refused.
         let counted = model.resolved.model.as_ref().filter(|_| call.operation == Operation::CountTokens);
         let one = |region: Region, id: Arc<str>| async move {
             region.send(counted.map_or(&id, |model| &model.id), call).await
         };
-        let label = (&model.resolved.name, self.max_attempts());
-        match attempt::first_success(self, label, candidates, &mut settlement, one).await {
+        match attempt::first_success(self, ask, &mut settlement, one).await {
             Ok((reply, attempt)) => {
                 attempt.succeeded();
                 Ok((reply, settlement))
@@ -316,11 +347,10 @@ impl Gateway {
         call: Call,
     ) -> Result<Answer<(HeaderMap, FrameStream)>, Error> {
         let mut settlement = self.admit(caller, origin, model, &call)?;
-        let candidates = self.candidates(caller, &model.resolved)?;
+        let ask = self.asking(caller, model, &call, &settlement)?;
         let body = &call;
         let one = |region: Region, id: Arc<str>| async move { region.open(&id, body).await };
-        let label = (&model.resolved.name, self.max_attempts());
-        let opened = attempt::first_success(self, label, candidates, &mut settlement, one).await;
+        let opened = attempt::first_success(self, ask, &mut settlement, one).await;
         let ((headers, frames), attempt) = match opened {
             Ok(opened) => opened,
             Err(error) => {
@@ -328,8 +358,10 @@ impl Gateway {
                 return Err(error);
             }
         };
-        let meter = Meter::of(call.operation);
-        let served = served(&settlement);
+        let service = Service::in_headers(&headers);
+        let meter = Meter::of(call.operation, service);
+        settlement.learn(Statement { service, ..Statement::default() });
+        let served = Served { service, ..served(&settlement) };
         let cut = self.0.parts.cut.clone().cancelled_owned();
         let frames = FrameStream::new(frames, meter, (settlement, attempt), cut, self.metrics().stream_open());
         Ok(Answer { body: (headers, frames), served })
@@ -349,7 +381,25 @@ impl Gateway {
         let need = Need { scope: Scope::Inference, model: Some(&model.name), names: &names };
         let hold = self.tenancy().admit(caller, &need)?;
         let charged = (&model.resolved.name, Charge::Tokens);
-        Ok(Settlement::begin(self, caller, origin, charged, (hold, input_estimate)))
+        let mut settlement = Settlement::begin(self, caller, origin, charged, (hold, input_estimate));
+        settlement.asks_for(Service::asked(call));
+        Ok(settlement)
+    }
+
+    /// What is to be asked, and of whom.
+    fn asking<'a>(
+        &self,
+        caller: &'a Caller,
+        model: &'a Asked,
+        call: &'a Call,
+        settlement: &Settlement,
+    ) -> Result<Ask<'a>, Error> {
+        // Counting counts against no quota of the model.
+        let worked = model.resolved.model.as_deref().filter(|_| call.operation != Operation::CountTokens);
+        let input = settlement.input_estimate();
+        let work = worked.map(|model| Work { model, call, input, team: caller.team.id.as_str() });
+        let candidates = self.candidates(caller, &model.resolved)?;
+        Ok(Ask { label: &model.resolved.name, failover: self.failover(), candidates, work })
     }
 
     /// Where this caller may have a model called, best first.
@@ -380,19 +430,23 @@ fn served(settlement: &Settlement) -> Served {
         attempts: settlement.attempts(),
         receipt: settlement.receipt().clone(),
         cost: Cost::Open,
+        service: Service::default(),
     }
 }
 
 /// Books a whole answer of which nothing told tokens, and which is not charged by any.
-fn settle_tokenless(settlement: Settlement) -> Served {
-    let mut served = served(&settlement);
+fn settle_tokenless(mut settlement: Settlement, told: Statement) -> Served {
+    let mut served = Served { service: told.service, ..served(&settlement) };
+    settlement.learn(told);
     served.cost = settlement.finish_untold(Usage::default()).map_or(Cost::Unknown, Cost::Known);
     served
 }
 
-/// Books a whole answer: `usage` if it was told, else by the size of what the model wrote.
-fn settle_whole(settlement: Settlement, usage: Option<Usage>, written: &[u8]) -> Served {
-    let mut served = served(&settlement);
+/// Books a whole answer: the usage if it was told, else by the size of what the model wrote.
+fn settle_whole(mut settlement: Settlement, mut told: Statement, written: &[u8]) -> Served {
+    let mut served = Served { service: told.service, ..served(&settlement) };
+    let usage = told.usage.take();
+    settlement.learn(told);
     let cost = if let Some(usage) = usage {
         settlement.finish(usage)
     } else {

@@ -3,8 +3,9 @@
 
 use std::sync::Arc;
 
+use super::attempt::{self, Ask};
 use super::settle::{Charge, Settlement};
-use super::{Answer, Asked, Cost, Gateway, Origin, attempt, served};
+use super::{Answer, Asked, Cost, Failover, Gateway, Origin, served};
 use crate::catalog::Place;
 use crate::converse::Usage;
 use crate::error::{Error, Exception, Kind};
@@ -42,9 +43,12 @@ impl Gateway {
         let candidates = self.regions_with(caller, target)?;
         let label: Arc<str> = target.sort.into();
         let settlement = Settlement::begin(self, caller, origin, (&label, target.charge), (hold, 0));
-        let budget = self.max_attempts().max(u32::try_from(candidates.len()).unwrap_or(u32::MAX));
+        let mut failover = self.failover();
+        failover.max_attempts = failover.max_attempts.max(u32::try_from(candidates.len()).unwrap_or(u32::MAX));
+        // Not every one of these is free of effects.
+        failover.hedge_after = None;
         let one = |region: Region, _| async move { region.send_plain(call).await };
-        self.settled(settlement, candidates, (&label, budget), one).await
+        self.settled(settlement, Ask { label: &label, failover, candidates, work: None }, one).await
     }
 
     /// The whole answer to a call that is on a model, but not through the model's own path: `call` makes it for a Region
@@ -81,18 +85,18 @@ impl Gateway {
             let call = call(region.name(), &id);
             async move { region.send_plain(&call).await }
         };
-        self.settled(settlement, candidates, (label, self.max_attempts()), one).await
+        let failover = Failover { hedge_after: None, ..self.failover() };
+        self.settled(settlement, Ask { label, failover, candidates, work: None }, one).await
     }
 
-    /// The first answer of `candidates`, booked.
+    /// The first answer, booked.
     async fn settled<F: Future<Output = Result<Reply, Failure>>>(
         &self,
         mut settlement: Settlement,
-        candidates: Vec<Arc<Place>>,
-        label: (&Arc<str>, u32),
+        ask: Ask<'_>,
         one: impl Fn(Region, Arc<str>) -> F,
     ) -> Result<Answer<Reply>, Error> {
-        match attempt::first_success(self, label, candidates, &mut settlement, one).await {
+        match attempt::first_success(self, ask, &mut settlement, one).await {
             Ok((reply, attempt)) => {
                 attempt.succeeded();
                 let mut served = served(&settlement);

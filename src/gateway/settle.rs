@@ -7,20 +7,25 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::service::{Latency, Service};
+use super::statement::Statement;
 use super::{Gateway, Origin, Trail, meter};
-use crate::catalog::{Charged, Place, Price};
+use crate::catalog::{Charged, Fence, Order, Place, Price, Tier};
 use crate::converse::Usage;
 use crate::error::Error;
 use crate::money::MicroUsd;
 use crate::telemetry::metrics::Tokens;
 use crate::tenancy::ledger::{Entry, Outcome, UsageSource};
 use crate::tenancy::{Caller, Hold};
+use crate::upstream::quota::Reservation;
 
 /// What the access log and the response headers may know of a call.
 #[derive(Debug)]
 pub struct Receipt {
     caller: Caller,
     model: Arc<str>,
+    /// The model that a prompt router chose.
+    chosen: OnceLock<Arc<str>>,
     booked: OnceLock<Booked>,
 }
 
@@ -35,9 +40,9 @@ impl Receipt {
         self.caller.key.id.as_str()
     }
 
-    /// The model's Bedrock id.
+    /// The model's Bedrock id: of the one that answered, as soon as that is known.
     pub fn model(&self) -> &str {
-        &self.model
+        self.chosen.get().unwrap_or(&self.model)
     }
 
     /// How the call was booked, once it is.
@@ -79,6 +84,9 @@ impl Booked {
     }
 }
 
+/// The status that nginx made customary for a client that left.
+const CLIENT_LEFT: u16 = 499;
+
 /// How a call ended.
 enum End<'a> {
     Ok,
@@ -107,7 +115,15 @@ pub(super) struct Settlement {
     price: Option<Arc<Price>>,
     /// What the answer is charged by, where that is not its tokens and can be told.
     charged: Option<Charged>,
+    /// How the call is served: as was asked for, until AWS says something else.
+    service: Service,
     attempts: u32,
+    /// Of these, those that are booked apart.
+    lost: u32,
+    /// Where another attempt is under way beside the one at `region`.
+    beside: Option<Arc<Place>>,
+    /// What is set aside of the quota of the account.
+    reservation: Option<Reservation>,
     input_estimate: u64,
     /// What a stream was seen to use so far.
     seen: Option<Usage>,
@@ -125,8 +141,12 @@ impl Settlement {
         (model, charge): (&Arc<str>, Charge),
         (hold, input_estimate): (Hold, u64),
     ) -> Self {
-        let receipt = Receipt { caller: caller.clone(), model: Arc::clone(model), booked: OnceLock::new() };
-        let receipt = Arc::new(receipt);
+        let receipt = Arc::new(Receipt {
+            caller: caller.clone(),
+            model: Arc::clone(model),
+            chosen: OnceLock::new(),
+            booked: OnceLock::new(),
+        });
         origin.trail.admitted(&receipt);
         Self {
             gateway: gateway.clone(),
@@ -136,7 +156,11 @@ impl Settlement {
             charge,
             price: None,
             charged: None,
+            service: Service::default(),
             attempts: 0,
+            lost: 0,
+            beside: None,
+            reservation: None,
             input_estimate,
             seen: None,
             started: Instant::now(),
@@ -148,8 +172,54 @@ impl Settlement {
     /// An attempt is about to be made at `place`.
     pub(super) fn attempt(&mut self, place: &Place) {
         self.attempts += 1;
+        self.is_at(place);
+    }
+
+    /// What counts is the attempt at `place`.
+    pub(super) fn is_at(&mut self, place: &Place) {
         self.region = place.region.clone();
         self.price.clone_from(&place.price);
+    }
+
+    /// A second attempt is about to be made beside the one at `place`.
+    pub(super) fn hedge(&mut self, place: &Arc<Place>) {
+        self.beside = Some(Arc::clone(place));
+    }
+
+    /// One of the two has ended.
+    pub(super) fn unhedge(&mut self) {
+        self.beside = None;
+    }
+
+    /// Nobody waits any more for the attempt at `place`, because another one was faster. AWS may charge for its input.
+    pub(super) fn lost(&mut self, place: &Place) {
+        self.lost += 1;
+        let usage = self.input_usage();
+        let cost = match self.charge {
+            Charge::Otherwise => None,
+            Charge::Tokens if usage == Usage::default() => Some(MicroUsd::default()),
+            Charge::Tokens => place.price.as_ref().and_then(|price| price.cost(&usage)),
+        };
+        let told = (&usage, UsageSource::Estimated, cost);
+        let entry = Entry {
+            ttft_ms: None,
+            attempts: 1,
+            status: CLIENT_LEFT,
+            streamed: false,
+            ..self.entry(&place.region, told, Outcome::CANCELLED)
+        };
+        self.count(&entry);
+        self.gateway.tenancy().record(entry);
+    }
+
+    /// The attempt that is answered has set this aside.
+    pub(super) fn reserved(&mut self, reservation: Reservation) {
+        self.reservation = Some(reservation);
+    }
+
+    fn input_usage(&self) -> Usage {
+        let input = self.input_estimate;
+        Usage { input_tokens: input, total_tokens: input, ..Usage::default() }
     }
 
     /// Whether the answer is charged by something else than its tokens.
@@ -160,6 +230,24 @@ impl Settlement {
     /// That is what it is charged by.
     pub(super) fn charge(&mut self, charged: Option<Charged>) {
         self.charged = charged;
+    }
+
+    /// That is how it is asked to be served.
+    pub(super) fn asks_for(&mut self, service: Service) {
+        self.service = service;
+    }
+
+    /// AWS said this of the answer.
+    pub(super) fn learn(&mut self, told: Statement) {
+        self.service = told.service.or(self.service);
+        let Some(chosen) = told.chosen else { return };
+        // What is not in the catalog stays what was called, without a price.
+        let catalog = self.gateway.catalog();
+        let Ok(chosen) = catalog.resolve(&chosen) else { return };
+        let regions = [Arc::clone(&self.region)];
+        let places = catalog.candidates(&chosen, &regions, &Fence::default(), Order::Preference);
+        self.price = places.ok().and_then(|places| places.first()?.price.clone());
+        self.receipt.chosen.set(chosen.name).ok();
     }
 
     pub(super) fn receipt(&self) -> &Arc<Receipt> {
@@ -218,7 +306,19 @@ impl Settlement {
         self.book(&End::Failed(error), usage, source);
     }
 
+    /// What an answered call cost. What hurries has a price of its own, which is not known, and so has what is not
+    /// charged by tokens in another tier than the usual.
+    fn cost(&self, usage: &Usage) -> Option<MicroUsd> {
+        if self.service.latency == Some(Latency::Optimized) {
+            return None;
+        }
+        self.price.as_ref()?.cost_at(self.service.tier.unwrap_or_default(), usage)
+    }
+
     fn cost_by_unit(&self, usage: &Usage) -> Option<MicroUsd> {
+        if self.service.tier.unwrap_or_default() != Tier::Standard {
+            return None;
+        }
         self.price.as_ref()?.by_unit.as_ref()?.cost(self.charged?, usage.input_tokens)
     }
 
@@ -233,25 +333,37 @@ impl Settlement {
             (End::Ok | End::Cancelled, Charge::Otherwise) => None,
             (End::Ok, Charge::Tokens) if self.is_by_unit() => self.cost_by_unit(&usage),
             _ if usage == Usage::default() => Some(MicroUsd::default()),
-            _ => self.price.as_ref().and_then(|price| price.cost(&usage)),
+            _ => self.cost(&usage),
         };
+        if let Some(reservation) = self.reservation.take() {
+            reservation.used(&usage);
+        }
         let (outcome, status) = match end {
             End::Ok => (Outcome::OK, 200),
             End::Failed(error) => (Outcome::failed(error.kind()), (self.origin.status)(error)),
-            // The status that nginx made customary for a client that left.
-            End::Cancelled => (Outcome::CANCELLED, 499),
+            End::Cancelled => (Outcome::CANCELLED, CLIENT_LEFT),
         };
         // A stream's head was sent before anything could befall it.
         let status = if self.first_event.is_some() { 200 } else { status };
+        let end_user = self.origin.end_user.take();
+        let entry = Entry { status, end_user, ..self.entry(&self.region, (&usage, source, cost), outcome.clone()) };
+        self.count(&entry);
+        self.gateway.tenancy().record(entry);
+        let booked = Booked { region: self.region.clone(), attempts: self.attempts, usage, cost, outcome };
+        // Set once, because the hold was taken above.
+        self.receipt.booked.set(booked).ok();
+        cost
+    }
+
+    /// The row of the ledger for what was asked of `region`.
+    fn entry(
+        &self,
+        region: &str,
+        (usage, source, cost): (&Usage, UsageSource, Option<MicroUsd>),
+        outcome: Outcome,
+    ) -> Entry {
         let receipt = &self.receipt;
-        let tokens = Tokens {
-            input: usage.input_tokens,
-            output: usage.output_tokens,
-            cache_read: usage.cache_read_input_tokens,
-            cache_write: usage.cache_write_input_tokens,
-        };
-        self.gateway.metrics().booked(receipt.team(), &receipt.model, &self.region, tokens, cost);
-        self.gateway.tenancy().record(Entry {
+        Entry {
             id: Entry::fresh_id(),
             request_id: self.origin.trail.id().clone(),
             at: self.gateway.clock().now(),
@@ -259,38 +371,47 @@ impl Settlement {
             key: receipt.caller.key.id.clone(),
             surface: self.origin.surface.into(),
             operation: self.origin.operation.into(),
-            model: receipt.model.to_string(),
-            region: Some(self.region.to_string()),
-            input_tokens: tokens.input,
-            output_tokens: tokens.output,
-            cache_read_tokens: tokens.cache_read,
-            cache_write_tokens: tokens.cache_write,
+            model: receipt.model().to_owned(),
+            region: Some(region.to_owned()),
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            cache_read_tokens: usage.cache_read_input_tokens,
+            cache_write_tokens: usage.cache_write_input_tokens,
             cost,
+            tier: self.service.tier.unwrap_or_default().name().into(),
             latency_ms: millis(self.started.elapsed()),
             ttft_ms: self.first_event.map(millis),
-            attempts: self.attempts,
-            status,
-            outcome: outcome.clone(),
+            attempts: self.attempts - self.lost,
+            status: 0,
+            outcome,
             usage_source: source,
             streamed: self.first_event.is_some(),
-            end_user: self.origin.end_user.take(),
-        });
-        let booked = Booked { region: self.region.clone(), attempts: self.attempts, usage, cost, outcome };
-        // Set once, because the hold was taken above.
-        receipt.booked.set(booked).ok();
-        cost
+            end_user: self.origin.end_user.clone(),
+        }
+    }
+
+    fn count(&self, entry: &Entry) {
+        let tokens = Tokens {
+            input: entry.input_tokens,
+            output: entry.output_tokens,
+            cache_read: entry.cache_read_tokens,
+            cache_write: entry.cache_write_tokens,
+        };
+        let region = entry.region.as_deref().unwrap_or_default();
+        let cost = (entry.cost, self.service.tier.unwrap_or_default().name());
+        self.gateway.metrics().booked(self.receipt.team(), self.receipt.model(), region, tokens, cost);
     }
 }
 
 impl Drop for Settlement {
     fn drop(&mut self) {
-        let (usage, source) = self.seen.take().map_or_else(
-            || {
-                let input = self.input_estimate;
-                (Usage { input_tokens: input, total_tokens: input, ..Usage::default() }, UsageSource::Estimated)
-            },
-            |usage| (usage, UsageSource::Partial),
-        );
+        if let Some(place) = self.beside.take() {
+            self.lost(&place);
+        }
+        let (usage, source) = match self.seen.take() {
+            Some(usage) => (usage, UsageSource::Partial),
+            None => (self.input_usage(), UsageSource::Estimated),
+        };
         self.book(&End::Cancelled, usage, source);
     }
 }

@@ -45,9 +45,10 @@ impl FrameStream {
     fn observe(&mut self, frame: &Frame) {
         if let FrameKind::Event(kind) = &frame.kind {
             if let Some(told) = self.meter.observe(kind.as_str(), &frame.payload)
-                && let Some((settlement, attempt)) = self.open_call.take()
+                && let Some((mut settlement, attempt)) = self.open_call.take()
             {
                 attempt.succeeded();
+                settlement.learn(self.meter.statement());
                 match told {
                     Told::Usage(usage) => settlement.finish(usage),
                     Told::Nothing => self.finish_untold(settlement),
@@ -75,6 +76,7 @@ impl FrameStream {
     }
 
     fn book(&self, mut settlement: Settlement, error: &Error) {
+        settlement.learn(self.meter.statement());
         settlement.seen(self.meter.partial(settlement.input_estimate()));
         settlement.fail(error);
     }
@@ -109,8 +111,9 @@ impl Stream for FrameStream {
             Poll::Ready(None) => {
                 this.ended = true;
                 // Not every model tells its usage in a native stream.
-                if let Some((settlement, attempt)) = this.open_call.take() {
+                if let Some((mut settlement, attempt)) = this.open_call.take() {
                     attempt.succeeded();
+                    settlement.learn(this.meter.statement());
                     this.finish_untold(settlement);
                 }
                 Poll::Ready(None)
@@ -133,6 +136,7 @@ impl Drop for FrameStream {
         // The client left, and AWS did well until then. The settlement's own drop books it, with what the meter saw.
         if let Some((mut settlement, attempt)) = self.open_call.take() {
             attempt.succeeded();
+            settlement.learn(self.meter.statement());
             settlement.seen(self.meter.partial(settlement.input_estimate()));
         }
     }

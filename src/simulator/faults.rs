@@ -6,9 +6,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::Value;
-
 use super::errors::{self, Failure};
 use super::operations::Operation;
 
@@ -38,7 +35,7 @@ pub(crate) enum Fault {
 }
 
 impl Fault {
-    fn is_of_streams(&self) -> bool {
+    pub(crate) fn is_of_streams(&self) -> bool {
         !matches!(self, Self::Reject(_) | Self::ResetConnection | Self::SlowFirstByte(_))
     }
 }
@@ -53,7 +50,7 @@ struct Waiting {
 
 /// The calls that a fault is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Scope {
+pub(crate) enum Scope {
     /// Inference, by models whose identifier contains this.
     Inference(Option<String>),
     /// The control plane of Bedrock or, by its name, any operation that is no inference (`AssumeRole`, `HeadBucket`, ...).
@@ -96,7 +93,7 @@ struct Lasting {
 }
 
 impl Faults {
-    fn add(&self, region: &str, scope: Scope, times: u64, fault: Fault) {
+    pub(crate) fn add(&self, region: &str, scope: Scope, times: u64, fault: Fault) {
         if times > 0 {
             self.lock().push_back(Waiting { region: region.to_owned(), scope, fault, times });
         }
@@ -114,7 +111,7 @@ impl Faults {
         lasting.denied.iter().any(|(at, model)| (at == region || at == "*") && model_id.contains(model))
     }
 
-    fn set_outage(&self, region: &str, outage: Option<Outage>) {
+    pub(crate) fn set_outage(&self, region: &str, outage: Option<Outage>) {
         let mut lasting = self.lasting();
         match outage {
             Some(outage) => lasting.outages.insert(region.to_owned(), outage),
@@ -122,11 +119,11 @@ impl Faults {
         };
     }
 
-    fn deny(&self, region: &str, model: &str) {
+    pub(crate) fn deny(&self, region: &str, model: &str) {
         self.lasting().denied.insert((region.to_owned(), model.to_owned()));
     }
 
-    fn allow(&self, region: &str, model: &str) {
+    pub(crate) fn allow(&self, region: &str, model: &str) {
         self.lasting().denied.remove(&(region.to_owned(), model.to_owned()));
     }
 
@@ -380,132 +377,6 @@ impl ControlFaults {
     }
 }
 
-/// The body of `POST /_sim/faults`. `fault` is one of [`FAULTS`]; the others are its arguments.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Order {
-    #[serde(default = "any_region")]
-    region: String,
-    model: Option<String>,
-    /// `inference`, if nothing is said, or `control`.
-    plane: Option<String>,
-    /// The one operation of the control plane that is meant.
-    operation: Option<String>,
-    fault: String,
-    #[serde(default = "once")]
-    times: u64,
-    #[serde(default)]
-    after_events: usize,
-    #[serde(default)]
-    milliseconds: u64,
-    exception: Option<String>,
-    status: Option<u16>,
-    message: Option<String>,
-    retry_after: Option<u64>,
-    members: Option<Box<serde_json::Map<String, Value>>>,
-}
-
-/// The names that [`Order::place`] takes.
-const FAULTS: [&str; 20] = [
-    "outage",
-    "outage_with_503",
-    "end_outage",
-    "deny_model",
-    "allow_model",
-    "deny",
-    "throttle",
-    "unavailable",
-    "internal_error",
-    "model_timeout",
-    "model_not_ready",
-    "quota_exceeded",
-    "expired_credentials",
-    "reject",
-    "reset_connection",
-    "slow_first_byte",
-    "cut_stream",
-    "stall_stream",
-    "corrupt_frame",
-    "stream_exception",
-];
-
-fn any_region() -> String {
-    "*".to_owned()
-}
-
-const fn once() -> u64 {
-    1
-}
-
-impl Order {
-    /// Queues what is ordered; the error says what is wrong with it.
-    pub(crate) fn place(self, faults: &Faults) -> Result<(), String> {
-        if self.place_lasting(faults)? {
-            return Ok(());
-        }
-        let scope = self.scope()?;
-        let reject = |name: &str| {
-            let (status, message) = errors::known(name);
-            let message = self.message.clone().unwrap_or_else(|| message.to_owned());
-            let failure = Failure::new(self.status.unwrap_or(status), name.to_owned(), message);
-            Fault::Reject(failure.retry_after(self.retry_after).with(self.members.clone()))
-        };
-        let pause = Duration::from_millis(self.milliseconds);
-        let after = self.after_events;
-        let fault = match self.fault.as_str() {
-            "throttle" => reject("ThrottlingException"),
-            "unavailable" => reject("ServiceUnavailableException"),
-            "internal_error" => reject("InternalServerException"),
-            "model_timeout" => reject("ModelTimeoutException"),
-            "model_not_ready" => reject("ModelNotReadyException"),
-            "quota_exceeded" => reject("ServiceQuotaExceededException"),
-            "deny" => reject("AccessDeniedException"),
-            "expired_credentials" => reject("ExpiredTokenException"),
-            "reject" => reject(self.exception.as_deref().ok_or("reject needs \"exception\"")?),
-            "reset_connection" => Fault::ResetConnection,
-            "slow_first_byte" => Fault::SlowFirstByte(pause),
-            "cut_stream" => Fault::CutStream { after },
-            "stall_stream" => Fault::StallStream { after, pause },
-            "corrupt_frame" => Fault::CorruptFrame { after },
-            "stream_exception" => {
-                let name = self.exception.clone().ok_or("stream_exception needs \"exception\"")?;
-                let message = self.message.clone().unwrap_or_else(|| errors::known(&name).1.to_owned());
-                Fault::StreamException { name, message, after }
-            }
-            other => return Err(format!("there is no fault {other:?}; there are {}", FAULTS.join(", "))),
-        };
-        if matches!(scope, Scope::Control(_)) && fault.is_of_streams() {
-            return Err(format!("the control plane has no streams to {}", self.fault));
-        }
-        faults.add(&self.region, scope, self.times, fault);
-        Ok(())
-    }
-
-    /// Whether what is ordered stays until it is taken back, and is now in place.
-    fn place_lasting(&self, faults: &Faults) -> Result<bool, String> {
-        let model = || self.model.as_deref().ok_or_else(|| format!("{} needs \"model\"", self.fault));
-        match self.fault.as_str() {
-            "outage" => faults.set_outage(&self.region, Some(Outage::Reset)),
-            "outage_with_503" => faults.set_outage(&self.region, Some(Outage::Unavailable)),
-            "end_outage" => faults.set_outage(&self.region, None),
-            "deny_model" => faults.deny(&self.region, model()?),
-            "allow_model" => faults.allow(&self.region, model()?),
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    fn scope(&self) -> Result<Scope, String> {
-        match (self.plane.as_deref(), &self.operation) {
-            (Some("control"), operation) => Ok(Scope::Control(operation.clone())),
-            (None, Some(operation)) => Ok(Scope::Control(Some(operation.clone()))),
-            (None | Some("inference"), None) => Ok(Scope::Inference(self.model.clone())),
-            (Some("inference"), Some(_)) => Err("\"operation\" is for the control plane".to_owned()),
-            (Some(plane), _) => Err(format!("there is no plane {plane:?}; there are inference, control")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -562,35 +433,5 @@ mod tests {
         east.outage_with_503().end_outage().allow_model("claude");
         assert_eq!(faults.outage("us-east-1"), None);
         assert!(!faults.is_denied("us-east-1", "us.anthropic.claude-opus-5"));
-    }
-
-    #[test]
-    fn orders_over_http_name_the_same_faults() {
-        let faults = Faults::default();
-        let order = |text: &str| serde_json::from_str::<Order>(text).unwrap();
-        order(r#"{"fault": "throttle", "region": "us-east-1", "times": 3, "retry_after": 2}"#).place(&faults).unwrap();
-        assert_eq!(faults.waiting(), 3);
-        let throttled = Failure::new(429, "ThrottlingException", errors::known("ThrottlingException").1);
-        assert_eq!(
-            faults.take("us-east-1", &converse("", Delivery::Whole)),
-            Some(Fault::Reject(throttled.retry_after(Some(2))))
-        );
-        order(r#"{"fault": "deny", "plane": "control"}"#).place(&faults).unwrap();
-        assert_eq!(status(faults.take("us-east-1", &Operation::ListInferenceProfiles)), Some(403));
-        order(r#"{"fault": "unavailable", "operation": "ListFoundationModels"}"#).place(&faults).unwrap();
-        assert_eq!(status(faults.take("us-east-1", &Operation::ListFoundationModels)), Some(503));
-        for text in [
-            r#"{"fault": "cut_stream", "plane": "control"}"#,
-            r#"{"fault": "throttle", "plane": "moon"}"#,
-            r#"{"fault": "deny_model"}"#,
-        ] {
-            assert!(order(text).place(&faults).is_err(), "{text}");
-        }
-        let error = order(r#"{"fault": "no such"}"#).place(&faults).unwrap_err();
-        assert!(error.ends_with(&FAULTS.join(", ")), "{error}");
-        for name in FAULTS {
-            let text = format!(r#"{{"fault": "{name}", "exception": "ThrottlingException", "model": "m"}}"#);
-            order(&text).place(&faults).unwrap_or_else(|error| panic!("{name}: {error}"));
-        }
     }
 }

@@ -15,20 +15,22 @@ use serde_json::{Value, json};
 use super::auth::Caller;
 use super::calls::{Outcome, Recording};
 use super::errors::{self, Failure, Surface};
-use super::faults::{Fault, Order, Outage};
+use super::faults::{Fault, Outage};
 use super::operations::{Context, Operation};
+use super::orders::Order;
 use super::reply::{Payload, Reply};
 use super::server::Switch;
 use super::sessions::Identity;
 use super::stream::Frames;
-use super::{Quota, Simulator, auth, permission};
+use super::{Simulator, account, auth, permission};
 
 /// More than any operation takes; InvokeModel's own limit is checked there.
 const MAX_BODY: usize = 32 << 20;
 
+/// Where requests come in: a simulator, and the one Region of the listener, if it has one.
 #[derive(Clone)]
-struct Door {
-    simulator: Simulator,
+pub(crate) struct Door {
+    pub(crate) simulator: Simulator,
     region: Option<Arc<str>>,
 }
 
@@ -36,9 +38,8 @@ pub(crate) fn router(simulator: Simulator, region: Option<&str>) -> Router {
     Router::new()
         .route("/_sim/faults", get(list_faults).post(add_fault).delete(clear_faults))
         .route("/_sim/calls", get(list_calls).delete(clear_calls))
-        .route("/_sim/quotas", get(list_quotas).post(set_quota).delete(clear_quotas))
-        .route("/_sim/sessions", get(list_sessions))
         .route("/_sim/async-invokes/complete", post(complete_async_invokes))
+        .merge(account::routes())
         .fallback(answer)
         .with_state(Door { simulator, region: region.map(Arc::from) })
 }
@@ -68,36 +69,6 @@ async fn list_calls(State(door): State<Door>) -> Json<Value> {
 async fn clear_calls(State(door): State<Door>) -> StatusCode {
     door.simulator.clear_calls();
     StatusCode::NO_CONTENT
-}
-
-async fn list_quotas(State(door): State<Door>) -> Json<Value> {
-    Json(json!({"quotas": door.simulator.quotas()}))
-}
-
-async fn set_quota(State(door): State<Door>, body: Bytes) -> (StatusCode, Json<Value>) {
-    #[derive(serde::Deserialize)]
-    struct Order {
-        region: String,
-        id: String,
-        #[serde(flatten)]
-        quota: Quota,
-    }
-    match serde_json::from_slice::<Order>(&body) {
-        Ok(order) => {
-            door.simulator.set_quota(&order.region, &order.id, order.quota);
-            (StatusCode::CREATED, Json(json!({"quotas": door.simulator.quotas()})))
-        }
-        Err(error) => (StatusCode::BAD_REQUEST, Json(json!({"message": error.to_string()}))),
-    }
-}
-
-async fn clear_quotas(State(door): State<Door>) -> StatusCode {
-    door.simulator.clear_quotas();
-    StatusCode::NO_CONTENT
-}
-
-async fn list_sessions(State(door): State<Door>) -> Json<Value> {
-    Json(json!({"sessions": door.simulator.sessions()}))
 }
 
 async fn complete_async_invokes(State(door): State<Door>) -> StatusCode {
@@ -144,7 +115,7 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
     };
     let simulator = &door.simulator;
     let parts = with_host(parts);
-    let Some(operation) = Operation::route(&parts, &body, simulator.settings()) else {
+    let Some(operation) = Operation::route(&parts, &body, &simulator.inner.account) else {
         recording.forget();
         return Failure::unknown_operation().response(Surface::Aws, "");
     };

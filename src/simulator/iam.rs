@@ -68,9 +68,7 @@ fn role_arn(context: &Context<'_>, name: &str) -> String {
 
 /// A role by its name, which is the last part of its ARN.
 fn found(context: &Context<'_>, name: &str) -> Option<(String, Role)> {
-    let listed = &context.simulator.settings().roles;
-    let arn = listed.keys().find(|arn| arn.rsplit('/').next() == Some(name)).cloned();
-    let arn = arn.unwrap_or_else(|| role_arn(context, name));
+    let arn = context.simulator.inner.account.role_arn(name).unwrap_or_else(|| role_arn(context, name));
     let role = context.simulator.role(&arn)?;
     Some((arn, role))
 }
@@ -127,7 +125,7 @@ fn policies(context: &Context<'_>, source: &str) -> Result<Option<Vec<Value>>, F
             let role = role.ok_or_else(|| missing(path.rsplit('/').next().unwrap_or(path)))?;
             Ok((!role.policies.is_empty()).then_some(role.policies))
         }
-        Some(("user", "simulator")) => Ok(context.simulator.policy().map(|policy| vec![policy])),
+        Some(("user", "simulator")) => Ok(context.simulator.inner.account.policy().map(|policy| vec![policy])),
         _ => Err(Failure::new(404, "NoSuchEntity", format!("The user with name {resource} cannot be found."))),
     }
 }

@@ -11,7 +11,7 @@ pub(crate) fn describe(context: &Context<'_>) -> Result<Reply, Failure> {
     let arn = arn(context);
     let missing = || Failure::new(400, "NotFoundException", format!("Key '{arn}' does not exist"));
     let here = arn.split(':').nth(3) == Some(context.region);
-    let state = context.simulator.settings().kms_keys.get(&arn).filter(|_| here).ok_or_else(missing)?;
+    let state = context.simulator.inner.account.key_state(&arn).filter(|_| here).ok_or_else(missing)?;
     Ok(Reply::json(&json!({"KeyMetadata": {
         "AWSAccountId": context.account(), "KeyId": arn.rsplit('/').next(), "Arn": arn, "CreationDate": 1_735_689_600,
         "Enabled": state == "Enabled", "Description": "", "KeyUsage": "ENCRYPT_DECRYPT", "KeyState": state, "Origin": "AWS_KMS",

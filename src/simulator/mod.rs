@@ -7,8 +7,10 @@
 //!
 //! One listener serves every Region, told apart by the scope of the signature (a bearer call says `x-sim-region`), or one
 //! Region alone, as AWS's hosts do. Beside AWS's paths, unsigned: `GET`, `POST` and `DELETE /_sim/faults`, `GET` and `DELETE /_sim/calls`,
-//! `GET`, `POST` and `DELETE /_sim/quotas`, `GET /_sim/sessions`, `POST /_sim/async-invokes/complete`.
+//! `GET`, `POST` and `DELETE /_sim/quotas`, `GET /_sim/sessions`, `POST /_sim/roles`, `policy`, `buckets`,
+//! `kms-keys`, `async-invokes/complete`.
 
+mod account;
 mod async_invoke;
 mod auth;
 mod calls;
@@ -32,6 +34,7 @@ mod kms;
 #[cfg(test)]
 mod model_tests;
 mod operations;
+mod orders;
 mod permission;
 #[cfg(test)]
 mod permission_tests;
@@ -74,6 +77,7 @@ pub use quota::{Quota, QuotaUse};
 pub use sessions::AssumedSession;
 pub use settings::{Bucket, Encryption, Role, Settings, UnsupportedTier};
 
+use account::Account;
 use async_invoke::AsyncInvokes;
 use calls::Calls;
 use catalog::Catalog;
@@ -100,7 +104,7 @@ struct Inner {
     async_invokes: AsyncInvokes,
     offer: Offer,
     quotas: Quotas,
-    policy: Mutex<Option<serde_json::Value>>,
+    account: Account,
     sessions: Sessions,
     clock: Mutex<Clock>,
 }
@@ -115,7 +119,7 @@ impl Simulator {
     /// A simulator with no faults waiting and no calls recorded.
     pub fn new(settings: Settings) -> Self {
         let inner = Inner {
-            policy: Mutex::new(settings.policy.clone()),
+            account: Account::new(&settings),
             settings,
             faults: Arc::default(),
             calls: Arc::default(),
@@ -217,11 +221,6 @@ impl Simulator {
     /// Which models, Regions and profiles AWS offers, to be changed.
     pub fn catalog(&self) -> CatalogEditor<'_> {
         CatalogEditor::new(&self.inner.offer)
-    }
-
-    /// What the lasting key and the bearer tokens may do from now on, instead of the policy of the settings; `None`: everything.
-    pub fn set_policy(&self, policy: Option<serde_json::Value>) {
-        *self.inner.policy.lock().unwrap_or_else(PoisonError::into_inner) = policy;
     }
 
     /// From now on `region` allows so much each minute of `id`: a bare model id (in-Region), a system profile id, or

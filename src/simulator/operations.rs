@@ -7,6 +7,7 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use percent_encoding::percent_decode_str;
 
+use super::account::Account;
 use super::calls::Tokens;
 use super::catalog::{self, Catalog};
 use super::converse::Delivery;
@@ -18,9 +19,7 @@ use super::quota::Reservation;
 use super::reply::Reply;
 use super::resolve::{Resolver, Target};
 use super::sessions::Identity;
-use super::{
-    Settings, Simulator, async_invoke, auth, control, converse, count, guardrail, iam, invoke, kms, responses, s3, sts,
-};
+use super::{Simulator, async_invoke, auth, control, converse, count, guardrail, iam, invoke, kms, responses, s3, sts};
 
 /// What any operation takes; `InvokeModel` words its refusal differently.
 const MAX_BODY: usize = 25_000_000;
@@ -59,12 +58,12 @@ pub(crate) enum Operation {
 
 impl Operation {
     /// The operation of a request, if AWS has it.
-    pub(crate) fn route(parts: &Parts, body: &[u8], settings: &Settings) -> Option<Self> {
+    pub(crate) fn route(parts: &Parts, body: &[u8], account: &Account) -> Option<Self> {
         if let Some(target) = parts.headers.get("x-amz-target") {
             return (parts.uri.path() == "/" && target == "TrentService.DescribeKey").then_some(Self::DescribeKey);
         }
         match auth::claimed_scope(parts) {
-            Some(("s3", _)) => Some(Self::Bucket(s3::Request::read(parts, settings))),
+            Some(("s3", _)) => Some(Self::Bucket(s3::Request::read(parts, account))),
             _ if parts.uri.path() == "/" => Self::form(parts, body),
             _ => Self::bedrock(parts.method.as_str(), parts.uri.path(), body),
         }

@@ -5,11 +5,11 @@
 use serde_json::Value;
 
 use super::errors::{Failure, Surface};
+use super::iam;
 use super::operations::{Context, Operation};
 use super::policy::{self, Decision, Request};
 use super::resolve::Target;
 use super::sessions::Identity;
-use super::{Simulator, iam};
 
 /// One thing that must be allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,13 +22,6 @@ struct Need {
     profile: Option<String>,
 }
 
-impl Simulator {
-    /// The policy of the lasting key and the bearer tokens.
-    pub(crate) fn policy(&self) -> Option<Value> {
-        self.inner.policy.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
-    }
-}
-
 /// Refuses an operation that the caller's policies do not allow.
 pub(crate) fn check(context: &Context<'_>, operation: &Operation) -> Result<(), Failure> {
     let documents = match context.identity {
@@ -36,7 +29,7 @@ pub(crate) fn check(context: &Context<'_>, operation: &Operation) -> Result<(), 
         Identity::Session(session) => {
             context.simulator.role(&session.role_arn).map(|role| role.policies).filter(|policies| !policies.is_empty())
         }
-        Identity::Key | Identity::Bearer => context.simulator.policy().map(|policy| vec![policy]),
+        Identity::Key | Identity::Bearer => context.simulator.inner.account.policy().map(|policy| vec![policy]),
     };
     let Some(documents) = documents else { return Ok(()) };
     for need in needs(context, operation) {

@@ -94,6 +94,31 @@ async fn a_model_may_be_allowed_through_one_profile_alone() {
 }
 
 #[tokio::test]
+async fn a_session_may_do_what_its_role_may_and_tags_count() {
+    let arn = "arn:aws:iam::000000000000:role/blue";
+    let simulator = Simulator::new(Settings::default());
+    let policy = json!({"Statement": [{
+        "Effect": "Allow", "Action": "bedrock:ListFoundationModels", "Resource": "*",
+        "Condition": {"StringEquals": {"aws:PrincipalTag/team": "blue"}}}]});
+    simulator.set_role(arn, Role { policies: vec![policy], ..Role::default() });
+    for (team, status) in [("blue", 200), ("red", 403)] {
+        let form = format!(
+            "Version=2011-06-15&Action=AssumeRole&RoleArn={arn}&RoleSessionName=gateway&Tags.member.1.Key=team&Tags.member.1.Value={team}"
+        );
+        let root = Keys::of(&simulator);
+        let (_, xml) = signed(&simulator, &root, ("sts", "us-east-1"), ("POST", "/", form.as_bytes()), &[]).await;
+        let keys = Keys {
+            access_key: element(&xml, "AccessKeyId").to_owned(),
+            secret_key: element(&xml, "SecretAccessKey").to_owned(),
+            token: Some(element(&xml, "SessionToken").to_owned()),
+        };
+        let (got, text) =
+            signed(&simulator, &keys, ("bedrock", "us-east-1"), ("GET", "/foundation-models", b""), &[]).await;
+        assert_eq!(got, status, "{text}");
+    }
+}
+
+#[tokio::test]
 async fn the_control_plane_and_guardrails_need_their_own_permissions() {
     let simulator = Simulator::new(Settings::default());
     simulator.set_policy(Some(allow(&["bedrock:InvokeModel", "bedrock:ListFoundationModels"], &["*".to_owned()])));

@@ -4,11 +4,12 @@
 use axum::http::request::Parts;
 use serde_json::Value;
 
+use super::account::Account;
 use super::errors::{Failure, XML_HEAD};
 use super::form::Xml;
 use super::operations::Context;
 use super::reply::{Payload, Reply};
-use super::settings::{Bucket, Encryption, Settings};
+use super::settings::{Bucket, Encryption};
 
 const NAMESPACE: &str = " xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\"";
 
@@ -35,14 +36,12 @@ enum Ask {
 
 impl Request {
     /// What a request signed for S3 asks.
-    pub(crate) fn read(parts: &Parts, settings: &Settings) -> Self {
+    pub(crate) fn read(parts: &Parts, account: &Account) -> Self {
         let text = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok());
         let host = parts.uri.authority().map(axum::http::uri::Authority::as_str).or_else(|| text("host"));
-        let by_host = settings.buckets.keys().find(|name| {
-            host.and_then(|host| host.strip_prefix(name.as_str())).is_some_and(|rest| rest.starts_with('.'))
-        });
+        let by_host = host.and_then(|host| account.bucket_of_host(host));
         let path = parts.uri.path().trim_start_matches('/');
-        let (bucket, key) = match by_host {
+        let (bucket, key) = match &by_host {
             Some(bucket) => (bucket.as_str(), path),
             None => path.split_once('/').unwrap_or((path, "")),
         };
@@ -103,7 +102,7 @@ impl Request {
                 "A header you provided implies functionality that is not implemented.",
             ));
         }
-        let bucket = context.simulator.settings().buckets.get(&self.bucket);
+        let bucket = context.simulator.inner.account.bucket(&self.bucket);
         let bucket = bucket.ok_or_else(|| missing("NoSuchBucket", "The specified bucket does not exist"))?;
         // us-east-1 tells where any bucket is.
         let is_elsewhere =
@@ -117,7 +116,7 @@ impl Request {
         if owner != context.account() || self.owner.as_deref().is_some_and(|expected| expected != owner) {
             return Err(Failure::new(403, "AccessDenied", "Access Denied").of_bucket_in(&bucket.region));
         }
-        self.tell(bucket)
+        self.tell(&bucket)
     }
 
     fn tell(&self, bucket: &Bucket) -> Result<Reply, Failure> {

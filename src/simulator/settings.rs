@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::Value;
 
 /// What a simulator believes and how it behaves.
@@ -90,7 +91,8 @@ pub enum UnsupportedTier {
 }
 
 /// A bucket of S3.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
 pub struct Bucket {
     /// Where it is.
     pub region: String,
@@ -118,7 +120,8 @@ impl Default for Bucket {
 }
 
 /// How S3 encrypts objects.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Encryption {
     /// With S3's own keys.
     Aes256,
@@ -127,7 +130,8 @@ pub enum Encryption {
 }
 
 /// A role of IAM.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
 pub struct Role {
     /// Who may assume it and how, as IAM writes it (`AssumeRolePolicyDocument`); without one, everybody of the account and the
     /// simulator's identity provider.

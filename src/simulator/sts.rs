@@ -384,16 +384,15 @@ pub(crate) fn role_id(role_arn: &str) -> String {
 }
 
 impl Simulator {
-    /// The role of an ARN: one of the settings or, when they list none, any of the account.
+    /// The role of an ARN: one that was made or, while none was, any of the account.
     pub(crate) fn role(&self, arn: &str) -> Option<Role> {
-        let settings = self.settings();
-        if !settings.roles.is_empty() {
-            return settings.roles.get(arn).cloned();
+        if let Ok(role) = self.inner.account.role(arn) {
+            return role;
         }
         let parts: Vec<&str> = arn.splitn(6, ':').collect();
         match parts[..] {
             ["arn", partition, "iam", "", account, resource] => {
-                let known = catalog::is_partition(partition) && account == settings.account;
+                let known = catalog::is_partition(partition) && account == self.settings().account;
                 (known && resource.strip_prefix("role/").is_some_and(|name| !name.is_empty())).then(Role::default)
             }
             _ => None,

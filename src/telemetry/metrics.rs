@@ -39,11 +39,14 @@ struct Families {
     tokens: IntCounterVec,
     cost: CounterVec,
     unpriced: IntCounterVec,
+    legacy: IntCounterVec,
     rejected: IntCounterVec,
     attempts: IntCounterVec,
     cooling: GaugeVec,
     first_token_seconds: HistogramVec,
     ledger_lag: Gauge,
+    catalog_refreshes: IntCounterVec,
+    catalog_age: GaugeVec,
 }
 
 /// What is said of a family even before it has a series.
@@ -106,6 +109,11 @@ impl Metrics {
             "Calls booked without a cost because the model has no known price.",
             &["model"],
         )?;
+        let legacy = make.int_counters(
+            "gateway_legacy_requests_total",
+            "Requests answered by a model that is on its way out: legacy, or with a known end.",
+            &["model"],
+        )?;
         let rejected = make.int_counters(
             "gateway_rejected_total",
             "Requests refused by the gateway itself, by reason.",
@@ -128,6 +136,16 @@ impl Metrics {
         )?;
         let ledger_lag =
             make.gauge("gateway_ledger_lag_seconds", "Age of the oldest call that is not yet in the ledger.")?;
+        let catalog_refreshes = make.int_counters(
+            "gateway_catalog_refreshes_total",
+            "Looks at which models and inference profiles AWS has in a Region, by result (ok, denied, throttled, ...).",
+            &["region", "result"],
+        )?;
+        let catalog_age = make.gauges(
+            "gateway_catalog_age_seconds",
+            "Seconds since AWS last told what it has in a Region.",
+            &["region"],
+        )?;
         Ok(Self(Arc::new(Families {
             registry: make.registry,
             announced: make.announced,
@@ -140,11 +158,14 @@ impl Metrics {
             tokens,
             cost,
             unpriced,
+            legacy,
             rejected,
             attempts,
             cooling,
             first_token_seconds,
             ledger_lag,
+            catalog_refreshes,
+            catalog_age,
         })))
     }
 
@@ -167,8 +188,15 @@ impl Metrics {
         self.0.request_seconds.with_label_values(&[surface, operation]).observe(took.as_secs_f64());
     }
 
-    /// A call was booked. `cost` is `None` when the model has no known price.
-    pub fn booked(&self, team: &str, model: &str, region: &str, tokens: Tokens, cost: Option<MicroUsd>) {
+    /// A call was booked, at a cost in a tier; `None` when the price is not known.
+    pub fn booked(
+        &self,
+        team: &str,
+        model: &str,
+        region: &str,
+        tokens: Tokens,
+        (cost, tier): (Option<MicroUsd>, &str),
+    ) {
         let (team, model) = (self.0.teams.label(team), self.0.models.label(model));
         let classes = [
             ("input", tokens.input),
@@ -183,9 +211,14 @@ impl Metrics {
         }
         match cost {
             #[expect(clippy::cast_precision_loss, reason = "exact up to nine billion dollars for one series")]
-            Some(cost) => self.0.cost.with_label_values(&[team, model, "default"]).inc_by(cost.0 as f64 / 1e6),
+            Some(cost) => self.0.cost.with_label_values(&[team, model, tier]).inc_by(cost.0 as f64 / 1e6),
             None => self.0.unpriced.with_label_values(&[model]).inc(),
         }
+    }
+
+    /// A model that is on its way out answered a request.
+    pub fn legacy(&self, model: &str) {
+        self.0.legacy.with_label_values(&[self.0.models.label(model)]).inc();
     }
 
     /// A request was refused by the gateway itself.
@@ -214,6 +247,16 @@ impl Metrics {
     /// How far the ledger is behind.
     pub fn ledger_lag(&self, lag: Duration) {
         self.0.ledger_lag.set(lag.as_secs_f64());
+    }
+
+    /// A Region was asked which models and profiles it has.
+    pub fn catalog_refresh(&self, region: &str, result: &str) {
+        self.0.catalog_refreshes.with_label_values(&[region, result]).inc();
+    }
+
+    /// How old what a Region told of its models and profiles is.
+    pub fn catalog_age(&self, region: &str, age: Duration) {
+        self.0.catalog_age.with_label_values(&[region]).set(age.as_secs_f64());
     }
 
     /// Every family there is, in the order of their declaration; `docs/METRICS.md` lists them.
@@ -360,10 +403,10 @@ mod tests {
     fn cost_is_counted_in_dollars_and_a_missing_price_is_counted_apart() {
         let metrics = Metrics::new().unwrap();
         let tokens = Tokens { input: 10, ..Tokens::default() };
-        metrics.booked("a", "m", "us-east-1", tokens, Some(MicroUsd(1_250_000)));
-        metrics.booked("a", "m", "us-east-1", tokens, None);
+        metrics.booked("a", "m", "us-east-1", tokens, (Some(MicroUsd(1_250_000)), "flex"));
+        metrics.booked("a", "m", "us-east-1", tokens, (None, "default"));
         let text = metrics.render();
-        assert!(text.contains(r#"gateway_cost_usd_total{model="m",team="a",tier="default"} 1.25"#), "{text}");
+        assert!(text.contains(r#"gateway_cost_usd_total{model="m",team="a",tier="flex"} 1.25"#), "{text}");
         assert!(text.contains(r#"gateway_unpriced_requests_total{model="m"} 1"#), "{text}");
         assert!(
             text.contains(r#"gateway_tokens_total{model="m",region="us-east-1",team="a",type="input"} 20"#),

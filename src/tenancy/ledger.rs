@@ -50,6 +50,8 @@ pub struct Entry {
     pub cache_write_tokens: u64,
     /// What it cost; none when the price is not known.
     pub cost: Option<MicroUsd>,
+    /// The service tier, by Bedrock's name: `default`, `flex`, `priority`, `reserved`; `other` for one that was not known.
+    pub tier: Cow<'static, str>,
     /// Milliseconds from request to settlement.
     pub latency_ms: u64,
     /// Milliseconds from request to the first token.

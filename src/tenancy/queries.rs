@@ -203,12 +203,12 @@ async fn commit_act(mut transaction: Transaction<'static, Any>, act: &Act<'_>) -
     Ok(transaction.commit().await?)
 }
 
-const LEDGER_COLUMNS: usize = 22;
+const LEDGER_COLUMNS: usize = 23;
 
 const LEDGER_INSERT: &str = "-- ledger.insert
 INSERT INTO ledger (id, request_id, at, team_id, key_id, surface, operation, model, region, input_tokens, output_tokens,
 cache_read_tokens, cache_write_tokens, cost_micro_usd, latency_ms, ttft_ms, attempts, status, outcome, usage_source,
-streamed, end_user) VALUES ";
+streamed, end_user, tier) VALUES ";
 
 /// The insert of 8 rows and of one: a group is put together from these, so that few statements are prepared and a row
 /// costs a fraction of a statement. Not more rows, because SQLite looks each parameter up by walking the list of all.
@@ -279,6 +279,7 @@ fn bind_entry<'q>(query: Query<'q, Any, AnyArguments>, entry: &Entry) -> Query<'
         .bind(entry.usage_source.to_string())
         .bind(i64::from(entry.streamed))
         .bind(entry.end_user.as_deref().map(clean))
+        .bind(clean(&entry.tier))
 }
 
 /// Text as both databases take it: Postgres refuses NUL, and one refused row would hold up every row behind it.
@@ -293,7 +294,7 @@ fn count(number: u64) -> i64 {
 const LEDGER_LIST: &str = "-- ledger.list
 SELECT id, request_id, at, team_id, key_id, surface, operation, model, region, input_tokens, output_tokens,
 cache_read_tokens, cache_write_tokens, cost_micro_usd, latency_ms, ttft_ms, attempts, status, outcome, usage_source,
-streamed, end_user
+streamed, end_user, tier
 FROM ledger WHERE at >= $1 ORDER BY at, id LIMIT $2";
 
 /// The oldest `limit` entries from `since` on.
@@ -321,6 +322,7 @@ fn entry(row: &AnyRow) -> Decoded<Entry> {
         cache_read_tokens: u64::try_from(number("cache_read_tokens")?)?,
         cache_write_tokens: u64::try_from(number("cache_write_tokens")?)?,
         cost: row.try_get::<Option<i64>, _>("cost_micro_usd")?.map(MicroUsd),
+        tier: text("tier")?.into(),
         latency_ms: u64::try_from(number("latency_ms")?)?,
         ttft_ms: row.try_get::<Option<i64>, _>("ttft_ms")?.map(u64::try_from).transpose()?,
         attempts: u32::try_from(number("attempts")?)?,

@@ -83,6 +83,7 @@ fn entry(number: u64) -> Entry {
         cache_read_tokens: 3,
         cache_write_tokens: 4,
         cost: Some(MicroUsd(5)),
+        tier: "flex".into(),
         latency_ms: 6,
         ttft_ms: Some(7),
         attempts: 1,

@@ -122,6 +122,8 @@ pub(super) fn classify(status: u16, name: &str, message: &str) -> (Reason, Excep
     let lower = message.to_ascii_lowercase();
     let reason = match reason {
         Reason::Throttled if lower.contains("per day") => Reason::Quota,
+        // The model had no room: that costs nothing, whatever the exception is called.
+        Reason::ModelError if status == 529 => Reason::Unavailable,
         Reason::Rejected if NOT_THROUGH_HERE.iter().any(|part| lower.contains(part)) => Reason::Missing,
         reason => reason,
     };
@@ -424,6 +426,7 @@ mod tests {
             (500, "InternalServerException", "", Reason::Unavailable, ("InternalServerException", 500)),
             (503, "ServiceUnavailableException", "", Reason::Unavailable, ("ServiceUnavailableException", 503)),
             (529, "overloaded_error", "", Reason::Unavailable, ("overloaded_error", 529)),
+            (529, "ModelErrorException", "Overloaded", Reason::Unavailable, ("ModelErrorException", 424)),
             (0, "modelStreamErrorException", "", Reason::ModelError, ("ModelStreamErrorException", 424)),
             (0, "throttlingException", "", Reason::Throttled, ("ThrottlingException", 429)),
             (0, "somethingNewException", "", Reason::Unavailable, ("InternalServerException", 500)),

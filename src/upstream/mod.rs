@@ -13,11 +13,14 @@ pub mod health;
 mod identity;
 mod mask;
 mod plain;
+pub mod quota;
 mod region;
 pub mod retry;
 pub mod route;
 pub mod sign;
 mod sse;
+pub mod sticky;
+mod table;
 #[cfg(test)]
 mod tests;
 mod time;

@@ -1,12 +1,13 @@
 //! `docs/ERRORS.md` says what follows a failed attempt.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use strum::VariantArray as _;
 
 use super::classify::{Failure, Reason, classify};
 use super::health::{Condition, Health};
-use super::retry::{Next, Retry};
+use super::retry::{Allowance, Left, Next, Retry};
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind};
 
@@ -53,7 +54,8 @@ fn said(reason: Reason) -> String {
 }
 
 fn step(reason: Reason, others: usize) -> &'static str {
-    match Retry::new(4, 1).after(&failure(reason), others) {
+    let left = Left { others, time: Duration::from_hours(1), allowance: &Allowance::default() };
+    match Retry::new(4, 1).after(&failure(reason), left) {
         Next::SameRegionAfter(_) => "the same after a pause",
         Next::NextCandidate => "the next at once",
         Next::GiveUp => "stop",
@@ -64,7 +66,7 @@ fn step(reason: Reason, others: usize) -> &'static str {
 fn rest(reason: Reason) -> String {
     let health = Health::default();
     let now = Timestamp::from_millis(1_000_000);
-    health.failed("model", &failure(reason), now);
+    health.begin(&"model".into(), None, now).failed(&failure(reason), now);
     match health.condition("model", now) {
         Condition::Ready => "-".into(),
         Condition::Resting { until } => format!("{} s", until.since(now).as_secs()),

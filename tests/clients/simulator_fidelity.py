@@ -217,10 +217,20 @@ def check_structured_output():
 def check_media_system_and_echoes():
     image = {"image": {"format": "png", "source": {"bytes": PNG}}}
     document = {"document": {"format": "txt", "name": "notes", "source": {"bytes": b"notes"}}}
-    reply = converse(user("look", image, document), system=[{"text": "Be brief."}], serviceTier={"type": "flex"},
+    reply = converse(user("look", image, document), system=[{"text": "Be brief."}], serviceTier={"type": "default"},
                      performanceConfig={"latency": "standard"}, requestMetadata={"team": "blue"})
     assert "(1 images, 1 documents)" in reply["output"]["message"]["content"][0]["text"]
-    assert reply["serviceTier"] == {"type": "flex"} and reply["performanceConfig"] == {"latency": "standard"}
+    assert reply["serviceTier"] == {"type": "default"} and reply["performanceConfig"] == {"latency": "standard"}
+
+
+def check_service_tiers():
+    assert converse(user("hello"), model=GPT, serviceTier={"type": "flex"})["serviceTier"] == {"type": "flex"}
+    assert stream(user("hello"), model=GPT, serviceTier={"type": "priority"})[-1]["metadata"]["serviceTier"] == {"type": "priority"}
+    assert converse(user("hello"), serviceTier={"type": "reserved"})["serviceTier"] == {"type": "default"}, "nothing is reserved"
+    refused("ValidationException", "service tier flex is not supported", lambda: converse(user("hello"), serviceTier={"type": "flex"}), 400)
+    body = {"messages": [{"role": "user", "content": "hello"}]}
+    _, reply = invoke(body, model=GPT, serviceTier="flex")
+    assert reply["serviceTier"] == "flex"
 
 
 def check_prompt_cache_is_written_then_read():
@@ -568,7 +578,169 @@ def check_inference_profiles():
     refused("ValidationException", "pagination token", lambda: control.list_inference_profiles(nextToken="nonsense"))
 
 
+def check_model_availability():
+    control = client("bedrock")
+    told = control.get_foundation_model_availability(modelId=NOVA)
+    assert (told["regionAvailability"], told["authorizationStatus"], told["agreementAvailability"]["status"]) == ("AVAILABLE", "AUTHORIZED", "AVAILABLE")
+    simulator("POST", "/_sim/faults", {"fault": "deny_model", "model": "nova-lite", "region": "us-east-1"})
+    assert control.get_foundation_model_availability(modelId=NOVA)["authorizationStatus"] == "NOT_AUTHORIZED"
+    refused("AccessDeniedException", "You don't have access to the model", lambda: converse(user("hello"), model=NOVA), 403)
+    simulator("POST", "/_sim/faults", {"fault": "allow_model", "model": "nova-lite", "region": "us-east-1"})
+    assert converse(user("hello"), model=NOVA)["stopReason"] == "end_turn"
+    refused("ResourceNotFoundException", "", lambda: control.get_foundation_model_availability(modelId="no.such-model"), 404)
+    refused("ResourceNotFoundException", "was not found", lambda: control.get_provisioned_model_throughput(provisionedModelId="abcdefghijkl"), 404)
+    refused("ResourceNotFoundException", "was not found", lambda: control.get_imported_model(modelIdentifier="abcdefghijkl"), 404)
+
+
+def check_faults_of_the_control_plane():
+    control = client("bedrock")
+    fault("throttle", plane="control", times=2)
+    refused("ThrottlingException", "", control.list_foundation_models, 429)
+    refused("ThrottlingException", "", control.list_inference_profiles, 429)
+    fault("deny", operation="GetInferenceProfile")
+    assert control.list_foundation_models()["modelSummaries"]
+    refused("AccessDeniedException", "", lambda: control.get_inference_profile(inferenceProfileIdentifier=HAIKU), 403)
+    fault("outage_with_503")
+    refused("ServiceUnavailableException", "", control.list_foundation_models, 503)
+    refused("ServiceUnavailableException", "", lambda: converse(user("hello")), 503)
+    assert client(region="us-west-2").converse(modelId=HAIKU, messages=[user("hello")])["stopReason"] == "end_turn"
+    fault("outage")
+    try:
+        converse(user("hello"))
+        raise AssertionError("an answer came")
+    except (ConnectionClosedError, botocore.exceptions.EndpointConnectionError, botocore.exceptions.HTTPClientError):
+        pass
+    fault("end_outage")
+    assert converse(user("hello"))["stopReason"] == "end_turn"
+
+
+def check_quotas_throttle_and_tell_why():
+    region = "eu-north-1"
+    simulator("POST", "/_sim/quotas", {"region": region, "id": "eu." + BARE_HAIKU, "tokens_per_minute": 1000, "requests_per_minute": 2})
+    runtime = client(region=region)
+
+    def call(limit):
+        return runtime.converse(modelId="eu." + BARE_HAIKU, messages=[user("hello")], inferenceConfig={"maxTokens": limit})
+
+    refused("ThrottlingException", "Too many tokens, please wait before trying again.", lambda: call(1000), 429)
+    usage = call(100)["usage"]
+    taken = simulator("GET", "/_sim/quotas")["quotas"][0]["tokens_taken"]
+    assert 0 < taken <= usage["inputTokens"] + 5 * usage["outputTokens"], taken
+    call(100)
+    refused("ThrottlingException", "Too many requests, please wait before trying again.", lambda: call(100), 429)
+    simulator("DELETE", "/_sim/quotas")
+    call(1000)
+
+
 # Who calls
+
+ROLE = "arn:aws:iam::000000000000:role/team/blue"
+
+
+def check_sts():
+    sts = client("sts", region="eu-west-1")
+    who = sts.get_caller_identity()
+    assert (who["Account"], who["Arn"]) == ("000000000000", "arn:aws:iam::000000000000:user/simulator")
+    role = sts.assume_role(RoleArn=ROLE, RoleSessionName="gateway", DurationSeconds=900, Tags=[{"Key": "team", "Value": "blue green"}],
+                           TransitiveTagKeys=["team"], ExternalId="some-id")
+    assert role["AssumedRoleUser"]["Arn"] == "arn:aws:sts::000000000000:assumed-role/blue/gateway"
+    told = role["Credentials"]
+    assert 880 < told["Expiration"].timestamp() - time.time() <= 900
+    assert any(session["role_arn"] == ROLE and session["tags"] == {"team": "blue green"} for session in simulator("GET", "/_sim/sessions")["sessions"])
+    keys = {"key": told["AccessKeyId"], "secret": told["SecretAccessKey"], "token": told["SessionToken"]}
+    assert client(**keys).converse(modelId=HAIKU, messages=[user("hello")])["stopReason"] == "end_turn"
+    assert client("bedrock", **keys).list_foundation_models()["modelSummaries"]
+    assert client("sts", **keys).get_caller_identity()["Arn"] == role["AssumedRoleUser"]["Arn"]
+    for wrong in [{**keys, "token": None}, {**keys, "token": "other"}]:
+        refused("UnrecognizedClientException", "The security token included in the request is invalid.",
+                lambda: client(**wrong).converse(modelId=HAIKU, messages=[user("hello")]), 403)
+    chained = client("sts", **keys)
+    refused("ValidationError", "1 hour session limit for roles assumed by role chaining",
+            lambda: chained.assume_role(RoleArn=ROLE, RoleSessionName="next", DurationSeconds=7200), 400)
+    assert chained.assume_role(RoleArn=ROLE, RoleSessionName="next")["Credentials"]["SessionToken"]
+
+
+def check_sts_refuses_what_aws_refuses():
+    sts = client("sts")
+    for code, message, fields, status in [
+        ("ValidationError", "regular expression pattern: [\\w+=,.@-]*", {"RoleSessionName": "a b"}, 400),
+        ("ValidationError", "MaxSessionDuration", {"DurationSeconds": 3601}, 400),
+        ("InvalidParameterValue", "Duplicate tag keys", {"Tags": [{"Key": "a", "Value": "1"}, {"Key": "A", "Value": "2"}]}, 400),
+        ("AccessDenied", "is not authorized to perform: sts:AssumeRole on resource: arn:aws:iam::111111111111:role/other",
+         {"RoleArn": "arn:aws:iam::111111111111:role/other"}, 403),
+    ]:
+        refused(code, message, lambda: sts.assume_role(**{"RoleArn": ROLE, "RoleSessionName": "gateway", **fields}), status)
+    refused("InvalidClientTokenId", "security token", lambda: client("sts", key="AKIDNOBODY").get_caller_identity(), 403)
+    refused("SignatureDoesNotMatch", "signature", lambda: client("sts", secret="wrong").get_caller_identity(), 403)
+    fault("throttle", operation="AssumeRole")
+    refused("Throttling", "", lambda: sts.assume_role(RoleArn=ROLE, RoleSessionName="gateway"), 400)
+
+
+def check_web_identity():
+    sts = client("sts")
+    reply = sts.assume_role_with_web_identity(RoleArn=ROLE, RoleSessionName="pod", WebIdentityToken="sim-web-identity-token")
+    assert reply["Credentials"]["SessionToken"] and reply["Provider"] and reply["Audience"] == "sts.amazonaws.com"
+    refused("InvalidIdentityToken", "could not be validated",
+            lambda: sts.assume_role_with_web_identity(RoleArn=ROLE, RoleSessionName="pod", WebIdentityToken="forged"), 400)
+
+
+def check_policies_are_enforced():
+    arn = f"arn:aws:bedrock:us-east-1:000000000000:inference-profile/{HAIKU}"
+    models = [f"arn:aws:bedrock:{region}::foundation-model/{BARE_HAIKU}" for region in ("us-east-1", "us-east-2", "us-west-2")]
+
+    def allow(resources):
+        simulator("POST", "/_sim/policy", {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "bedrock:InvokeModel", "Resource": resources}]})
+
+    try:
+        allow([arn, *models])
+        assert converse(user("hello"))["stopReason"] == "end_turn"
+        refused("AccessDeniedException", "bedrock:InvokeModelWithResponseStream", lambda: stream(user("hello")), 403)
+        refused("AccessDeniedException", "bedrock:ListFoundationModels", client("bedrock").list_foundation_models, 403)
+        allow([arn, *models[:2]])
+        refused("AccessDeniedException", f"on resource: {models[2]} because no identity-based policy allows", lambda: converse(user("hello")), 403)
+    finally:
+        with urllib.request.urlopen(urllib.request.Request(URL + "/_sim/policy", method="POST", data=b"null"), timeout=20):
+            pass
+
+
+def check_iam():
+    iam = client("iam")
+    role = iam.get_role(RoleName="batch")["Role"]
+    assert (role["Arn"], role["Path"], role["MaxSessionDuration"]) == ("arn:aws:iam::000000000000:role/batch", "/", 3600)
+    assert "sts:AssumeRole" in role["AssumeRolePolicyDocument"]["Statement"][0]["Action"]
+    source = "arn:aws:iam::000000000000:role/batch"
+    document = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:Get*", "Resource": "arn:aws:s3:::files/*"},
+                                                        {"Effect": "Deny", "Action": "s3:GetObjectAcl", "Resource": "*"}]}
+    results = iam.simulate_principal_policy(PolicySourceArn=source, PolicyInputList=[json.dumps(document)], ResourceArns=["arn:aws:s3:::files/a"],
+                                            ActionNames=["s3:GetObject", "s3:GetObjectAcl", "s3:PutObject"])
+    assert [result["EvalDecision"] for result in results["EvaluationResults"]] == ["allowed", "explicitDeny", "implicitDeny"]
+    assert results["IsTruncated"] is False
+    refused("InvalidInput", "does not clearly define entity type", lambda: iam.simulate_principal_policy(PolicySourceArn="arn:aws:nothing:at:all::x", ActionNames=["s3:GetObject"]), 400)
+
+
+def check_buckets_and_keys():
+    key = "arn:aws:kms:eu-west-1:000000000000:key/11111111-2222-3333-4444-555555555555"
+    simulator("POST", "/_sim/kms-keys", {"arn": key, "state": "Enabled"})
+    simulator("POST", "/_sim/buckets", {"name": "files-west", "region": "eu-west-1", "encryption": {"kms": key}})
+    simulator("POST", "/_sim/buckets", {"name": "foreign", "owner": "111111111111"})
+    west, east = client("s3", region="eu-west-1"), client("s3")
+    assert west.head_bucket(Bucket="files-west")["BucketRegion"] == "eu-west-1"
+    rule = west.get_bucket_encryption(Bucket="files-west")["ServerSideEncryptionConfiguration"]["Rules"][0]["ApplyServerSideEncryptionByDefault"]
+    assert rule == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": key}
+    assert west.get_public_access_block(Bucket="files-west")["PublicAccessBlockConfiguration"]["BlockPublicPolicy"] is True
+    assert east.get_bucket_location(Bucket="files-west")["LocationConstraint"] == "eu-west-1"
+    refused("NoSuchBucketPolicy", "", lambda: west.get_bucket_policy_status(Bucket="files-west"), 404)
+    refused("NoSuchBucket", "", lambda: west.get_bucket_policy(Bucket="nothing-here"), 404)
+    refused("404", "", lambda: west.head_bucket(Bucket="nothing-here"), 404)
+    refused("403", "", lambda: east.head_bucket(Bucket="foreign"), 403)
+    refused("InvalidAccessKeyId", "", lambda: client("s3", region="eu-west-1", key="AKIDNOBODY").get_bucket_policy(Bucket="files-west"), 403)
+    refused("SignatureDoesNotMatch", "", lambda: client("s3", region="eu-west-1", secret="wrong").get_bucket_policy(Bucket="files-west"), 403)
+    assert east.head_bucket(Bucket="files-west")["BucketRegion"] == "eu-west-1", "botocore follows the redirect by its Region"
+    kms = client("kms", region="eu-west-1")
+    assert kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "Enabled"
+    refused("NotFoundException", "does not exist", lambda: kms.describe_key(KeyId=key.replace("1111", "9999")), 400)
+    refused("UnrecognizedClientException", "", lambda: client("kms", region="eu-west-1", key="AKIDNOBODY").describe_key(KeyId=key), 400)
+
 
 def check_signatures():
     def call(**who):

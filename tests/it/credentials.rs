@@ -232,6 +232,48 @@ async fn neither_role_nor_credential_is_logged_or_told() {
 }
 
 #[tokio::test]
+async fn the_command_line_gives_a_team_its_role_and_geography_and_shows_them() {
+    let t = TestGateway::start().await;
+    let file = t.folder().join("gateway.toml");
+    std::fs::write(&file, format!("[store]\nurl = \"{}\"\n", t.config.store.url)).unwrap();
+    let command = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_bedrock-gateway"));
+        let output = command.args(arguments).arg("--config").arg(&file).env_clear().output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    };
+    let create = ["teams", "create", "fenced", "--regions", "us-east-1,us-east-2,us-west-2", "--geography", "us"];
+    let (made, out, said) = command(&[&create[..], &["--role-arn", BLUE, "--json"]].concat());
+    assert!(made, "{said}");
+    let team: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((&team["role_arn"], &team["geography"]), (&BLUE.into(), &"us".into()));
+    let (_, list, _) = command(&["teams", "list", "--json"]);
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    assert!(list["data"].as_array().unwrap().contains(&team), "{list}");
+
+    for (wrong, name) in [
+        (["--geography", "europe"], "geography"),
+        (["--role-arn", "blue"], "role_arn"),
+        (["--role-arn", "arn:aws-us-gov:iam::000000000000:role/blue"], "aws-us-gov"),
+    ] {
+        let (made, _, said) = command(&[&["teams", "create", "other"][..], &wrong].concat());
+        assert!(!made && said.contains(name) && !said.contains("000000000000"), "{said}");
+    }
+    let (_, key) = t.make_key(NewKey::new("fenced", "key")).await;
+    assert_eq!((chat(&t, &key).await, caller(&t)), (200, BLUE.into()));
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_geography_fences_the_calls_of_a_team() {
+    let t = TestGateway::start().await;
+    t.make_team(NewTeam { geography: Some("eu".into()), ..NewTeam::new("europeans") }).await;
+    let (_, key) = t.make_key(NewKey::new("europeans", "key")).await;
+    assert_eq!(chat(&t, &key).await, 403);
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn the_identity_of_a_pod_is_taken_from_its_token_and_the_endpoints_from_the_environment() {
     let t = TestGateway::start().await;
     let token = t.folder().join("token");

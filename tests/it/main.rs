@@ -12,20 +12,28 @@
 )]
 
 mod anthropic;
+mod arns;
 mod bedrock;
+mod catalog_routes;
 mod control;
 mod credentials;
+mod deadline;
 mod doctor;
 mod drain;
 mod exceptions;
 mod failover;
+mod fault_matrix;
 mod hostile_input;
 mod keys;
+mod lifecycle;
 mod openai;
 mod ops;
 mod policies;
+mod quota;
+mod refresh;
 mod rerank;
 mod residency;
 mod settlement;
 mod support;
+mod tiers;
 mod unauthorized;

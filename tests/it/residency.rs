@@ -67,6 +67,26 @@ async fn a_team_s_regions_and_a_key_s_regions_both_hold() {
 }
 
 #[tokio::test]
+async fn a_team_s_geography_keeps_its_calls_inside() {
+    let t = TestGateway::with(|config| config.aws.regions = vec![FIRST.into(), "eu-west-1".into()]).await;
+    t.make_team(NewTeam { geography: Some("eu".into()), ..NewTeam::new("european") }).await;
+    let (_, key) = t.make_key(NewKey::new("european", "k")).await;
+    let reply = send(&t, &key, MODEL_ID).await;
+    assert_eq!((reply.status(), reply.region()), (200, "eu-west-1"), "{}", reply.text());
+    assert_eq!(t.sim.calls()[0].model_id, format!("eu.{MODEL_ID}"));
+    let refused = send(&t, &key, &format!("global.{MODEL_ID}")).await;
+    assert_eq!(refused.status(), 403);
+    assert!(
+        refused.text().contains("the geography `eu`") && refused.text().contains("any Region"),
+        "{}",
+        refused.text()
+    );
+    t.sim.region("eu-west-1").quota_exceeded(1);
+    assert_eq!(send(&t, &key, MODEL_ID).await.status(), 429, "the United States are no way out");
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn an_alias_is_limited_to_its_own_regions_and_lists_by_them() {
     let aliases = [
         Alias {

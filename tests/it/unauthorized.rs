@@ -26,7 +26,7 @@ async fn every_operation_of_the_document_refuses_a_call_without_a_key_or_with_a_
                 assert!([401, 403].contains(&reply.status()), "{method} {path}: {reply:?}");
                 if path.starts_with("/v1/messages") {
                     assert_eq!(reply.anthropic_error()["type"], "authentication_error");
-                } else if path.starts_with("/v1/") {
+                } else if ["/v1/", "/catalog/", "/admin/"].iter().any(|start| path.starts_with(start)) {
                     reply.openai_error();
                 } else {
                     reply.exception();

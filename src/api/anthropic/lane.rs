@@ -1,10 +1,10 @@
 //! Which way a message goes to its model.
 
-use crate::catalog::Model;
+use crate::catalog::{Hosting, Model, Resolved};
 
 /// A way to a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lane {
+pub(in crate::api) enum Lane {
     /// `InvokeModel` with the caller's own bytes.
     Invoke,
     /// The runtime's `/anthropic/v1/messages` with the caller's own bytes.
@@ -13,22 +13,36 @@ pub(super) enum Lane {
     Converse,
 }
 
-/// The ARNs that hide their model and may be called with its native body. Who speaks Anthropic's dialect to one of these
-/// means a Claude behind it, and a translation would lose what only Claude has. What is behind routers and stored prompts
-/// may be anything, and imported models are none of Anthropic's: those get the translation.
-const HIDING: [&str; 2] = ["application-inference-profile", "provisioned-model"];
-
-/// The lane for `model`, or, when an ARN hides it, for that type of resource.
+/// The lane for what a name stands for.
 ///
 /// Claude takes Anthropic's bytes as they are. `InvokeModel` comes first because it is what most Claude models have, and
-/// what has guardrails by header; the models that have only the runtime's own messages path get that one.
-pub(super) fn choose(model: Option<&Model>, resource: &str) -> Lane {
-    let Some(model) = model else {
-        return if HIDING.contains(&resource) { Lane::Invoke } else { Lane::Converse };
+/// what has guardrails by header; the models that have only the runtime's own messages path get that one, if they can be
+/// named in a body.
+///
+/// Where an ARN hides its model and nobody tells it, who speaks Anthropic's dialect to an application profile or to
+/// provisioned capacity means a Claude behind it, and a translation would lose what only Claude has. What is behind
+/// routers and stored prompts may be anything, and imported models are none of Anthropic's: those get the translation.
+pub(super) fn choose(resolved: &Resolved) -> Lane {
+    let hosting = resolved.hosting();
+    let Some(model) = resolved.model.as_deref() else {
+        let is_claude = matches!(hosting, Some(Hosting::ApplicationProfile | Hosting::Provisioned));
+        return if is_claude { Lane::Invoke } else { Lane::Converse };
     };
-    if !model.id.starts_with("anthropic.") {
+    if !model.id.starts_with("anthropic.") || !hosting.is_none_or(Hosting::takes_own_body) {
         return Lane::Converse;
     }
+    match of_claude(model) {
+        Lane::Messages if !hosting.is_none_or(Hosting::is_named_in_bodies) => Lane::Invoke,
+        lane => lane,
+    }
+}
+
+/// The lane for a model by its own name.
+pub(in crate::api) fn of_model(model: &Model) -> Lane {
+    if model.id.starts_with("anthropic.") { of_claude(model) } else { Lane::Converse }
+}
+
+fn of_claude(model: &Model) -> Lane {
     match (model.apis.invoke, model.apis.messages) {
         (Some(true), _) | (_, None | Some(false)) => Lane::Invoke,
         (_, Some(true)) => Lane::Messages,
@@ -41,29 +55,55 @@ mod tests {
     use crate::catalog::Catalog;
     use crate::config::Config;
 
+    fn lane(name: &str) -> Lane {
+        choose(&Catalog::configured(&Config::default()).unwrap().resolve(name).unwrap())
+    }
+
+    fn arn(resource: &str) -> String {
+        format!("arn:aws:bedrock:us-east-1:000000000000:{resource}/abc")
+    }
+
     #[test]
     fn claude_gets_the_bytes_and_the_others_a_translation() {
-        let catalog = Catalog::configured(&Config::default()).unwrap();
-        let lane = |name: &str| {
-            let resolved = catalog.resolve(name).unwrap();
-            choose(resolved.model.as_deref(), &resolved.name)
-        };
         assert_eq!(lane("claude-haiku-4-5"), Lane::Invoke);
         assert_eq!(lane("us.anthropic.claude-haiku-4-5-20251001-v1:0"), Lane::Invoke);
         assert_eq!(lane("claude-opus-5-5"), Lane::Messages);
         assert_eq!(lane("nova-lite"), Lane::Converse);
-        let arn = |resource: &str| lane(&format!("arn:aws:bedrock:us-east-1:000000000000:{resource}/abc"));
-        assert_eq!(arn("application-inference-profile"), Lane::Invoke);
-        assert_eq!(arn("imported-model"), Lane::Converse);
+        assert_eq!(lane(&arn("application-inference-profile")), Lane::Invoke);
+        assert_eq!(lane(&arn("provisioned-model")), Lane::Invoke);
+        assert_eq!(lane(&arn("imported-model")), Lane::Converse);
+        assert_eq!(lane(&arn("custom-model-deployment")), Lane::Converse);
+    }
+
+    #[test]
+    fn an_alias_that_tells_the_model_behind_an_arn_tells_the_lane() {
+        let lane = |resource: &str, base: &str| {
+            let mut config = Config::default();
+            config.models.push(crate::config::Alias {
+                alias: "mine".into(),
+                model: arn(resource),
+                base: Some(base.into()),
+                ..crate::config::Alias::default()
+            });
+            choose(&Catalog::configured(&config).unwrap().resolve("mine").unwrap())
+        };
+        assert_eq!(lane("custom-model-deployment", "claude-haiku-4-5"), Lane::Invoke);
+        assert_eq!(lane("prompt-router", "claude-haiku-4-5"), Lane::Converse);
+        assert_eq!(lane("provisioned-model", "nova-lite"), Lane::Converse);
+        assert_eq!(lane("provisioned-model", "claude-opus-5-5"), Lane::Invoke);
+        assert_eq!(lane("application-inference-profile", "claude-opus-5-5"), Lane::Messages);
     }
 
     #[test]
     fn a_claude_whose_apis_are_not_known_is_invoked() {
         let catalog = Catalog::configured(&Config::default()).unwrap();
-        let mut model = catalog.resolve("claude-haiku-4-5").unwrap().model.unwrap().as_ref().clone();
+        let mut resolved = catalog.resolve("claude-haiku-4-5").unwrap();
+        let mut model = resolved.model.clone().unwrap().as_ref().clone();
         model.apis.invoke = None;
-        assert_eq!(choose(Some(&model), ""), Lane::Invoke);
+        resolved.model = Some(model.clone().into());
+        assert_eq!(choose(&resolved), Lane::Invoke);
         model.apis.messages = Some(true);
-        assert_eq!(choose(Some(&model), ""), Lane::Messages);
+        resolved.model = Some(model.into());
+        assert_eq!(choose(&resolved), Lane::Messages);
     }
 }

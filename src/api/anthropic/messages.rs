@@ -16,7 +16,7 @@ use super::wire::{self, MessagesRequest};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
 use crate::api::conversation::auto_cache;
-use crate::api::{body, guardrail, remote, sse};
+use crate::api::{body, native_headers, purpose, remote, sse};
 use crate::converse::Event;
 use crate::error::{Error, Result};
 use crate::families;
@@ -61,6 +61,7 @@ pub(super) async fn create(
     let purpose = if streams(&members)? { Purpose::Stream } else { Purpose::Whole };
     let exchange = Exchange { gateway, caller, trail, strictness, operation: "messages", model };
     if lane == Lane::Converse {
+        purpose::hosting_converses(&exchange.model)?;
         let mut report = Report::default();
         native::leave_betas_out(&members, &headers, &mut report)?;
         let wire = wire::parse(&text)?;
@@ -80,7 +81,7 @@ pub(super) async fn model(gateway: &Gateway, caller: &Caller, members: &Members<
     let name: String =
         serde_json::from_str(name.get()).map_err(|_| Error::invalid("model", "`model` has to be a string."))?;
     let model = gateway.model(caller, name).await?;
-    let lane = lane::choose(model.resolved.model.as_deref(), &model.resolved.name);
+    let lane = lane::choose(&model.resolved);
     Ok((model, lane))
 }
 
@@ -128,7 +129,7 @@ impl Exchange {
         let origin = self.origin(wire.metadata.as_ref().and_then(|metadata| metadata.user_id.clone()));
         let traits = families::traits(self.model.resolved.model.as_deref());
         let Translated { mut request, form, tool_names } = translate::request(wire, &traits, &mut report)?;
-        request.guardrail_config = guardrail::of(headers)?;
+        native_headers::apply(headers, &mut request)?;
         self.strictness.judge(&report)?;
         auto_cache(&self.model.resolved, &traits, &mut request);
         let context = Context {

@@ -25,6 +25,8 @@ use super::problem::Problem;
 use crate::gateway::Gateway;
 use crate::ids::RequestId;
 
+pub(super) use lane::{Lane, of_model};
+
 /// The header that every client of Anthropic's sends.
 pub(super) const VERSION: HeaderName = HeaderName::from_static("anthropic-version");
 

@@ -13,7 +13,7 @@ use super::{native, pointed, wire};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
 use crate::api::conversation::{Form, auto_cache};
-use crate::api::{guardrail, purpose, sse};
+use crate::api::{native_headers, purpose, sse};
 use crate::converse::Event;
 use crate::error::{Error, Result};
 use crate::families;
@@ -53,10 +53,6 @@ pub(super) async fn create(
         }
     }
     let mut request = wire::parse(&body)?;
-    if request.guardrail_config.is_none() {
-        request.guardrail_config = guardrail::of(&headers)?;
-    }
-
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
     let model = gateway.model(&caller, request.model.clone()).await?;
@@ -72,6 +68,7 @@ pub(super) async fn create(
     let traits = families::traits(model.resolved.model.as_deref());
     let Translated { mut request, report, tools, calling, form, choices, stream, include_usage } =
         translate::request(request, &traits)?;
+    native_headers::apply(&headers, &mut request)?;
     strictness.judge(&report)?;
     auto_cache(&model.resolved, &traits, &mut request);
     let created = gateway.clock().now().seconds();

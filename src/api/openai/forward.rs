@@ -3,14 +3,18 @@
 
 use std::borrow::Cow;
 
+use http::HeaderMap;
 use memchr::{memchr, memmem};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::api::conversation::{At, image};
+use crate::api::native_headers::agree;
 use crate::catalog::{Catalog, Resolved};
 use crate::converse::MediaSource;
 use crate::error::{Error, Result};
+use crate::gateway::TIER;
+use crate::splice::{Edits, Members, quoted};
 
 /// Whether `body` names a model of which `takes` holds, somewhere. Looked for without reading the body, because most bodies
 /// go the other way and are read there. A model that is named with escapes is not found, and is served by Converse.
@@ -37,6 +41,27 @@ impl ToolHead {
     pub(super) fn is_custom(&self) -> bool {
         self.kind.as_deref() == Some("custom")
     }
+}
+
+/// Gives the tier Bedrock's name in the body, and refuses one that the call's own `headers` contradict. What is no string
+/// is Bedrock's to refuse. <https://docs.aws.amazon.com/bedrock/latest/userguide/service-tiers-inference.html>
+pub(super) fn name_tier(members: &Members<'_>, edits: &mut Edits<'_>, headers: &HeaderMap) -> Result<()> {
+    let Some(value) = members.value("service_tier") else { return Ok(()) };
+    let Ok(asked) = serde_json::from_str::<String>(value.get()) else { return Ok(()) };
+    let in_header = headers.get(TIER).and_then(|tier| tier.to_str().ok());
+    let tier = match &*asked {
+        "auto" => in_header.unwrap_or("default"),
+        "scale" => "reserved",
+        "fast" => "priority",
+        asked => asked,
+    };
+    if in_header.is_some() {
+        agree(&mut headers.clone(), TIER, tier)?;
+    }
+    if tier != asked {
+        edits.replace(value, quoted(tier));
+    }
+    Ok(())
 }
 
 /// The URL in a JSON string, unless it holds its content itself. What is no string is Bedrock's to refuse.

@@ -28,6 +28,9 @@ use super::problem::Problem;
 use crate::gateway::Gateway;
 use crate::ids::RequestId;
 
+pub(super) use native::speaks_chat;
+pub(super) use responses::speaks_responses;
+
 /// The routes of this surface.
 pub(super) fn router() -> OpenApiRouter<Gateway> {
     OpenApiRouter::new()

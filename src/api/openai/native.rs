@@ -13,17 +13,18 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::error;
-use super::forward::{ToolHead, data_url, may_name, pointer};
+use super::forward::{ToolHead, data_url, may_name, name_tier, pointer};
+use super::translate::performance;
 use crate::api::answer::annotate;
 use crate::api::body;
 use crate::api::caller::Strictness;
-use crate::api::native_headers::bedrocks;
+use crate::api::native_headers::{agree, bedrocks};
 use crate::api::remote::{Remote, fetch_all};
 use crate::api::sse;
-use crate::catalog::{Catalog, Resolved};
+use crate::catalog::{Catalog, Hosting, Model, Resolved};
 use crate::converse::Object;
 use crate::error::{Error, Result};
-use crate::gateway::{Asked, Gateway, Origin, Trail};
+use crate::gateway::{Asked, Gateway, LATENCY, Origin, Trail};
 use crate::report::{Action, Report};
 use crate::splice::{Edits, Members};
 use crate::tenancy::Caller;
@@ -40,20 +41,26 @@ pub(super) enum Lane {
 
 /// The native lane where the catalog says that the runtime takes the model's chat completions, unless several answers
 /// are asked for: those are made by asking several times. Nor for custom
-/// tools and the `functions` of 2023, which Bedrock knows nothing of.
+/// tools and the `functions` of 2023, which Bedrock knows nothing of, nor for ARNs that cannot be named in a body.
 pub(super) fn lane(model: &Resolved, head: &Head) -> Lane {
     let has_custom = head.tools.iter().flatten().any(ToolHead::is_custom);
-    let takes = head.n.is_none_or(|n| n == 1) && head.functions.is_none() && !has_custom;
-    if takes && speaks_chat(model) { Lane::Native } else { Lane::Converse }
+    let has_path = model.hosting().is_none_or(Hosting::is_named_in_bodies);
+    let takes = has_path && head.n.is_none_or(|n| n == 1) && head.functions.is_none() && !has_custom;
+    if takes && resolves_to_one(model) { Lane::Native } else { Lane::Converse }
 }
 
 /// Whether the native lane may be the one for `body`.
 pub(super) fn may_take(body: &[u8], catalog: &Catalog) -> bool {
-    may_name(body, catalog, speaks_chat)
+    may_name(body, catalog, resolves_to_one)
 }
 
-fn speaks_chat(model: &Resolved) -> bool {
-    model.model.as_ref().is_some_and(|model| model.apis.chat_completions == Some(true))
+/// Whether the runtime takes the model's chat completions.
+pub(in crate::api) fn speaks_chat(model: &Model) -> bool {
+    model.apis.chat_completions == Some(true)
+}
+
+fn resolves_to_one(model: &Resolved) -> bool {
+    model.model.as_deref().is_some_and(speaks_chat)
 }
 
 /// What the gateway itself has to know of a request.
@@ -99,10 +106,10 @@ pub(super) async fn create(
     (headers, body): (&HeaderMap, Bytes),
 ) -> Result<Response> {
     let mut report = Report::default();
-    let (body, usage) = prepare(gateway, &head, body, &mut report).await?;
+    let mut headers = bedrocks(headers);
+    let (body, usage) = prepare(gateway, &head, (&mut headers, body), &mut report).await?;
     strictness.judge(&report)?;
-    let operation = Operation::ChatCompletions;
-    let call = Call { operation, headers: bedrocks(headers), body };
+    let call = Call { operation: Operation::ChatCompletions, headers, body };
     let origin = Origin {
         surface: "openai",
         operation: "chat",
@@ -122,11 +129,18 @@ pub(super) async fn create(
 }
 
 /// The body as it goes to AWS, without its model.
-async fn prepare(gateway: &Gateway, head: &Head, body: Bytes, report: &mut Report) -> Result<(Bytes, Usage)> {
+async fn prepare(
+    gateway: &Gateway,
+    head: &Head,
+    (headers, body): (&mut HeaderMap, Bytes),
+    report: &mut Report,
+) -> Result<(Bytes, Usage)> {
     // The head was read; text that is no UTF-8 is first met here.
     let members = body::object(&body)?;
     let mut edits = Edits::new(&body);
-    edits.remove(&members, &["model"]);
+    edits.remove(&members, &["model", PERFORMANCE]);
+    name_tier(&members, &mut edits, headers)?;
+    ask_for_latency(&members, headers)?;
     let usage = ask_for_usage(head, &members, &mut edits);
     let pictures = pictures(&members)?;
     if !pictures.is_empty() {
@@ -137,6 +151,20 @@ async fn prepare(gateway: &Gateway, head: &Head, body: Bytes, report: &mut Repor
         }
     }
     Ok((edits.apply(), usage))
+}
+
+/// Converse's member for it, which this surface takes as well.
+const PERFORMANCE: &str = "performanceConfig";
+
+/// Here it is a header that says whether the answer is to hurry.
+fn ask_for_latency(members: &Members<'_>, headers: &mut HeaderMap) -> Result<()> {
+    let Some(value) = members.value(PERFORMANCE) else { return Ok(()) };
+    let asked = serde_json::from_str(value.get())
+        .map_err(|_| Error::invalid(PERFORMANCE, "`performanceConfig` has a wrong type or value."))?;
+    match performance(asked)? {
+        Some(asked) => agree(headers, LATENCY, asked["latency"].as_str().unwrap_or_default()),
+        None => Ok(()),
+    }
 }
 
 /// A stream has to end by telling its usage, whether or not the client wants to know.

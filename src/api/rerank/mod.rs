@@ -10,6 +10,7 @@ mod wire;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -54,6 +55,7 @@ async fn create(
     caller: Caller,
     trail: Trail,
     strictness: Strictness,
+    headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
     let mut request: Request = body::read(&body)?;
@@ -73,7 +75,7 @@ async fn create(
     let origin =
         Origin { surface: "rerank", operation: "rerank", trail, end_user: request.user, status: error::status };
 
-    let (answer, served) = fan_out::invoke_one(&gateway, &caller, origin, &model, native).await?;
+    let (answer, served) = fan_out::invoke_one(&gateway, &caller, origin, (&model, &headers), native).await?;
     let documents = request.return_documents.unwrap_or(false).then_some(&*request.documents);
     let answer = render(&answer, request.documents.len(), documents, &model.name)?;
     let response = ([(CONTENT_TYPE, "application/json")], Bytes::from(answer)).into_response();

@@ -53,9 +53,16 @@ fn agree_with_metrics(ledger: &[Entry], metrics: &Scrape) {
         let counted = metrics.count("gateway_tokens_total", &[("type", class)]);
         assert_eq!(counted, booked, "{class} tokens in metrics and ledger");
     }
-    let cost: i128 = ledger.iter().filter_map(|entry| entry.cost).map(|cost| i128::from(cost.0)).sum();
+    let mut costs: BTreeMap<&str, i128> = BTreeMap::new();
+    for entry in ledger {
+        *costs.entry(&entry.tier).or_default() += entry.cost.map_or(0, |cost| i128::from(cost.0));
+    }
+    for (tier, cost) in &costs {
+        let counted = metrics.sum("gateway_cost_usd_total", &[("tier", tier)]) * 1e6;
+        assert_eq!(format!("{counted:.0}"), cost.to_string(), "cost of the tier {tier} in metrics and ledger");
+    }
     let counted = metrics.sum("gateway_cost_usd_total", &[]) * 1e6;
-    assert_eq!(format!("{counted:.0}"), cost.to_string(), "cost in metrics and ledger");
+    assert_eq!(format!("{counted:.0}"), costs.values().sum::<i128>().to_string(), "cost in metrics and ledger");
     let unpriced = ledger.iter().filter(|entry| entry.cost.is_none()).count();
     assert_eq!(metrics.count("gateway_unpriced_requests_total", &[]), unpriced as u64);
     // An attempt that the client did not wait for has no outcome.

@@ -128,6 +128,13 @@ impl TestGateway {
         self.sim.revoke_sessions();
     }
 
+    /// With settings changed, in front of a Bedrock that believes this.
+    pub(crate) async fn with_simulated(change: impl FnOnce(&mut Config), believe: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::default();
+        believe(&mut settings);
+        Self::launch(change, settings, false).await
+    }
+
     /// With a tap between gateway and Bedrock, which sees every byte and can hold a stream.
     pub(crate) async fn tapped(change: impl FnOnce(&mut Config)) -> Self {
         Self::launch(change, Settings::default(), true).await
@@ -150,6 +157,8 @@ impl TestGateway {
         config.server.listen = (Ipv4Addr::LOCALHOST, 0).into();
         config.server.ops_listen = (Ipv4Addr::LOCALHOST, 0).into();
         config.store.url = format!("sqlite://{}", folder.path().join("it.db").display());
+        // What a test counts at the simulator, its own calls made.
+        config.aws.catalog_refresh_minutes = 0;
         change(&mut config);
         let chosen = config.aws.endpoints.clone();
         let tap = Tap::default();
@@ -252,6 +261,16 @@ impl TestGateway {
     /// Makes a team as the command line does.
     pub(crate) async fn make_team(&self, new: NewTeam) {
         admin::create_team(&self.store, &self.clock, Actor::CommandLine, new).await.unwrap();
+    }
+
+    /// The gateway itself, for what no surface tells.
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
+    /// Has AWS asked once what it has, in all Regions.
+    pub(crate) async fn refresh(&self) {
+        self.app.as_ref().expect("the gateway is draining already").refresher().refresh().await;
     }
 
     /// So many attempts will not reach the simulator.

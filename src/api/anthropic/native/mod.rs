@@ -9,7 +9,7 @@ mod inside;
 mod stream;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
@@ -20,9 +20,10 @@ use self::inside::{Found, Media};
 use super::VERSION;
 use super::lane::Lane;
 use crate::api::conversation;
-use crate::api::native_headers::bedrocks;
+use crate::api::native_headers::{agree, bedrocks};
 use crate::api::remote::{Payload, Remote};
 use crate::error::{Error, Result};
+use crate::gateway::TIER;
 use crate::report::{Action, Report};
 use crate::splice::{Edits, Members, quoted};
 use crate::upstream::{Call, Operation};
@@ -32,8 +33,6 @@ use crate::upstream::{Call, Operation};
 const ON_BEDROCK: &str = "bedrock-2023-05-31";
 /// The only version of the API that the runtime's own messages path speaks; newer clients ask for newer ones.
 const ON_MESSAGES: HeaderValue = HeaderValue::from_static("2023-06-01");
-/// The tier of a native call.
-const TIER: HeaderName = HeaderName::from_static("x-amzn-bedrock-service-tier");
 
 /// Tools that Anthropic runs itself, by the beginning of their types. Bedrock does not have them.
 const RUN_BY_ANTHROPIC: [&str; 5] = ["web_search_", "web_fetch_", "code_execution_", "mcp_toolset", "advisor_"];
@@ -119,7 +118,7 @@ impl<'a> Draft<'a> {
         edits.remove(self.members, &gone);
         self.rename_format(&mut edits, report);
         if let Some(tier) = tier(self.members)? {
-            call_headers.insert(TIER, HeaderValue::from_static(tier));
+            agree(&mut call_headers, TIER, tier)?;
         }
         let operation = match (lane, self.purpose) {
             (Lane::Messages, Purpose::Whole | Purpose::Stream) => {
@@ -267,10 +266,11 @@ fn tier(members: &Members<'_>) -> Result<Option<&'static str>> {
     service_tier(&read::<String>(value).unwrap_or_default())
 }
 
-/// Bedrock's tier for the caller's; `None` is Bedrock's default.
+/// Bedrock's tier for the caller's; `None` leaves it to Bedrock.
 pub(super) fn service_tier(asked: &str) -> Result<Option<&'static str>> {
     match asked {
-        "auto" | "standard_only" | "default" => Ok(None),
+        "auto" => Ok(None),
+        "standard_only" | "default" => Ok(Some("default")),
         "priority" => Ok(Some("priority")),
         "flex" => Ok(Some("flex")),
         "reserved" => Ok(Some("reserved")),

@@ -125,7 +125,16 @@ fn a_tier_becomes_the_header_that_bedrock_reads() {
         called(&body, Lane::Invoke, Purpose::Whole, &HeaderMap::new())
     };
     assert_eq!(tier("priority").unwrap().0.headers["x-amzn-bedrock-service-tier"], "priority");
+    assert_eq!(tier("standard_only").unwrap().0.headers["x-amzn-bedrock-service-tier"], "default");
     assert!(tier("auto").unwrap().0.headers.is_empty());
+    let flex: HeaderMap =
+        [(http::HeaderName::from_static("x-amzn-bedrock-service-tier"), "flex".parse().unwrap())].into_iter().collect();
+    let with_header = |tier: &str| {
+        called(&format!(r#"{{"model":"m","service_tier":"{tier}"}}"#), Lane::Invoke, Purpose::Whole, &flex)
+    };
+    assert_eq!(with_header("auto").unwrap().0.headers["x-amzn-bedrock-service-tier"], "flex");
+    assert!(with_header("flex").is_ok());
+    assert_eq!(with_header("priority").unwrap_err().blamed(), Some("x-amzn-bedrock-service-tier"));
     assert_eq!(tier("warp").unwrap_err().blamed(), Some("service_tier"));
 }
 

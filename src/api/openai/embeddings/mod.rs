@@ -13,6 +13,7 @@ use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde_json::value::RawValue;
 
@@ -50,6 +51,7 @@ pub(super) async fn create(
     caller: Caller,
     trail: Trail,
     strictness: Strictness,
+    headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
     let request: Request = body::read(&body)?;
@@ -75,7 +77,7 @@ pub(super) async fn create(
     let parts = parts(family, &inputs, &settings)?;
     let count = inputs.list.len();
     drop(inputs);
-    let (answers, served) = fan_out::invoke(&gateway, &caller, &origin, &model, parts).await?;
+    let (answers, served) = fan_out::invoke(&gateway, &caller, &origin, (&model, &headers), parts).await?;
     let answer = render(family, &answers, count, &model.name, format)?;
     let response = ([(CONTENT_TYPE, "application/json")], Bytes::from(answer)).into_response();
     Ok(annotate(response, &served, &report))

@@ -9,6 +9,7 @@ mod wire;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 
 use self::settings::Settings;
@@ -46,6 +47,7 @@ pub(super) async fn create(
     caller: Caller,
     trail: Trail,
     strictness: Strictness,
+    headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
     let mut request: Request = body::read(&body)?;
@@ -63,7 +65,7 @@ pub(super) async fn create(
         Origin { surface: "openai", operation: "images", trail, end_user: request.user, status: error::status };
 
     let parts = std::iter::repeat_n(native, count).map(|body| Part { body, blame: None }).collect();
-    let (answers, served) = fan_out::invoke(&gateway, &caller, &origin, &model, parts).await?;
+    let (answers, served) = fan_out::invoke(&gateway, &caller, &origin, (&model, &headers), parts).await?;
     let created = gateway.clock().now().seconds();
     // What the models make when nothing is asked for.
     let format = format.as_deref().unwrap_or("png");

@@ -11,6 +11,8 @@ mod stored;
 pub mod translate;
 pub mod wire;
 
+pub(in crate::api) use native::speaks_responses;
+
 use std::task::{Context as TaskContext, Poll, ready};
 
 use axum::Json;
@@ -28,7 +30,7 @@ use super::error::{self, ErrorBody};
 use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
 use crate::api::conversation::auto_cache;
-use crate::api::{purpose, sse};
+use crate::api::{native_headers, purpose, sse};
 use crate::catalog::Model;
 use crate::clock::Clock;
 use crate::converse::Event;
@@ -95,6 +97,7 @@ pub(super) async fn create(
     let (asked, keeper) = gather(&gateway, &caller, wire, &model).await?;
     let traits = families::traits(model.resolved.model.as_deref());
     let Translated { mut request, report, context } = translate::request(asked, &traits)?;
+    native_headers::apply(&headers, &mut request)?;
     strictness.judge(&report)?;
     auto_cache(&model.resolved, &traits, &mut request);
 

@@ -13,6 +13,7 @@ mod tools;
 
 pub use chunks::Chunks;
 pub use response::response;
+pub(super) use settings::performance;
 
 use super::wire;
 use crate::api::conversation::{self, CachePoints, CallerTools, Form, request_metadata};

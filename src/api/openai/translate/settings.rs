@@ -121,12 +121,11 @@ pub(super) fn ask(effort: Option<&str>) -> Result<Option<Ask>, Error> {
     }
 }
 
-/// The tier, by Bedrock's name for it.
+/// The tier, by Bedrock's name for it. `auto` leaves it to Bedrock.
 pub(super) fn service_tier(asked: Option<&str>) -> Result<Option<Value>, Error> {
     let tier = match asked {
-        None => return Ok(None),
-        Some("auto" | "default") => "default",
-        Some(tier @ ("flex" | "priority")) => tier,
+        None | Some("auto") => return Ok(None),
+        Some(tier @ ("default" | "flex" | "priority")) => tier,
         Some("scale" | "reserved") => "reserved",
         Some(_) => {
             let message = "`service_tier` has to be one of `auto`, `default`, `flex`, `priority`, `scale`.";
@@ -137,7 +136,7 @@ pub(super) fn service_tier(asked: Option<&str>) -> Result<Option<Value>, Error> 
 }
 
 /// Whether the answer hurries.
-pub(super) fn performance(asked: Option<PerformanceConfig>) -> Result<Option<Value>, Error> {
+pub(in crate::api::openai) fn performance(asked: Option<PerformanceConfig>) -> Result<Option<Value>, Error> {
     match asked {
         None => Ok(None),
         Some(PerformanceConfig { latency }) if matches!(latency.as_str(), "standard" | "optimized") => {

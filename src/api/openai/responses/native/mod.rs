@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use self::answer::{Keeper, State, ended_well};
 use self::input::{Input, Maker};
-use super::super::forward::{ToolHead, may_name};
+use super::super::forward::{ToolHead, may_name, name_tier};
 use super::state::References;
 use super::{origin, provider, translate};
 use crate::api::answer::annotate;
@@ -30,7 +30,7 @@ use crate::api::conversation::At;
 use crate::api::native_headers::bedrocks;
 use crate::api::remote::fetch_all;
 use crate::api::sse;
-use crate::catalog::{Catalog, Resolved};
+use crate::catalog::{Catalog, Model, Resolved};
 use crate::error::Result;
 use crate::gateway::{Asked, Gateway, Trail};
 use crate::report::{Action, Report};
@@ -47,21 +47,27 @@ pub(super) enum Lane {
     Converse,
 }
 
-/// The native lane where the catalog says that the runtime takes the model's responses. Custom tools, which Bedrock knows
+/// The native lane where the catalog says that the runtime takes the model's responses, by a name of its own: AWS refuses
+/// application profiles there (<https://docs.aws.amazon.com/bedrock/latest/userguide/inference-responses.html>). Custom tools, which Bedrock knows
 /// nothing of, are for the translation, if the model can be asked that way.
 pub(super) fn lane(model: &Resolved, head: &Head) -> Lane {
     let converses = model.model.as_ref().is_some_and(|model| model.apis.converse == Some(true));
     let is_translated = converses && head.tools.iter().flatten().any(ToolHead::is_custom);
-    if speaks_responses(model) && !is_translated { Lane::Native } else { Lane::Converse }
+    if resolves_to_one(model) && model.hosting().is_none() && !is_translated { Lane::Native } else { Lane::Converse }
 }
 
 /// Whether the native lane may be the one for `body`.
 pub(super) fn may_take(body: &[u8], catalog: &Catalog) -> bool {
-    may_name(body, catalog, speaks_responses)
+    may_name(body, catalog, resolves_to_one)
 }
 
-fn speaks_responses(model: &Resolved) -> bool {
-    model.model.as_ref().is_some_and(|model| model.apis.responses == Some(true))
+/// Whether the runtime takes the model's responses.
+pub(in crate::api) fn speaks_responses(model: &Model) -> bool {
+    model.apis.responses == Some(true)
+}
+
+fn resolves_to_one(model: &Resolved) -> bool {
+    model.model.as_deref().is_some_and(speaks_responses)
 }
 
 /// What the gateway itself has to know of a request.
@@ -100,9 +106,10 @@ pub(super) async fn create(
     (model, head): (&Asked, Head),
     (headers, body): (&HeaderMap, Bytes),
 ) -> Result<Response> {
-    let Draft { body, report, keeper } = prepare(gateway, caller, model, &head, body).await?;
+    let headers = bedrocks(headers);
+    let Draft { body, report, keeper } = prepare(gateway, caller, model, &head, (&headers, body)).await?;
     strictness.judge(&report)?;
-    let call = Call { operation: Operation::Responses, headers: bedrocks(headers), body };
+    let call = Call { operation: Operation::Responses, headers, body };
     let origin = origin("responses", &trail, head.user.or(head.safety_identifier));
     let state = State { store: keeper.is_some(), previous: head.previous_response_id };
     if head.stream == Some(true) {
@@ -132,7 +139,13 @@ async fn whole(body: Bytes, mut state: State, keeper: Option<Keeper>) -> Bytes {
 
 /// Puts together what goes to AWS, and what is to be kept of it. A request that points to nothing and is not to be kept
 /// costs the store nothing.
-async fn prepare(gateway: &Gateway, caller: &Caller, model: &Asked, head: &Head, body: Bytes) -> Result<Draft> {
+async fn prepare(
+    gateway: &Gateway,
+    caller: &Caller,
+    model: &Asked,
+    head: &Head,
+    (headers, body): (&HeaderMap, Bytes),
+) -> Result<Draft> {
     let members = body::object(&body)?;
     refuse_impossible(&members)?;
     let (responses, team) = (gateway.responses(), &caller.team.id);
@@ -145,6 +158,7 @@ async fn prepare(gateway: &Gateway, caller: &Caller, model: &Asked, head: &Head,
     let mut edits = Edits::new(&body);
     edits.remove(&members, if previous.is_some() { &["model", "previous_response_id"] } else { &["model"] });
     set(&members, &mut edits, "store", "false");
+    name_tier(&members, &mut edits, headers)?;
 
     let value = members.value("input").filter(|input| input.get() != "null");
     let needs_a_look = is_kept || previous.is_some() || value.is_some_and(input::may_point_elsewhere);

@@ -147,11 +147,11 @@ pub(super) fn ask(reasoning: Option<&Reasoning>) -> Result<Option<Ask>, Error> {
 /// The field that [`ask`] reads.
 pub(super) const EFFORT: &str = "reasoning.effort";
 
-/// The tier, by Bedrock's name for it.
+/// The tier, by Bedrock's name for it. `auto` leaves it to Bedrock.
 pub(super) fn service_tier(asked: Option<&str>) -> Result<Option<Value>, Error> {
     let tier = match asked {
-        None => return Ok(None),
-        Some("auto" | "default") => "default",
+        None | Some("auto") => return Ok(None),
+        Some("default") => "default",
         Some("flex") => "flex",
         Some("priority" | "fast") => "priority",
         Some("scale" | "reserved") => "reserved",
@@ -204,7 +204,7 @@ pub(super) fn response(wire: &Request, id: String) -> Result<Response, Error> {
         prompt_cache_key: wire.prompt_cache_key.clone(),
         reasoning: reasoning.unwrap_or_default(),
         safety_identifier: wire.safety_identifier.clone(),
-        service_tier: wire.service_tier.clone().unwrap_or_else(|| "default".to_owned()),
+        service_tier: wire.service_tier.clone().filter(|tier| tier != "auto").unwrap_or_else(|| "default".to_owned()),
         store: false,
         temperature: wire.temperature,
         text,

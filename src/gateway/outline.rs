@@ -1,0 +1,262 @@
+//! What the way of a call depends on, read from its body without parsing the whole: the most it may answer, which quota
+//! it counts against, and how its conversation begins.
+//!
+//! Only members of the top level are looked at; the values between them are skipped. What is not found is not known, and a
+//! body that is no JSON says nothing: AWS refuses it.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
+
+use http::HeaderMap;
+use memchr::{memchr2, memmem};
+
+use crate::upstream::Call;
+use crate::upstream::sticky::Conversation;
+
+/// Of each part of a conversation's beginning, this much tells it from others.
+const TELLING: usize = 64 * 1024;
+
+/// What a call says of how much it may use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wish {
+    /// The most tokens of the answer, if it says.
+    pub(super) max_tokens: Option<u64>,
+    /// Whether it counts against another quota than that of the model: reserved capacity, or optimized latency.
+    pub(super) is_apart: bool,
+}
+
+/// What `call` says of how much it may use, in the fields of any dialect.
+pub(super) fn wish(call: &Call) -> Wish {
+    let mut wish = Wish { max_tokens: None, is_apart: is_apart_by_header(&call.headers) };
+    for (key, value) in members(&call.body) {
+        let inner = |names: &[&[u8]]| members(value).find(|(key, _)| names.contains(key)).map(|(_, value)| value);
+        match key {
+            b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" | b"max_gen_len" => {
+                wish.max_tokens = count(value).or(wish.max_tokens);
+            }
+            b"inferenceConfig" => {
+                wish.max_tokens = inner(&[b"maxTokens", b"max_new_tokens"]).and_then(count).or(wish.max_tokens);
+            }
+            b"textGenerationConfig" => {
+                wish.max_tokens = inner(&[b"maxTokenCount"]).and_then(count).or(wish.max_tokens);
+            }
+            b"service_tier" => wish.is_apart |= value == b"\"reserved\"",
+            b"serviceTier" => wish.is_apart |= inner(&[b"type"]) == Some(b"\"reserved\""),
+            b"performanceConfig" => wish.is_apart |= inner(&[b"latency"]) == Some(b"\"optimized\""),
+            _ => {}
+        }
+    }
+    wish
+}
+
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html>
+fn is_apart_by_header(headers: &HeaderMap) -> bool {
+    let says = |name: &str, value: &str| headers.get(name).is_some_and(|found| found.as_bytes() == value.as_bytes());
+    says("x-amzn-bedrock-service-tier", "reserved") || says("x-amzn-bedrock-performanceconfig-latency", "optimized")
+}
+
+/// Whether `call` says what is to be kept in the prompt cache.
+pub(super) fn marks_cache(call: &Call) -> bool {
+    [&b"cachePoint"[..], b"cache_control"].iter().any(|mark| memmem::find(&call.body, mark).is_some())
+}
+
+/// The conversation that `call` goes on with: `caller` and `model`, the system prompt, the tools, and the first message,
+/// which is what prompt caches go by. Turns that come later do not change it.
+pub(super) fn conversation(caller: &str, model: &str, call: &Call) -> Conversation {
+    let mut hasher = DefaultHasher::new();
+    (caller, model).hash(&mut hasher);
+    let mut kept = Duration::from_mins(5);
+    for (key, value) in members(&call.body) {
+        let mut tell = |part: &[u8]| {
+            (key, part.len(), &part[..part.len().min(TELLING)]).hash(&mut hasher);
+            if memmem::find(part, br#""1h""#).is_some() {
+                kept = Duration::from_hours(1);
+            }
+        };
+        match key {
+            b"messages" | b"input" if value.starts_with(b"[") => {
+                for message in elements(value) {
+                    tell(message);
+                    // OpenAI's instructions are messages, too.
+                    let role = members(message).find(|(key, _)| *key == b"role").map(|(_, role)| role);
+                    if !matches!(role, Some(b"\"system\"" | b"\"developer\"")) {
+                        break;
+                    }
+                }
+            }
+            b"system" | b"instructions" | b"tools" | b"toolConfig" | b"messages" | b"input" => tell(value),
+            _ => {}
+        }
+    }
+    Conversation { hash: hasher.finish(), kept }
+}
+
+fn count(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// The members of an object, as far as it can be read: keys as they are written, without their quotes, and the text of
+/// their values.
+fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    let mut rest = inside(object, b'{');
+    std::iter::from_fn(move || {
+        let (key, after) = value(rest)?;
+        let key = key.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        let (value, after) = value(after.trim_ascii_start().strip_prefix(b":")?)?;
+        rest = next(after);
+        Some((key, value))
+    })
+}
+
+/// The elements of a list, as far as it can be read.
+fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = inside(list, b'[');
+    std::iter::from_fn(move || {
+        let (element, after) = value(rest)?;
+        rest = next(after);
+        Some(element)
+    })
+}
+
+/// What follows the bracket; nothing where there is another.
+fn inside(text: &[u8], bracket: u8) -> &[u8] {
+    text.trim_ascii_start().strip_prefix(&[bracket]).unwrap_or_default()
+}
+
+/// What follows a comma; nothing where there is none.
+fn next(text: &[u8]) -> &[u8] {
+    text.trim_ascii_start().strip_prefix(b",").unwrap_or_default()
+}
+
+/// The text of the value that `text` begins with, and what follows it. It is not checked, only measured, in one pass that
+/// does not care how deep it is and is over long strings as fast as memory can be read.
+fn value(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = text.trim_ascii_start();
+    let mut depth = 0_usize;
+    let mut at = 0;
+    loop {
+        match text.get(at)? {
+            b'"' => at = string_end(text, at + 1)?,
+            b'{' | b'[' => (depth, at) = (depth + 1, at + 1),
+            b'}' | b']' => (depth, at) = (depth.checked_sub(1)?, at + 1),
+            _ if depth > 0 => at += 1,
+            // A number or a word; it may be the last thing there is only inside of something.
+            _ => at += text[at..].iter().position(|byte| b",}]: \n\r\t".contains(byte))?,
+        }
+        if depth == 0 {
+            return (at > 0).then(|| text.split_at(at));
+        }
+    }
+}
+
+/// Where the string ends whose text begins at `at`.
+fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at += memchr2(b'"', b'\\', text.get(at..)?)?;
+        if text[at] == b'"' {
+            return Some(at + 1);
+        }
+        at += 2;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::upstream::Operation;
+
+    fn call(body: &(impl ToString + ?Sized)) -> Call {
+        Call {
+            operation: Operation::InvokeModel,
+            headers: HeaderMap::new(),
+            body: Bytes::from(body.to_string().into_bytes()),
+        }
+    }
+
+    #[test]
+    fn the_most_that_may_be_answered_is_found_in_every_dialect() {
+        for (body, most) in [
+            (json!({"messages": [{"max_tokens": 1}], "max_tokens": 7}), Some(7)),
+            (json!({"max_completion_tokens": 7}), Some(7)),
+            (json!({"max_output_tokens": 7, "input": "x"}), Some(7)),
+            (json!({"inferenceConfig": {"maxTokens": 7}, "messages": []}), Some(7)),
+            (json!({"inferenceConfig": {"max_new_tokens": 7}}), Some(7)),
+            (json!({"textGenerationConfig": {"maxTokenCount": 7}}), Some(7)),
+            (json!({"max_gen_len": 7}), Some(7)),
+            (json!({"max_tokens": "7"}), None),
+            (json!({"max_tokens": -7}), None),
+            (json!({"max_tokens": null, "max_completion_tokens": 7}), Some(7)),
+            (json!({"inferenceConfig": 7}), None),
+            (json!([{"max_tokens": 7}]), None),
+        ] {
+            assert_eq!(wish(&call(&body)), Wish { max_tokens: most, is_apart: false }, "{body}");
+        }
+        let deep = format!("{{\"a\":{0}{1},\"max_tokens\":7}}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+        assert_eq!(wish(&call(&deep)).max_tokens, Some(7));
+        let escaped = json!({"a": "\"max_tokens\":8,\\", "b\"": ["}", "\\\""], "max_tokens": 7});
+        assert_eq!(wish(&call(&escaped)).max_tokens, Some(7), "{escaped}");
+        for broken in [
+            "",
+            "{",
+            "{\"max_tokens\"",
+            "{\"max_tokens\":",
+            "{\"a\":1 \"max_tokens\":7}",
+            "\u{0}",
+            "{}}",
+            "{]",
+            "{\"a\":}",
+        ] {
+            assert_eq!(wish(&call(broken)), Wish::default(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn reserved_capacity_and_optimized_latency_count_apart() {
+        for (body, is_apart) in [
+            (json!({"service_tier": "reserved"}), true),
+            (json!({"serviceTier": {"type": "reserved"}}), true),
+            (json!({"performanceConfig": {"latency": "optimized"}}), true),
+            (json!({"service_tier": "priority", "performanceConfig": {"latency": "standard"}}), false),
+            (json!({"service_tier": ["reserved"], "serviceTier": "reserved", "performanceConfig": []}), false),
+        ] {
+            assert_eq!(wish(&call(&body)).is_apart, is_apart, "{body}");
+        }
+        for (name, value, is_apart) in [
+            ("x-amzn-bedrock-service-tier", "reserved", true),
+            ("x-amzn-bedrock-service-tier", "flex", false),
+            ("x-amzn-bedrock-performanceconfig-latency", "optimized", true),
+        ] {
+            let mut call = call("{}");
+            call.headers.insert(name, value.parse().unwrap());
+            assert_eq!(wish(&call).is_apart, is_apart, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn a_conversation_is_told_by_its_beginning() {
+        let of = |team: &str, body: &Value| conversation(team, "model", &call(body));
+        let turn = |role: &str, text: &str| json!({"role": role, "content": text});
+        let body = |turns: &[Value]| json!({"max_tokens": turns.len(), "system": "s", "messages": turns});
+        let first = of("a", &body(&[turn("user", "x")]));
+        assert_eq!(first.kept, Duration::from_mins(5));
+        assert_eq!(of("a", &body(&[turn("user", "x"), turn("assistant", "y"), turn("user", "z")])), first);
+        for other in [
+            of("b", &body(&[turn("user", "x")])),
+            of("a", &body(&[turn("user", "y")])),
+            of("a", &json!({"system": "t", "messages": [turn("user", "x")]})),
+            of("a", &json!({"system": "s", "tools": [], "messages": [turn("user", "x")]})),
+        ] {
+            assert_ne!(other.hash, first.hash);
+        }
+        // With OpenAI the system prompt is a message.
+        let chat = |user: &str| of("a", &json!({"messages": [turn("system", "s"), turn("user", user)]}));
+        assert_ne!(chat("x").hash, chat("y").hash);
+        let hour = json!({"type": "ephemeral", "ttl": "1h"});
+        let body = json!({"system": [{"type": "text", "text": "s", "cache_control": hour}], "messages": []});
+        assert_eq!(of("a", &body).kept, Duration::from_hours(1));
+        assert_ne!(of("a", &json!({"input": "x"})).hash, of("a", &json!({"input": "y"})).hash);
+    }
+}
