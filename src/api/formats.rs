@@ -30,7 +30,10 @@ pub fn of(model: &Model) -> Vec<(&'static str, Format)> {
     };
     let native = |takes: bool| takes.then_some(Format::Native);
     let written_here = |is_known: bool| is_known.then_some(Format::Translated);
-    let is_invoked = !matches!(model.kind, Kind::Video | Kind::Realtime) && model.apis.invoke != Some(false);
+    // Where the native body is written here, it is sent by that API.
+    let is_written = Embedding::of(model).is_some() || ImageModel::of(model).is_some() || Rerank::of(model).is_some();
+    let is_invoked =
+        is_written || (!matches!(model.kind, Kind::Video | Kind::Realtime) && model.apis.invoke != Some(false));
     let routes = [
         ("POST /v1/chat/completions", or_translated(speaks_chat(model))),
         ("POST /v1/responses", or_translated(speaks_responses(model))),

@@ -20,6 +20,12 @@ impl<'a> Offered<'a> {
         self.places.get(region).map_or(&[], Vec::as_slice)
     }
 
+    /// Its short id, unless that stands for another model, such as a newer version.
+    pub fn short_id(&self, catalog: &'a Catalog) -> Option<&'a str> {
+        let is_own = catalog.known(&self.model.short).is_some_and(|resolved| resolved.name == self.model.id);
+        is_own.then_some(&*self.model.short)
+    }
+
     /// The Regions that offer it, by code.
     pub fn regions(&self) -> Vec<&'a Arc<str>> {
         let mut regions: Vec<_> = self.places.keys().collect();
@@ -67,6 +73,10 @@ mod tests {
         assert_eq!(ways, [format!("us.{id}"), format!("global.{id}")]);
         assert_eq!(catalog.model(id), Some(haiku.model));
         assert_eq!(catalog.model("nova-lite"), None, "only ids");
+        assert_eq!(haiku.short_id(&catalog), Some("claude-haiku-4-5"));
+        let older = "anthropic.claude-3-5-sonnet-20240620-v1:0";
+        let older = catalog.offered().find(|offered| &*offered.model.id == older).unwrap();
+        assert_eq!(older.short_id(&catalog), None, "it stands for the second version");
         assert!(haiku.regions().is_sorted() && haiku.in_region("mars").is_empty());
 
         let fence = Fence::new(Some(&["us-east-1".to_owned()]), None);

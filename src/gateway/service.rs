@@ -56,7 +56,8 @@ impl Service {
     /// What `call` asks for.
     pub(super) fn asked(call: &Call) -> Self {
         let in_body = match call.operation {
-            Operation::Converse | Operation::ConverseStream => Self::in_body(&call.body, b"\"serviceTier\""),
+            // Converse knows no headers for it.
+            Operation::Converse | Operation::ConverseStream => return Self::in_body(&call.body, b"\"serviceTier\""),
             Operation::ChatCompletions | Operation::Responses => Self::in_body(&call.body, b"\"service_tier\""),
             Operation::InvokeModel
             | Operation::InvokeModelWithResponseStream
@@ -147,13 +148,15 @@ mod tests {
     }
 
     #[test]
-    fn headers_say_it_for_every_operation() {
+    fn headers_say_it_but_for_converse() {
         let mut headers = HeaderMap::new();
         headers.insert(TIER, "priority".parse().unwrap());
         headers.insert(LATENCY, "optimized".parse().unwrap());
-        let call = Call { operation: Operation::InvokeModel, headers, body: Bytes::from_static(b"{}") };
+        let mut call = Call { operation: Operation::InvokeModel, headers, body: Bytes::from_static(b"{}") };
         let expected = Service { tier: Some(Tier::Priority), latency: Some(Latency::Optimized) };
         assert_eq!(Service::asked(&call), expected);
+        call.operation = Operation::Converse;
+        assert_eq!(Service::asked(&call), Service::default());
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Service tiers and latency: what is asked for on each surface, what Bedrock says it served, and what that costs.
 
 use bedrock_gateway::simulator::UnsupportedTier;
-use bedrock_gateway::tenancy::ledger::Entry;
+use bedrock_gateway::tenancy::ledger::{Entry, UsageSource};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::support::calls::{turn, with};
 use crate::support::reply::Reply;
-use crate::support::{MODEL, TestGateway};
+use crate::support::{FIRST, MODEL, TestGateway};
 
 /// Has flex and priority, and can hurry.
 const NOVA: &str = "nova-pro";
@@ -284,5 +284,17 @@ async fn metadata_and_guardrail_of_headers_count_on_translated_lanes() {
         let guardrail = json!({"guardrailIdentifier": "grtest", "guardrailVersion": "1", "trace": "enabled"});
         assert_eq!(sent["guardrailConfig"], guardrail);
     }
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_broke_is_priced_by_the_tier_that_was_asked_for() {
+    let t = TestGateway::start().await;
+    t.sim.region(FIRST).cut_stream_after(4);
+    let broken = with(chat(NOVA), json!({"stream": true, "service_tier": "flex"}));
+    t.openai().send(&broken).await;
+    let call = t.only_call().await;
+    assert_eq!((&*call.tier, call.usage_source), ("flex", UsageSource::Partial));
+    assert_eq!(call.cost.map(|cost| cost.0.cast_unsigned()), Some(cost(&call, NOVA_PRICES[1])));
     t.finish().await;
 }

@@ -103,7 +103,7 @@ impl<'a> View<'a> {
         let batch = catalog.batch(&model.id);
         CatalogModel {
             id: model.id.to_string(),
-            short_id: model.short.clone(),
+            short_id: offered.short_id(catalog).map(str::to_owned),
             aliases: self.rights.aliases(model),
             name: model.name.clone(),
             provider: model.provider.clone(),
@@ -144,8 +144,8 @@ impl<'a> View<'a> {
 pub(super) struct CatalogModel {
     /// Bedrock's id.
     id: String,
-    /// The id without provider, version and date.
-    short_id: String,
+    /// The id without provider, version and date; null where that stands for another model.
+    short_id: Option<String>,
     /// The aliases that stand for it and that this key may use. An alias may be limited to Regions of its own.
     aliases: Vec<String>,
     /// Its name for people.

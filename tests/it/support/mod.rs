@@ -104,6 +104,13 @@ impl TestGateway {
         Self::launch(|_| {}, settings, false).await
     }
 
+    /// With settings changed, in front of a Bedrock that believes this.
+    pub(crate) async fn with_simulated(change: impl FnOnce(&mut Config), believe: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings::default();
+        believe(&mut settings);
+        Self::launch(change, settings, false).await
+    }
+
     /// Calling AWS with this role, which the key of the simulator may assume.
     pub(crate) async fn assuming(role_arn: &str) -> Self {
         let role_arn = role_arn.to_owned();
@@ -126,13 +133,6 @@ impl TestGateway {
     /// Ends all sessions of AWS as an administrator does.
     pub(crate) fn revoke_sessions(&self) {
         self.sim.revoke_sessions();
-    }
-
-    /// With settings changed, in front of a Bedrock that believes this.
-    pub(crate) async fn with_simulated(change: impl FnOnce(&mut Config), believe: impl FnOnce(&mut Settings)) -> Self {
-        let mut settings = Settings::default();
-        believe(&mut settings);
-        Self::launch(change, settings, false).await
     }
 
     /// With a tap between gateway and Bedrock, which sees every byte and can hold a stream.
