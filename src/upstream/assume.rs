@@ -81,9 +81,19 @@ impl Role {
                 Err(refusal) => refusal,
             };
             if repeated || !self.correct(&refusal, &keys, at) {
-                return Err(CredentialsError::provider_error(refusal));
+                return Err(self.told(refusal));
             }
             repeated = true;
+        }
+    }
+
+    /// What STS said, in its own words: the SDK's would be those of a debugger.
+    fn told(&self, refusal: SdkError<AssumeRoleError>) -> CredentialsError {
+        match (refusal.code(), refusal.message()) {
+            (Some(code), Some(message)) => {
+                CredentialsError::provider_error(format!("{code}: {}", message.replace(&self.arn, "the role")))
+            }
+            _ => CredentialsError::provider_error(refusal),
         }
     }
 

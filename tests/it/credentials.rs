@@ -156,7 +156,11 @@ async fn a_role_that_may_not_be_assumed_is_one_clear_error_for_its_team_alone_an
     let told = log::all().into_iter().filter(|line| line["team"].as_str().is_some_and(|id| id.starts_with("team_")));
     let told: Vec<_> = told.filter(|line| line["message"].as_str().unwrap().contains("could not be assumed")).collect();
     let line = told.last().unwrap();
-    assert!(line["cause"].as_str().unwrap().contains("sts:AssumeRole"), "{line}");
+    let cause = line["cause"].as_str().unwrap();
+    assert!(
+        cause.contains("AccessDenied: User: [the gateway]") && cause.ends_with("sts:AssumeRole on resource: the role"),
+        "{line}"
+    );
     assert!(line["message"].as_str().unwrap().contains("sts:TagSession"), "{line}");
 
     t.sim.allow_role(BLUE);
