@@ -69,6 +69,11 @@ impl Bucket {
         self.level = (self.level + parts(reserved) - parts(real)).min(parts(self.per_minute));
     }
 
+    /// Forgives what it is in debt beyond one minute's worth.
+    pub fn limit_debt(&mut self) {
+        self.level = self.level.max(-parts(self.per_minute));
+    }
+
     /// How long until `amount` is there, if nobody takes from it, in whole milliseconds rounded up; `None` when it is
     /// more than a minute's worth and never will be.
     pub fn wait_for(&self, amount: u64, now: Timestamp) -> Option<Duration> {

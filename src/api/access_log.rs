@@ -2,7 +2,7 @@
 //! when the last byte of the answer has left, or the client has.
 //!
 //! What happened is read off the request's [`Trail`] and the [`Problem`] that a refused one leaves in its response.
-//! Prompts, answers and keys are in neither.
+//! Prompts, answers and keys are in neither; ARNs and the ids of accounts are masked.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ use crate::error::Error;
 use crate::gateway::{Gateway, Trail};
 use crate::telemetry;
 use crate::telemetry::metrics::Open;
+use crate::upstream::mask;
 
 /// The status of a request whose client did not wait for one, as nginx made it customary.
 const LEFT: u16 = 499;
@@ -137,7 +138,10 @@ impl Line {
         let booked = self.trail.booked();
         let booked = booked.as_ref();
         let problem = self.problem.as_deref();
+        // Whoever asks for a model by its ARN is told so by that name.
+        let message = problem.map(|error| mask(error.message()));
         let causes = problem.map(Error::causes).filter(|causes| !causes.is_empty());
+        let causes = causes.as_deref().map(mask);
         let timestamp = jiff::Timestamp::from_millisecond(self.gateway.clock().now().millis()).unwrap_or_default();
         let entry = Entry {
             timestamp,
@@ -164,7 +168,7 @@ impl Line {
             cost_micro_usd: booked.and_then(|booked| booked.cost).map(|cost| cost.0),
             outcome: booked.map(|booked| booked.outcome.as_str()),
             error: problem.map(|error| error.kind().into()),
-            error_message: problem.map(Error::message),
+            error_message: message.as_deref(),
             error_causes: causes.as_deref(),
         };
         if telemetry::write_json(&entry) {

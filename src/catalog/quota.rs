@@ -125,19 +125,20 @@ impl Quotas {
                 problems.add(format!("aws.quotas.{region}"), "is never used: the Region is not in aws.regions");
                 continue;
             }
+            let mut problem = |name: &String, told: String| {
+                let keys = ["aws", "quotas", region, name].map(str::to_owned);
+                problems.add(config::path_of(&keys), told);
+            };
             for (name, quota) in quotas {
                 match named(name, region, catalog) {
                     Ok((model, geo)) => {
-                        own.entry(region.clone())
-                            .or_default()
-                            .entry(model)
-                            .or_default()
-                            .push(Own { geo, quota: *quota });
+                        let entries = own.entry(region.clone()).or_default().entry(model).or_default();
+                        if entries.iter().any(|entry| entry.geo == geo) {
+                            problem(name, "is given already, under another name of the same model".to_owned());
+                        }
+                        entries.push(Own { geo, quota: *quota });
                     }
-                    Err(problem) => {
-                        let keys = ["aws", "quotas", region, name].map(str::to_owned);
-                        problems.add(config::path_of(&keys), problem);
-                    }
+                    Err(told) => problem(name, told),
                 }
             }
         }
@@ -279,5 +280,17 @@ mod tests {
             let problems = Catalog::configured(&config).unwrap_err().to_string();
             assert!(problems.contains(problem) && problems.lines().count() == 1, "{problems}");
         }
+    }
+
+    #[test]
+    fn a_quota_that_is_given_under_two_names_of_a_model_is_refused() {
+        let toml = format!(
+            "[us-east-1]\n\"{HAIKU}\" = {{ requests_per_minute = 5 }}\nclaude-haiku-4-5 = {{ requests_per_minute = 7 }}\n\
+             \"us.{HAIKU}\" = {{ requests_per_minute = 6 }}"
+        );
+        let (config, _) = with(&toml);
+        let problems = Catalog::configured(&config).unwrap_err().to_string();
+        assert!(problems.contains("aws.quotas.us-east-1.claude-haiku-4-5: is given already"), "{problems}");
+        assert_eq!(problems.lines().count(), 1, "the profile's own quota is another one: {problems}");
     }
 }

@@ -1,7 +1,7 @@
 //! Application inference profiles: the ARN hides the model, AWS tells it once, and it is remembered for an hour.
 //!
 //! What is not known of an ARN has consequences (no price, no translation for its family, no way through a fence), so it
-//! is asked for before the call. A refusal is remembered for a minute, and the ARN is then called as it is.
+//! is asked for before the call. A refusal is remembered for a minute at most, and the ARN is then called as it is.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use tokio::sync::OnceCell;
 use super::Gateway;
 use crate::catalog::Resolved;
 use crate::clock::Timestamp;
-use crate::tenancy::Caller;
+use crate::tenancy::{Caller, Scope};
 use crate::upstream::PlainCall;
 
 /// A profile's routing may be changed, but not often.
@@ -37,12 +37,12 @@ struct Entry {
 }
 
 impl Entry {
+    fn is_refused(&self) -> bool {
+        matches!(self.models.get(), Some(None))
+    }
+
     fn is_fresh(&self, now: Timestamp) -> bool {
-        let kept = match self.models.get() {
-            Some(None) => REFUSED,
-            Some(Some(_)) | None => KEPT,
-        };
-        now.since(self.asked_at) < kept
+        now.since(self.asked_at) < if self.is_refused() { REFUSED } else { KEPT }
     }
 }
 
@@ -55,8 +55,15 @@ impl Profiles {
         if entries.len() >= CAPACITY {
             entries.retain(|_, entry| entry.is_fresh(now));
         }
+        if entries.len() >= CAPACITY {
+            // Who makes ARNs up crowds out other refusals, and nobody's real profile.
+            let refused = entries.iter().filter(|(_, entry)| entry.is_refused());
+            if let Some(oldest) = refused.min_by_key(|(_, entry)| entry.asked_at).map(|(key, _)| key.clone()) {
+                entries.remove(&oldest);
+            }
+        }
         let entry = Arc::new(Entry { asked_at: now, models: OnceCell::new() });
-        // Beyond the capacity AWS is asked each time: who makes ARNs up slows nobody else's down.
+        // Where all are real, AWS is asked each time for one more.
         if entries.len() < CAPACITY {
             entries.insert(key.into(), Arc::clone(&entry));
         }
@@ -82,7 +89,8 @@ impl Gateway {
     pub(super) async fn unveil(&self, caller: &Caller, hidden: Resolved) -> Resolved {
         let Some((region, arn)) = hidden.hidden_profile() else { return hidden };
         // For who may not call there AWS is not asked.
-        if !caller.allows_region(region) || !self.regions().contains(region) {
+        let may_call = caller.require(Scope::Inference).is_ok() && caller.allows_region(region);
+        if !may_call || !self.regions().contains(region) {
             return hidden;
         }
         // Who calls with a role of its own sees another account.
@@ -113,5 +121,43 @@ impl Gateway {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+
+    fn told(profiles: &Profiles, key: &str, models: Option<Vec<String>>) -> Arc<Entry> {
+        let entry = profiles.entry(key, NOW);
+        entry.models.set(models).unwrap();
+        entry
+    }
+
+    #[test]
+    fn made_up_arns_crowd_out_one_another_and_not_what_aws_told() {
+        let profiles = Profiles::default();
+        let real = told(&profiles, "real", Some(vec!["model".into()]));
+        for number in 0..2 * CAPACITY {
+            told(&profiles, &number.to_string(), None);
+        }
+        assert!(Arc::ptr_eq(&real, &profiles.entry("real", NOW)));
+        let late = told(&profiles, "late", Some(vec!["model".into()]));
+        assert!(Arc::ptr_eq(&late, &profiles.entry("late", NOW)), "AWS is asked once, however many were made up");
+        assert_eq!(profiles.0.lock().unwrap().len(), CAPACITY);
+    }
+
+    #[test]
+    fn a_refusal_is_kept_for_a_minute_and_what_aws_told_for_an_hour() {
+        let profiles = Profiles::default();
+        let (refused, real) = (told(&profiles, "refused", None), told(&profiles, "real", Some(Vec::new())));
+        let is_kept =
+            |entry: &Arc<Entry>, key: &str, after: Duration| Arc::ptr_eq(entry, &profiles.entry(key, NOW.plus(after)));
+        assert!(
+            is_kept(&refused, "refused", Duration::from_secs(59)) && is_kept(&real, "real", Duration::from_secs(3599))
+        );
+        assert!(!is_kept(&refused, "refused", REFUSED) && !is_kept(&real, "real", KEPT));
     }
 }

@@ -141,6 +141,7 @@ impl Counted {
         }
         if let Some(requests) = &mut self.requests {
             requests.take(1, now);
+            requests.limit_debt();
         }
     }
 }
@@ -187,6 +188,8 @@ impl Reservation {
         self.of.change(|counted| {
             if let Some(bucket) = &mut counted.tokens {
                 bucket.settle(reserved, tokens, now);
+                // Only here: what calls have reserved beyond the quota, most of them give back.
+                bucket.limit_debt();
             }
         });
     }
@@ -254,6 +257,22 @@ mod tests {
         let found = quota.in_use(clock.now());
         assert_eq!((found.tokens, found.requests, found.is_nearly_full), (300, 2, true), "its input was read");
         assert_eq!(quota.wait_for(Demand::default(), clock.now()), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn what_was_asked_beyond_a_quota_is_forgotten_after_two_minutes() {
+        let (quota, clock) = quota(known(Some(1000), Some(30), 1));
+        let demand = Demand { input: 10, output: 90 };
+        for _ in 0..3000 {
+            quota.reserve(demand, &clock).refused();
+        }
+        for _ in 0..3000 {
+            quota.reserve(demand, &clock).used(&usage(10, 90, 0, 0));
+        }
+        let found = quota.in_use(clock.now());
+        assert_eq!((found.tokens, found.requests), (2000, 60), "AWS remembers no more than a minute");
+        let later = clock.now().plus(Duration::from_secs(70));
+        assert_eq!(quota.wait_for(demand, later), Some(Duration::ZERO));
     }
 
     #[test]

@@ -3,12 +3,13 @@
 
 use bedrock_gateway::config::{Alias, Config};
 use bedrock_gateway::simulator::Settings;
+use bedrock_gateway::tenancy::{NewKey, Scope};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 
 use crate::support::calls::{anthropic, turn, with};
 use crate::support::reply::Reply;
-use crate::support::{FIRST, MODEL, MODEL_ID, TestGateway};
+use crate::support::{FIRST, MODEL, MODEL_ID, TEAM, TestGateway};
 
 const NOVA: &str = "amazon.nova-lite-v1:0";
 const LLAMA: &str = "meta.llama3-3-70b-instruct-v1:0";
@@ -212,5 +213,15 @@ async fn an_application_profile_takes_the_translation_where_responses_refuse_it(
     let reply = good(t.openai().request_to("/v1/responses"), &ask(&profile)).await;
     assert_eq!((operation(&t), reply.header("x-gateway-model")), ("Converse", "openai.gpt-5.6-sol"));
     good(t.openai().request(), &chat(&profile)).await;
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn nothing_is_asked_about_the_arn_of_a_key_that_may_not_infer() {
+    let t = TestGateway::start().await;
+    let key = t.make_key(NewKey { scopes: vec![Scope::Batch], ..NewKey::new(TEAM, "batch alone") }).await.1;
+    let refused = t.openai().with_key(&key).send(&chat(&arn("application-inference-profile"))).await;
+    assert_eq!(refused.status(), 403, "{refused:?}");
+    assert!(t.sim.calls().is_empty(), "{:?}", t.sim.calls());
     t.finish().await;
 }

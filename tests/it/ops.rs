@@ -142,6 +142,25 @@ async fn every_request_has_one_line_in_the_log_that_holds_neither_prompt_nor_key
 }
 
 #[tokio::test]
+async fn an_arn_that_a_refusal_names_is_not_in_the_log() {
+    let t = TestGateway::start().await;
+    let arn = "arn:aws:bedrock:us-east-1:123412341234:inference-profile/us.amazon.nova-lite-v1:0";
+    let embedding = t.request(Method::POST, "/v1/embeddings").json(&json!({"model": arn, "input": "hello"}));
+    let unquoted = t.request(Method::POST, &format!("/model/{arn}/converse")).json(&json!({"messages": []}));
+    for (request, status) in [(embedding, 400), (unquoted, 404)] {
+        let reply = Reply::to(request.bearer_auth(t.key())).await;
+        assert_eq!(reply.status(), status, "{reply:?}");
+        let id = reply.header("x-request-id");
+        eventually("the line is written", async || !log::access_lines(id).is_empty()).await;
+        let line = log::access_lines(id).remove(0);
+        let message = line["error_message"].as_str().unwrap();
+        assert!(!message.is_empty() && !message.contains("arn:"), "{message}");
+        assert!(!line.to_string().contains("123412341234"), "{line}");
+    }
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn browsers_may_call_only_from_the_origins_that_are_configured() {
     let preflight = |t: &TestGateway, origin: &str| {
         let request = t.request(Method::OPTIONS, "/v1/chat/completions").header("origin", origin);

@@ -183,7 +183,7 @@ impl Health {
     /// An attempt begins. If a cooldown has just ended it is the probe, and until it is reported the others see the id
     /// resting.
     pub fn begin(&self, id: &Arc<str>, quota: Option<&Arc<Use>>, now: Timestamp) -> Visit {
-        let pulse = self.pulses.find_or_add(id, Pulse::default, |pulse| pulse.is_idle(now));
+        let pulse = self.pulses.find_or_add(id, Pulse::default, |pulse| pulse.makes_room(now));
         if let Some(quota) = quota {
             pulse.quota.get_or_init(|| Arc::clone(quota));
         }
@@ -213,8 +213,16 @@ impl Health {
 }
 
 impl Pulse {
-    fn is_idle(&self, now: Timestamp) -> bool {
-        self.in_flight.load(Ordering::Relaxed) == 0 && self.condition(now) == Condition::Ready
+    /// Whether little is lost with it. A refusal of the name is learnt again by one call that costs nothing, and ids that
+    /// callers make up are refused like that: they must not take the room of what is real.
+    fn makes_room(&self, now: Timestamp) -> bool {
+        if self.in_flight.load(Ordering::Relaxed) > 0 {
+            return false;
+        }
+        let cooldown = self.record().cooldown;
+        cooldown.is_none_or(|cooldown| {
+            matches!(cooldown.reason, Reason::Missing | Reason::Denied) || cooldown.condition(now) == Condition::Ready
+        })
     }
 
     fn condition(&self, now: Timestamp) -> Condition {

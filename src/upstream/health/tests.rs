@@ -164,11 +164,26 @@ fn made_up_ids_do_not_grow_the_table_without_bound() {
     let health = Health::default();
     let count = super::super::table::CAPACITY;
     for id in 0..count * 2 {
-        health.begin(&id.to_string().into(), None, at(100)).note(Reason::Missing, None, at(100));
+        health.begin(&id.to_string().into(), None, at(100)).note(Reason::Throttled, None, at(100));
     }
     assert_eq!(health.resting(at(100)).count(), count);
     drop(begin(&health, 100));
     assert!(health.rows(at(100)).iter().all(|row| &*row.id != MODEL), "those that rest stay");
     drop(begin(&health, 1000));
     assert_eq!(health.rows(at(1000)).len(), 1, "those that have rested make room");
+}
+
+#[test]
+fn made_up_ids_do_not_keep_the_table_from_what_is_real() {
+    for refused in [Reason::Missing, Reason::Denied] {
+        let health = Health::default();
+        health.begin(&"busy".into(), None, at(100)).note(Reason::Throttled, None, at(100));
+        for id in 0..super::super::table::CAPACITY * 2 {
+            health.begin(&id.to_string().into(), None, at(100)).note(refused, None, at(100));
+        }
+        begin(&health, 100).note(Reason::Throttled, None, at(100));
+        for id in ["busy", MODEL] {
+            assert_ne!(health.condition(id, at(100)), Condition::Ready, "{refused:?}: {id} rests");
+        }
+    }
 }
