@@ -18,7 +18,7 @@ use crate::error::Error;
 pub(super) struct Doctor {
     #[command(flatten)]
     config: ConfigFile,
-    /// Look at these models instead of the configuration's [[models]].
+    /// Look at these models instead of the configuration's aliases.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     models: Vec<String>,
     /// Also call each model in each Region once, for one token. This costs money, if little.

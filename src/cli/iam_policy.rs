@@ -28,7 +28,7 @@ pub(super) struct IamPolicy {
     /// Only these models, by any name that the gateway takes.
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     models: Vec<String>,
-    /// Only the models of the configuration's [[models]].
+    /// Only the models of the configuration's aliases.
     #[arg(long, conflicts_with = "models")]
     aliases_only: bool,
     /// Also every inference profile that a caller may name, not only the one that the gateway chooses in each Region.

@@ -1,7 +1,7 @@
 //! What a configuration needs of AWS, tried: one [`Check`] for each thing, with what to do where it is not as it should be.
 //!
 //! Nothing is changed, nothing that costs money is called unless that is asked for, and nothing takes longer than
-//! [`PATIENCE`]: what does not answer is told as such. Checks run side by side and are told in an order that does not
+//! `PATIENCE`: what does not answer is told as such. Checks run side by side and are told in an order that does not
 //! depend on who answers first. No secret, no ARN and, unless asked for, no whole account id is in a check.
 
 mod batch;
