@@ -1,5 +1,7 @@
 //! Where a call may be sent and sent on to: fences of teams, keys and aliases, on the wire.
 
+use std::time::Duration;
+
 use bedrock_gateway::config::Alias;
 use bedrock_gateway::tenancy::{NewKey, NewTeam};
 use serde_json::{Value, json};
@@ -136,6 +138,27 @@ async fn an_application_profile_is_asked_for_once_and_priced_and_fenced_as_what_
     let wide = key_within(&t, &[FIRST, SECOND, "us-east-2"]).await;
     assert_eq!(send(&t, &wide, &arn).await.status(), 200);
     assert_eq!(asked(), 1);
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_control_plane_that_stumbles_does_not_hide_an_application_profile_for_long() {
+    let t = TestGateway::simulated(|settings| {
+        settings.application_profiles.insert(APPLICATION.into(), format!("us.{MODEL_ID}"));
+    })
+    .await;
+    let (arn, fenced) = (application_arn(FIRST), key_within(&t, &[FIRST, SECOND, "us-east-2"]).await);
+    let control = || t.sim.region(FIRST).control().on("GetInferenceProfile");
+    control().throttle(2);
+    assert_eq!(send(&t, &fenced, &arn).await.status(), 403);
+    t.clock.advance(Duration::from_secs(5));
+    control().throttle(1);
+    assert_eq!(send(&t, &fenced, &arn).await.status(), 200, "one failure is made good for at once");
+
+    t.clock.advance(Duration::from_hours(1));
+    control().unavailable(2);
+    let reply = send(&t, &fenced, &arn).await;
+    assert_eq!((reply.status(), reply.header("x-gateway-model")), (200, MODEL_ID), "what was told before still stands");
     t.finish().await;
 }
 
