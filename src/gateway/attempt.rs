@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::candidates::{Candidates, Chosen, Work};
 use super::settle::Settlement;
+use super::stream::shutting_down;
 use super::{Gateway, Trail};
 use crate::catalog::Place;
 use crate::error::{Error, Exception, Kind};
@@ -90,6 +91,15 @@ enum HasHadMost {
     No,
 }
 
+/// Why nobody waits for a call any longer.
+#[derive(Clone, Copy)]
+enum Over {
+    /// Its time is up.
+    Deadline,
+    /// The gateway shuts down, and has waited as long as it may.
+    Drain,
+}
+
 /// An attempt whose answer has not begun.
 struct Try {
     place: Arc<Place>,
@@ -119,7 +129,10 @@ pub(super) async fn first_success<T, F: Future<Output = Result<T, Failure>>>(
         search.told(failure);
         current = match next {
             Next::SameRegionAfter(pause) => {
-                sleep(pause).await;
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    _ = search.over() => break,
+                }
                 let reservation = search.candidates.reserve(quota.as_ref());
                 Some(Chosen { place, region, quota, reservation })
             }
@@ -190,11 +203,18 @@ impl<'a> Search<'a> {
     }
 
     /// Waits for one attempt, as long as there is time.
-    async fn wait<T>(&self, tried: Try, answer: impl Future<Output = Result<T, Failure>>) -> Result<(T, Try), Failure> {
-        match timeout_at(self.deadline, answer).await {
-            Ok(Ok(answer)) => Ok((answer, tried)),
-            Ok(Err(failure)) => Err(fail(tried, failure)),
-            Err(_) => Err(self.overdue(tried)),
+    async fn wait<T>(
+        &mut self,
+        tried: Try,
+        answer: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<(T, Try), Failure> {
+        tokio::select! {
+            biased;
+            ended = answer => match ended {
+                Ok(answer) => Ok((answer, tried)),
+                Err(failure) => Err(fail(tried, failure)),
+            },
+            over = self.over() => Err(self.overdue(tried, over)),
         }
     }
 
@@ -213,6 +233,7 @@ impl<'a> Search<'a> {
                 Err(failure) => Err(fail(first, failure)),
             },
             () = sleep_until(self.deadline.min(Instant::now() + after)) => {}
+            () = self.gateway.0.parts.cut.cancelled() => {}
         }
         let Some(chosen) = self.candidates.choose_ready() else { return self.wait(first, answer).await };
         let mut other_answer = Box::pin(one(chosen.region.clone(), chosen.place.id.clone()));
@@ -222,10 +243,10 @@ impl<'a> Search<'a> {
             biased;
             ended = &mut answer => (ended, first, second, other_answer),
             ended = &mut other_answer => (ended, second, first, answer),
-            () = sleep_until(self.deadline) => {
+            over = self.over() => {
                 self.settlement.unhedge();
-                self.overdue(first);
-                return Err(self.overdue(second));
+                self.overdue(first, over);
+                return Err(self.overdue(second, over));
             }
         };
         self.settlement.unhedge();
@@ -246,14 +267,31 @@ impl<'a> Search<'a> {
         }
     }
 
-    /// The time of the call is over.
-    fn overdue(&self, tried: Try) -> Failure {
-        let text = "AWS took longer to answer than the gateway may wait for a call.";
-        let exception = Exception { name: "ModelTimeoutException", status: 408 };
-        let error = Error::new(Kind::Timeout, text).exception(exception);
+    /// Waits until nobody may wait for the call any longer.
+    async fn over(&self) -> Over {
+        tokio::select! {
+            () = sleep_until(self.deadline) => Over::Deadline,
+            () = self.gateway.0.parts.cut.cancelled() => Over::Drain,
+        }
+    }
+
+    /// Nobody waits for the attempt any more.
+    fn overdue(&mut self, tried: Try, over: Over) -> Failure {
+        let (error, is_to_blame) = match over {
+            Over::Deadline => {
+                let text = "AWS took longer to answer than the gateway may wait for a call.";
+                let exception = Exception { name: "ModelTimeoutException", status: 408 };
+                let is_most = tried.began.elapsed() >= self.failover.call_timeout / 2;
+                (Error::new(Kind::Timeout, text).exception(exception), is_most)
+            }
+            Over::Drain => {
+                // AWS may have read it.
+                self.settlement.seen_input();
+                (shutting_down(), false)
+            }
+        };
         let failure = Failure { reason: Reason::Timeout, error, retry_after: None, sent: true };
-        let is_most = tried.began.elapsed() >= self.failover.call_timeout / 2;
-        tried.attempt.overdue(&failure, if is_most { HasHadMost::Yes } else { HasHadMost::No });
+        tried.attempt.overdue(&failure, if is_to_blame { HasHadMost::Yes } else { HasHadMost::No });
         failure
     }
 
@@ -285,6 +323,9 @@ impl<'a> Search<'a> {
 
     /// Until the call has to be over.
     fn time(&self) -> Duration {
+        if self.gateway.0.parts.cut.is_cancelled() {
+            return Duration::ZERO;
+        }
         self.deadline.saturating_duration_since(Instant::now())
     }
 }

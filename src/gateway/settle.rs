@@ -217,6 +217,11 @@ impl Settlement {
         self.reservation = Some(reservation);
     }
 
+    /// Nobody waits for the answer any more. AWS may have read what it was asked.
+    pub(super) fn seen_input(&mut self) {
+        self.seen = Some(self.input_usage());
+    }
+
     fn input_usage(&self) -> Usage {
         let input = self.input_estimate;
         Usage { input_tokens: input, total_tokens: input, ..Usage::default() }

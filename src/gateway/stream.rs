@@ -151,7 +151,8 @@ fn unusable(error: Error) -> Failure {
     Failure { reason: Reason::Cut, error, retry_after: None, sent: true }
 }
 
-fn shutting_down() -> Error {
+/// The drain is over.
+pub(super) fn shutting_down() -> Error {
     Error::new(Kind::UpstreamUnavailable, "The gateway is shutting down and could not wait for the rest of the answer.")
 }
 

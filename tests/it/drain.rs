@@ -80,6 +80,32 @@ async fn streams_longer_than_the_drain_are_told_so_in_their_dialect_and_booked()
 }
 
 #[tokio::test]
+async fn calls_that_wait_for_aws_longer_than_the_drain_are_told_so_in_their_dialect_and_booked() {
+    let mut t = TestGateway::tapped(|config| config.server.drain_seconds = 0).await;
+    let _never = t.tap.hold_after(0);
+    let chat = crate::support::calls::chat("hello");
+    let openai = crate::support::reply::Reply::to(t.openai().request().json(&chat));
+    let turn = crate::support::calls::turn("hello");
+    let bedrock = crate::support::reply::Reply::to(t.bedrock().request("converse").json(&turn));
+    let mut calls = Box::pin(futures_util::future::join(openai, bedrock));
+    tokio::select! {
+        replies = &mut calls => panic!("{replies:?}"),
+        () = eventually("Bedrock has answered", async || t.sim.calls().len() == 2) => {}
+    }
+    let drained = t.drain(CancellationToken::new());
+    let (openai, bedrock) = within(calls).await;
+    assert_eq!((openai.status(), bedrock.status()), (503, 503));
+    assert!(openai.openai_error()["message"].as_str().unwrap().contains("shutting down"), "{openai:?}");
+    assert_eq!(bedrock.exception().0, "ServiceUnavailableException");
+    within(drained.cancelled()).await;
+    for call in t.booked_calls(2).await {
+        assert_eq!((call.outcome.as_str(), call.attempts, call.status), ("upstream_unavailable", 1, 503));
+        assert!(call.input_tokens > 0, "AWS may have read it: {call:?}");
+    }
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn a_drain_can_be_cut_short() {
     let mut t = TestGateway::tapped(|_| {}).await;
     let _never = t.tap.hold_after(4);
