@@ -126,7 +126,7 @@ pub(super) async fn retrieve(
     Segment(name): Segment,
 ) -> Result<Json<One>> {
     caller.require(Scope::Inference)?;
-    let resolved = gateway.catalog().resolve(&name)?;
+    let resolved = gateway.catalog().resolve_for(&name, &|names| caller.allows_model(names))?;
     let is_near = gateway.candidates(&caller, &resolved).is_ok();
     if !is_near || !caller.allows_model(resolved.names(&name)) {
         return Err(Error::model_not_found(&name));

@@ -103,7 +103,7 @@ impl Facts {
         }
         // Of an ARN, which names an account, the last part.
         let shown = name.rsplit('/').next().unwrap_or(name);
-        let hint = self.suggestion(shown).map(|meant| format!("; did you mean \"{meant}\"?"));
+        let hint = self.suggestion(shown, &|_| true).map(|meant| format!("; did you mean \"{meant}\"?"));
         Err(format!("unknown model \"{shown}\"{}", hint.unwrap_or_default()))
     }
 }

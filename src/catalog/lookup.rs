@@ -19,19 +19,27 @@ impl Target {
     }
 }
 
+/// Whether a model that has these names may be told of.
+pub(super) type MayTell<'a> = &'a dyn Fn([&str; 3]) -> bool;
+
 impl Facts {
     pub(super) fn resolve(&self, name: &str) -> Result<Resolved> {
+        self.resolve_for(name, &|_| true)
+    }
+
+    /// The same for somebody who may not be told of every model: of others an error says nothing.
+    pub(super) fn resolve_for(&self, name: &str, may_tell: MayTell<'_>) -> Result<Resolved> {
         if let Some(known) = self.names.get(name) {
             return Ok(known.clone());
         }
         names::check(name)?;
         match arn::parse(name) {
-            Some(arn) => self.resolve_arn(name, &arn?),
-            None => Err(self.unknown(name)),
+            Some(arn) => self.resolve_arn(name, &arn?, may_tell),
+            None => Err(self.unknown(name, may_tell)),
         }
     }
 
-    fn resolve_arn(&self, name: &str, arn: &Arn<'_>) -> Result<Resolved> {
+    fn resolve_arn(&self, name: &str, arn: &Arn<'_>, may_tell: MayTell<'_>) -> Result<Resolved> {
         let region: Arc<str> = arn.region.into();
         let known = self.regions.iter().find(|known| known.code == region);
         if let Some(known) = known.filter(|known| known.partition != arn.partition) {
@@ -62,7 +70,7 @@ impl Facts {
                 });
             }
         };
-        let known = self.ids.get(id).ok_or_else(|| self.unknown(id))?;
+        let known = self.ids.get(id).ok_or_else(|| self.unknown(id, may_tell))?;
         let offers = known.target.places.get(&region).map(Vec::as_slice).unwrap_or_default();
         let is_model = *id == *known.name;
         // A model that is offered by profiles only is called by one of them, whatever form its name has.
@@ -87,17 +95,19 @@ impl Facts {
         Ok(Resolved { target: Target::arn(places), ..known.clone() })
     }
 
-    fn unknown(&self, name: &str) -> Error {
+    fn unknown(&self, name: &str, may_tell: MayTell<'_>) -> Error {
         let shown: String = name.chars().take(128).collect();
-        let Some(meant) = self.suggestion(name) else { return Error::model_not_found(&shown) };
+        let Some(meant) = self.suggestion(name, may_tell) else { return Error::model_not_found(&shown) };
         let message = format!("The model `{shown}` does not exist or this key may not use it; did you mean `{meant}`?");
         Error::new(Kind::ModelNotFound, message).param("model")
     }
 
     /// The name that may be meant.
-    pub(super) fn suggestion(&self, name: &str) -> Option<&str> {
+    pub(super) fn suggestion(&self, name: &str, may_tell: MayTell<'_>) -> Option<&str> {
         let callable = self.models.iter().map(|entry| &*entry.model).filter(|model| model.is_callable());
-        let aliases = self.aliases.iter().map(|alias| &**alias);
+        let callable = callable.filter(|model| may_tell([&*model.id, &*model.id, &*model.short]));
+        let is_told = |alias: &&str| self.names.get(*alias).is_some_and(|resolved| may_tell(resolved.names(alias)));
+        let aliases = self.aliases.iter().map(|alias| &**alias).filter(is_told);
         let known: Vec<&str> = aliases.chain(callable.flat_map(|model| [model.short.as_str(), &*model.id])).collect();
         names::suggest(name, &known)
     }

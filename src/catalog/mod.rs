@@ -159,6 +159,14 @@ impl Catalog {
         self.0.resolve(name)
     }
 
+    /// The same for a caller who may use only the models that `may_tell` says by their names: an error suggests no other.
+    ///
+    /// # Errors
+    /// Those of [`Catalog::resolve`].
+    pub fn resolve_for(&self, name: &str, may_tell: &dyn Fn([&str; 3]) -> bool) -> Result<Resolved> {
+        self.0.resolve_for(name, may_tell)
+    }
+
     /// What `name` stands for, if it is a name by itself and not inside an ARN. Nothing is made up or suggested: this is for
     /// a look ahead.
     pub fn known(&self, name: &str) -> Option<&Resolved> {

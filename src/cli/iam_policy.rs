@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{ConfigFile, Failure, print, warn};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::doctor;
 use crate::error::Error;
 use crate::policy::{Account, Policies, Profiles, Request, Selection};
@@ -35,13 +35,13 @@ pub(super) struct IamPolicy {
     #[arg(long)]
     every_profile: bool,
     /// Roles of teams that the gateway takes, by ARN.
-    #[arg(long, value_name = "ARNS", value_delimiter = ',')]
+    #[arg(long, value_name = "ARNS", value_delimiter = ',', value_parser = role)]
     team_roles: Vec<String>,
     /// The KMS key that encrypts the buckets, by ARN, if it is not S3's own.
-    #[arg(long, value_name = "ARN")]
+    #[arg(long, value_name = "ARN", value_parser = key)]
     kms_key: Option<String>,
     /// The identity that takes the gateway's role, by ARN; else `${BASE_IDENTITY_ARN}` has to be replaced.
-    #[arg(long, value_name = "ARN")]
+    #[arg(long, value_name = "ARN", value_parser = identity)]
     base_identity: Option<String>,
 }
 
@@ -86,4 +86,74 @@ async fn asked(config: &Config) -> Option<Account> {
 
 fn account(text: &str) -> Result<Account, &'static str> {
     Account::of(text).ok_or("an account has twelve digits")
+}
+
+fn role(arn: &str) -> Result<String, String> {
+    config::role_partition(arn).map(|_| arn.to_owned()).ok_or_else(|| config::NOT_A_ROLE_ARN.to_owned())
+}
+
+/// What is no key would be a policy that IAM refuses, or one that allows nothing.
+fn key(arn: &str) -> Result<String, &'static str> {
+    let is_key =
+        parts(arn).is_some_and(|(service, region, kind)| service == "kms" && !region.is_empty() && kind == "key");
+    is_key
+        .then(|| arn.to_owned())
+        .ok_or("is not the ARN of a key; one looks like arn:aws:kms:REGION:123456789012:key/ID")
+}
+
+/// Whom a trust policy may name: <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_elements_principal.html>
+fn identity(arn: &str) -> Result<String, &'static str> {
+    let is_identity = parts(arn).is_some_and(|(service, region, kind)| {
+        region.is_empty()
+            && matches!((service, kind), ("iam", "role" | "user" | "root") | ("sts", "assumed-role" | "federated-user"))
+    });
+    is_identity
+        .then(|| arn.to_owned())
+        .ok_or("is not the ARN of a role, user or account; one looks like arn:aws:iam::123456789012:role/NAME")
+}
+
+/// Service, Region and kind of what an ARN of an account names. Nothing that is a pattern, or ends early.
+fn parts(arn: &str) -> Option<(&str, &str, &str)> {
+    let is_plain = arn.bytes().all(|b| b.is_ascii_graphic() && !b"*?$\"\\".contains(&b));
+    let mut parts = arn.splitn(6, ':');
+    let mut next = || parts.next().unwrap_or_default();
+    let (begin, partition, service, region, account, resource) = (next(), next(), next(), next(), next(), next());
+    let (kind, name) = resource.split_once('/').unwrap_or((resource, ""));
+    let is_whole = begin == "arn" && partition.starts_with("aws") && Account::of(account).is_some();
+    (is_plain && is_whole && (kind == "root" || !name.is_empty())).then_some((service, region, kind))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_arn_that_a_policy_cannot_have_is_refused() {
+        for good in [
+            "arn:aws:kms:us-east-1:123456789012:key/1234abcd",
+            "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/mrk-1",
+        ] {
+            assert_eq!(key(good).as_deref(), Ok(good));
+        }
+        for good in [
+            "arn:aws:iam::123456789012:role/path/pod",
+            "arn:aws-us-gov:iam::123456789012:user/me",
+            "arn:aws:iam::123456789012:root",
+            "arn:aws:sts::123456789012:assumed-role/pod/session",
+        ] {
+            assert_eq!(identity(good).as_deref(), Ok(good));
+        }
+        for bad in [
+            "",
+            "x",
+            "*",
+            "arn:aws:iam::123456789012:role/*",
+            "arn:aws:iam::12:role/x",
+            "arn:aws:iam::123456789012:role/",
+        ] {
+            assert!((key(bad).is_err(), identity(bad).is_err(), role(bad).is_err()) == (true, true, true), "{bad}");
+        }
+        assert!(key("arn:aws:kms:us-east-1:123456789012:alias/x").is_err());
+        assert!(role("arn:aws:iam::123456789012:user/x").is_err());
+    }
 }

@@ -2,13 +2,13 @@
 
 use super::Problems;
 
-/// Whether the text is built as Region names are (`us-east-1`, `us-gov-west-1`); whether it exists the catalog knows.
+/// Whether the text is built as Region names are (`us-east-1`, `us-gov-west-1`, `eusc-de-east-1`); whether it exists the catalog knows.
 pub(super) fn is_region(text: &str) -> bool {
     let parts: Vec<&str> = text.split('-').collect();
     let Some((number, words)) = parts.split_last() else { return false };
     let is_word = |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase());
     (2..=4).contains(&words.len())
-        && words[0].len() == 2
+        && matches!(words[0].len(), 2 | 4)
         && words.iter().all(is_word)
         && matches!(number.len(), 1 | 2)
         && number.bytes().all(|b| b.is_ascii_digit())
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn region_names_are_told_by_their_build() {
-        for name in ["us-east-1", "us-gov-west-1", "ap-southeast-7", "mx-central-1"] {
+        for name in ["us-east-1", "us-gov-west-1", "eusc-de-east-1", "ap-southeast-7", "mx-central-1"] {
             assert!(is_region(name), "{name}");
         }
         for name in ["", "us-east", "US-EAST-1", "us_east_1", "us-east-1a", "useast-1", "eu--1", "us-east-1 "] {

@@ -5,7 +5,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Method;
 
-use super::{AccountId, Check, Examined, Group, PATIENCE, Standing, told};
+use super::regions::said;
+use super::{AccountId, Check, Examined, Group, PATIENCE_FOR_IDENTITY, Standing, told};
 use crate::clock::Timestamp;
 use crate::upstream::{PlainCall, Region, Service, Told, Unreachable};
 
@@ -23,7 +24,7 @@ pub(super) async fn look(examined: &Examined<'_>) -> (Standing, Vec<Check>) {
         let found = "calls are made with an Amazon Bedrock API key; whose it is AWS does not tell";
         return (Standing::Unknown, vec![Check::ok(Group::Identity, "credentials", found)]);
     }
-    let answer = tokio::time::timeout(PATIENCE, caller(region)).await.unwrap_or(Err(Unreachable::Timeout));
+    let answer = tokio::time::timeout(PATIENCE_FOR_IDENTITY, caller(region)).await.unwrap_or(Err(Unreachable::Timeout));
     let ours = examined.clock.now();
     let (standing, credentials) = judge(answer.as_ref(), examined);
     let mut checks = vec![credentials];
@@ -54,8 +55,8 @@ fn judge(answer: Result<&Told, &Unreachable>, examined: &Examined<'_>) -> (Stand
         }
     };
     if !told.is_success() {
-        let found = format!("AWS refuses them: {} {}", told.code, told.message);
-        return (Standing::Nobody, Check::failed(Group::Identity, SUBJECT, found.trim(), CREDENTIALS));
+        let found = format!("AWS refuses them: {}", said(&told.code, &told.message));
+        return (Standing::Nobody, Check::failed(Group::Identity, SUBJECT, found, CREDENTIALS));
     }
     let account = told.element("Account").unwrap_or_default();
     let who = told.element("Arn").as_deref().map_or_else(|| "an identity".to_owned(), name);

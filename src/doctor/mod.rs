@@ -15,7 +15,7 @@ mod teams;
 
 use std::time::Duration;
 
-use futures_util::future::join3;
+use futures_util::future::{join, join3};
 use serde::Serialize;
 use tokio_util::task::TaskTracker;
 
@@ -26,6 +26,8 @@ use crate::upstream::{Unreachable, Upstream};
 
 /// How long one check may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long asking who calls may take: all else waits for the answer.
+const PATIENCE_FOR_IDENTITY: Duration = Duration::from_secs(5);
 /// How many checks of one group run side by side.
 const AT_ONCE: usize = 32;
 
@@ -169,8 +171,7 @@ pub async fn examine(loaded: &Loaded, wish: &Wish, clock: &Clock) -> Report {
         }
     };
     let subject = Examined { config, catalog, upstream: &upstream, wish, clock };
-    let (standing, identity) = identity::look(&subject).await;
-    let (store, teams) = store::look(config).await;
+    let ((standing, identity), (store, teams)) = join(identity::look(&subject), store::look(config)).await;
     checks.extend(identity);
     checks.extend(store);
     let (regions, models, batch) =
@@ -187,7 +188,7 @@ pub async fn examine(loaded: &Loaded, wish: &Wish, clock: &Clock) -> Report {
 pub async fn account(config: &Config, clock: &Clock) -> Option<String> {
     let upstream = Upstream::connect(&config.aws, clock.clone(), &TaskTracker::new()).await.ok()?;
     let region = upstream.regions().next()?;
-    let told = tokio::time::timeout(PATIENCE, identity::caller(region)).await.ok()?.ok()?;
+    let told = tokio::time::timeout(PATIENCE_FOR_IDENTITY, identity::caller(region)).await.ok()?.ok()?;
     told.is_success().then(|| told.element("Account"))?
 }
 

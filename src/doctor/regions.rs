@@ -76,6 +76,9 @@ fn judge(told: &Told, plane: Service, subject: &str, what: &What<'_>) -> Check {
             format!("answers with {} {code}", told.status),
             "AWS has trouble in this Region; see the AWS Health Dashboard. Calls go to the other Regions meanwhile.",
         ),
+        (401 | 403, _) if *what.standing == Standing::Nobody => {
+            Check::skipped(Group::Regions, subject, format!("{time}; the rest needs credentials"))
+        }
         (401 | 403, code) if plane == Service::Control => Check::warning(
             Group::Regions,
             subject,
@@ -93,6 +96,12 @@ fn judge(told: &Told, plane: Service, subject: &str, what: &What<'_>) -> Check {
                 "Check aws.endpoints.",
             ),
         },
+        (300.., "") => Check::warning(
+            Group::Regions,
+            subject,
+            format!("{time} with {}, but not as Bedrock does", told.status),
+            "Check aws.endpoints, and whether a proxy answers instead.",
+        ),
         _ => Check::ok(Group::Regions, subject, time),
     }
 }

@@ -240,7 +240,7 @@ impl Gateway {
     /// an application inference profile that was not seen for an hour.
     pub async fn model(&self, caller: &Caller, name: impl Into<String>) -> Result<Asked, Error> {
         let name = name.into();
-        let mut resolved = self.catalog().resolve(&name)?;
+        let mut resolved = self.catalog().resolve_for(&name, &|names| caller.allows_model(names))?;
         if resolved.hidden_profile().is_some() {
             resolved = self.unveil(caller, resolved).await;
         }

@@ -133,13 +133,20 @@ impl Statement {
         self.condition.entry(operator).or_default().insert(key, values);
         self
     }
+
+    /// The values of the condition that has most of them.
+    fn longest_condition(&mut self) -> Option<&mut Values> {
+        self.condition.values_mut().flat_map(BTreeMap::values_mut).max_by_key(|values| values.0.len())
+    }
 }
 
-/// Puts statements into as few documents as they fill in this order; one that does not fit is split by its resources.
+/// Puts statements into as few documents as they fill in this order; one that does not fit is split by its resources, and
+/// by the values of its condition where those alone are too many.
 pub(super) fn pack(statements: Vec<Statement>) -> Vec<Document> {
     let mut documents = Vec::new();
     let mut open = Document::new(Vec::new());
-    for statement in statements.into_iter().filter(|statement| !statement.resource.is_empty()) {
+    let stated = statements.into_iter().filter(|statement| !statement.resource.is_empty());
+    for statement in stated.flat_map(narrowed) {
         let mut rest = statement;
         while !rest.resource.is_empty() {
             let bare = Statement { resource: Vec::new(), ..rest.clone() };
@@ -160,6 +167,23 @@ pub(super) fn pack(statements: Vec<Statement>) -> Vec<Document> {
         documents.push(open);
     }
     documents
+}
+
+/// The statement in parts, each of which has room for a resource in a document by itself. One value of a condition has to
+/// match: parts with some of them each allow together what the whole does.
+fn narrowed(statement: Statement) -> Vec<Statement> {
+    let bare = Statement { resource: Vec::new(), ..statement.clone() };
+    if fitting(&Document::new(Vec::new()), &bare, &statement.resource) > 0 {
+        return vec![statement];
+    }
+    let mut upper = statement.clone();
+    let mut lower = statement;
+    let Some(values) = lower.longest_condition().filter(|values| values.0.len() > 1) else { return vec![upper] };
+    let half = values.0.split_off(values.0.len() / 2);
+    if let Some(values) = upper.longest_condition() {
+        values.0 = half;
+    }
+    [lower, upper].into_iter().flat_map(narrowed).collect()
 }
 
 /// How many of `resources` a document has room for, in one more statement.
@@ -214,6 +238,27 @@ mod tests {
         let packed = documents.iter().flat_map(|document| &document.statement);
         let invoked: Vec<_> = packed.filter(|one| one.sid == "Invoke").flat_map(|one| one.resource.clone()).collect();
         assert_eq!(invoked, resources);
+    }
+
+    #[test]
+    fn a_condition_with_too_many_values_is_split_without_loss_and_within_the_limit() {
+        let profiles: Vec<String> =
+            (0..300).map(|n| format!("arn:aws:bedrock:us-east-1:000000000000:inference-profile/{n}")).collect();
+        let any = "arn:aws:bedrock:*::foundation-model/*".to_owned();
+        let invoke = Statement::allow("Invoke", &["bedrock:InvokeModel"]).on([any.clone()]);
+        let regions = ["us-east-1", "us-west-2"];
+        let invoke = invoke.when("StringEquals", "aws:RequestedRegion", regions);
+        let documents = pack(vec![invoke.when("ArnLike", "bedrock:InferenceProfileArn", profiles.clone())]);
+        let mut kept = Vec::new();
+        for document in &documents {
+            assert!((1..=LIMIT).contains(&document.size()), "{}", document.size());
+            for statement in &document.statement {
+                assert_eq!(statement.resource, std::slice::from_ref(&any));
+                assert_eq!(statement.condition["StringEquals"]["aws:RequestedRegion"].0, regions);
+                kept.extend(statement.condition["ArnLike"]["bedrock:InferenceProfileArn"].0.clone());
+            }
+        }
+        assert_eq!(kept, profiles);
     }
 
     #[test]

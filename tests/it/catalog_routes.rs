@@ -1,6 +1,7 @@
 //! The lists of the catalog: what they hold for this gateway and this key, filters, pages, and what is refused.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use bedrock_gateway::config::{Alias, Quota};
 use bedrock_gateway::tenancy::{NewKey, Scope};
@@ -51,6 +52,10 @@ fn ids(entries: &[Value]) -> Vec<&str> {
 /// The ways in which a model is called from a Region.
 fn offers<'a>(model: &'a Value, region: &str) -> Vec<&'a Value> {
     model["offers"].as_array().unwrap().iter().filter(|offer| offer["region"] == region).collect()
+}
+
+fn alias(alias: &str, model: &str) -> Alias {
+    Alias { alias: alias.into(), model: model.into(), ..Alias::default() }
 }
 
 async fn haiku(t: &TestGateway, key: &str, query: &str) -> Value {
@@ -128,6 +133,26 @@ async fn a_fence_and_an_allow_list_show_in_every_list() {
     assert_eq!(list_for(&t, &by_profile, "/catalog/models").await.len(), 1);
     let profiles = list_for(&t, &by_profile, "/catalog/profiles").await;
     assert_eq!(ids(&profiles), [format!("us.{MODEL_ID}")]);
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_for_an_alias_may_call_only_where_the_alias_leads() {
+    let limited = Alias { regions: Some(vec![SECOND.into()]), ..alias("limited", "titan-embed-text-v2") };
+    let profile = alias("profile", &format!("us.{MODEL_ID}"));
+    let t = TestGateway::with(|config| config.models = vec![limited, profile]).await;
+    let key = NewKey { models: Some(vec!["limited".into(), "profile".into()]), ..NewKey::new(TEAM, "by alias") };
+    let (_, key) = t.make_key(key).await;
+
+    let models = list_for(&t, &key, "/catalog/models?modality=embedding").await;
+    for (region, callable) in [(FIRST, false), (SECOND, true)] {
+        assert_eq!(offers(&models[0], region)[0]["callable"], callable, "{region}");
+        let regions = list_for(&t, &key, &format!("/catalog/regions?region={region}&modality=embedding")).await;
+        assert_eq!(regions[0]["models"]["callable"], usize::from(callable), "{region}");
+    }
+    let model = haiku(&t, &key, "").await;
+    let callable: Vec<bool> = offers(&model, FIRST).iter().map(|offer| offer["callable"].as_bool().unwrap()).collect();
+    assert_eq!(callable, [true, false]);
     t.finish().await;
 }
 
@@ -293,5 +318,23 @@ async fn a_client_that_has_the_list_is_not_sent_it_again() {
     let fenced = NewKey { regions: Some(vec![FIRST.into()]), ..NewKey::new(TEAM, "fenced") };
     let (_, fenced) = t.make_key(fenced).await;
     assert_eq!(again(&fenced, tag).await.status(), 200);
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_client_that_has_the_regions_has_them_as_long_as_only_their_age_changes() {
+    let t = TestGateway::start().await;
+    t.refresh().await;
+    let again = |tag: &str| {
+        let request = t.request(Method::GET, "/catalog/regions").bearer_auth(t.key());
+        Reply::to(request.header("if-none-match", tag.to_owned()))
+    };
+    let tag = again("\"another\"").await.header("etag").to_owned();
+    t.clock.advance(Duration::from_secs(5));
+    assert_eq!(again(&tag).await.status(), 304);
+    let told = list(&t, &format!("/catalog/regions?region={FIRST}")).await;
+    assert_eq!(told[0]["refresh"]["age_seconds"], 5);
+    t.refresh().await;
+    assert_eq!(again(&tag).await.status(), 200, "AWS was asked again");
     t.finish().await;
 }

@@ -166,6 +166,7 @@ async fn credentials_that_aws_refuses_fail_once_and_the_rest_is_skipped() {
     let said = aws.run(ALIASES, &["doctor"]).await;
     assert_eq!(said.code, Some(1));
     said.assert_line("credentials", "failed", &["AWS refuses them", "AWS_PROFILE"]);
+    said.assert_line("us-east-1 control", "skipped", &["needs credentials"]);
     said.assert_line("fast in us-east-1", "skipped", &["needs credentials"]);
     assert!(!said.text.contains("another-secret"));
     aws.stop().await;
@@ -180,6 +181,23 @@ async fn an_endpoint_that_nobody_serves_is_told_for_each_region() {
     said.assert_line("us-west-2 runtime", "failed", &["no connection", "Check the network"]);
     let said = aws.run_at("http://no-such-host.invalid", ALIASES, &["doctor"]).await;
     said.assert_line("us-east-1 runtime", "failed", &["has no address", "DNS"]);
+    aws.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_is_not_bedrock_s_is_told() {
+    let aws = Aws::start(Settings::default()).await;
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let other = format!("http://{}", listener.local_addr().unwrap());
+    let stopped = aws.stop.clone().cancelled_owned();
+    let nothing = axum::Router::new();
+    aws.tracker.spawn(async move { axum::serve(listener, nothing).with_graceful_shutdown(stopped).await.unwrap() });
+    let endpoints = format!("[aws.endpoints.us-west-2]\nruntime = \"{other}\"\ncontrol = \"{other}\"\n");
+    let said = aws.run(&format!("{ALIASES}\n{endpoints}"), &["doctor"]).await;
+    for plane in ["runtime", "control"] {
+        said.assert_line(&format!("us-east-1 {plane}"), "ok", &["answers"]);
+        said.assert_line(&format!("us-west-2 {plane}"), "warning", &["not as Bedrock does", "aws.endpoints"]);
+    }
     aws.stop().await;
 }
 

@@ -1,9 +1,13 @@
 //! Models that are on their way out say so, on every surface, whole and streamed.
 
+use bedrock_gateway::config::Alias;
+use bedrock_gateway::tenancy::NewKey;
+use reqwest::Method;
 use serde_json::json;
 
 use crate::support::calls::{message, turn, with};
-use crate::support::{MODEL_ID, TestGateway};
+use crate::support::reply::Reply;
+use crate::support::{MODEL_ID, TEAM, TestGateway};
 
 /// Legacy since July 2026, until January 2027.
 const OLD: &str = "anthropic.claude-opus-4-1-20250805-v1:0";
@@ -50,7 +54,7 @@ async fn a_model_that_stays_and_a_call_that_failed_say_nothing() {
 async fn who_asks_for_what_is_not_there_learns_where_to_look() {
     let t = TestGateway::start().await;
     let ask = |model: &str| json!({"model": model, "messages": [{"role": "user", "content": "hello"}]});
-    let text = |reply: crate::support::reply::Reply| {
+    let text = |reply: Reply| {
         assert_eq!(reply.status(), 404, "{reply:?}");
         reply.openai_error()["message"].as_str().unwrap().to_owned()
     };
@@ -58,5 +62,29 @@ async fn who_asks_for_what_is_not_there_learns_where_to_look() {
     assert!(nothing.contains("GET /v1/models") && nothing.contains("GET /catalog/models"), "{nothing}");
     let slip = text(t.openai().send(&ask("claude-haiku-4-6")).await);
     assert!(slip.ends_with("did you mean `claude-haiku-4-5`?"), "{slip}");
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_is_told_only_of_models_that_it_may_use() {
+    let alias = Alias { alias: "secret-plan".into(), model: "nova-lite".into(), ..Alias::default() };
+    let t = TestGateway::with(|config| config.models = vec![alias]).await;
+    let limited = NewKey { models: Some(vec!["claude-haiku-4-5".into()]), ..NewKey::new(TEAM, "limited") };
+    let (_, limited) = t.make_key(limited).await;
+    for (wrong, meant, is_told) in [
+        ("secret-pla", "`secret-plan`", false),
+        ("nova-lit", "`nova-lite`", false),
+        ("claude-haiku-4-6", "`claude-haiku-4-5`", true),
+    ] {
+        for (key, is_told) in [(t.key(), true), (&*limited, is_told)] {
+            let body = json!({"model": wrong, "messages": [{"role": "user", "content": "hello"}]});
+            let request = t.request(Method::POST, "/v1/chat/completions").bearer_auth(key).json(&body);
+            let reply = Reply::to(request).await;
+            let message = reply.openai_error()["message"].as_str().unwrap().to_owned();
+            assert_eq!((reply.status(), message.contains(meant)), (404, is_told), "{message}");
+            let reply = Reply::to(t.request(Method::GET, &format!("/v1/models/{wrong}")).bearer_auth(key)).await;
+            assert_eq!((reply.status(), reply.text().contains(meant)), (404, is_told), "{reply:?}");
+        }
+    }
     t.finish().await;
 }

@@ -56,16 +56,24 @@ fn check_scope(caller: &Caller) -> Result<()> {
 /// in a byte have different tags.
 fn answer<T: Serialize>(headers: &HeaderMap, body: &T) -> Result<Response> {
     let body = serde_json::to_vec(body).map_err(Error::internal)?;
-    let digest = Sha256::digest(&body);
-    let tag = format!("\"{}\"", URL_SAFE_NO_PAD.encode(&digest[..16]));
-    let has_it = is_named(headers, &tag);
-    let mut response = if has_it {
+    let tag = format!("\"{}\"", digest(&body));
+    answer_as(headers, &tag, body)
+}
+
+/// What tells a text from all others.
+fn digest(body: &[u8]) -> String {
+    URL_SAFE_NO_PAD.encode(&Sha256::digest(body)[..16])
+}
+
+/// The answer, or that the client has one with this tag.
+fn answer_as(headers: &HeaderMap, tag: &str, body: Vec<u8>) -> Result<Response> {
+    let mut response = if is_named(headers, tag) {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
         ([(CONTENT_TYPE, "application/json")], body).into_response()
     };
     let told = response.headers_mut();
-    told.insert(ETAG, HeaderValue::from_str(&tag).map_err(Error::internal)?);
+    told.insert(ETAG, HeaderValue::from_str(tag).map_err(Error::internal)?);
     told.insert(CACHE_CONTROL, HeaderValue::from_static("private, max-age=60"));
     // What a key may use is in the answer.
     told.insert(VARY, HeaderValue::from_static("authorization, x-api-key"));
@@ -76,7 +84,8 @@ fn answer<T: Serialize>(headers: &HeaderMap, body: &T) -> Result<Response> {
 fn is_named(headers: &HeaderMap, tag: &str) -> bool {
     let values = headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut tags = values.flat_map(|value| value.split(',')).map(str::trim);
-    tags.any(|told| told == "*" || told.strip_prefix("W/").unwrap_or(told) == tag)
+    let opaque = |tag: &'_ str| tag.strip_prefix("W/").unwrap_or(tag).to_owned();
+    tags.any(|told| told == "*" || opaque(told) == opaque(tag))
 }
 
 /// Where a call may be answered.
@@ -132,12 +141,20 @@ impl Rights<'_> {
         self.caller.allows_model([id, &*model.id, &*model.short])
     }
 
+    /// Whether an alias that the key may use leads there. It may be limited to Regions, and stand for a profile alone.
+    fn leads_to(&self, model: &Model, place: &Place) -> bool {
+        self.aliases(model).iter().filter_map(|alias| self.catalog.known(alias)).any(|resolved| {
+            let is_way = resolved.offers(&place.region).iter().any(|way| way.id == place.id);
+            is_way && resolved.fence.permits(place)
+        })
+    }
+
     /// Why this caller's calls do not go there, if they do not.
     fn objection(&self, gateway: &Gateway, model: &Model, place: &Place) -> Option<String> {
         if !gateway.regions().contains(&place.region) {
             return Some(format!("This gateway does not call {}.", place.region));
         }
-        if !self.allows_id(model, &place.id) && self.aliases(model).is_empty() {
+        if !self.allows_id(model, &place.id) && !self.leads_to(model, place) {
             return Some("The models that this key may use do not include it under this id.".to_owned());
         }
         self.caller.fence().objection(place)

@@ -9,11 +9,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::query::{Query, Reach};
-use super::{Page, Rights, answer, check_scope};
+use super::{Page, Rights, answer_as, check_scope, digest};
 use crate::api::openai::error::ErrorBody;
 use crate::catalog::{Freshness, Geography, Offered, Place, Region, Scope};
 use crate::clock::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gateway::Gateway;
 use crate::tenancy::Caller;
 
@@ -72,12 +72,21 @@ pub(super) async fn list(
             configured: gateway.regions().contains(&region.code),
             allowed: caller.allows_region(&region.code),
             endpoints: Endpoints::of(region),
-            refresh: state.iter().find(|known| known.region == region.code).map(|known| Refresh::of(known, now)),
+            refresh: state.iter().find(|known| known.region == region.code).map(Refresh::of),
             models,
         })
     });
     let (data, next) = query.page(told, |region| region.code.clone());
-    answer(&headers, &Page { data, next })
+    let mut page = Page { data, next };
+    // Weak, and made without the ages: they grow by the second, and nobody would ever have the answer already.
+    let tag = format!("W/\"{}\"", digest(&serde_json::to_vec(&page).map_err(Error::internal)?));
+    for region in &mut page.data {
+        if let Some(refresh) = &mut region.refresh {
+            let known = state.iter().find(|known| *known.region == *region.code);
+            refresh.age_seconds = known.and_then(|known| known.age(now)).map(|age| age.as_secs());
+        }
+    }
+    answer_as(&headers, &tag, serde_json::to_vec(&page).map_err(Error::internal)?)
 }
 
 /// An AWS Region.
@@ -120,14 +129,15 @@ struct Refresh {
 }
 
 impl Refresh {
-    fn of(known: &Freshness, now: Timestamp) -> Self {
+    /// Without its age.
+    fn of(known: &Freshness) -> Self {
         let text = |at: Option<Timestamp>| {
             at.and_then(|at| jiff::Timestamp::from_millisecond(at.millis()).ok()).map(|at| at.to_string())
         };
         Self {
             last_attempt: text(known.last_attempt),
             last_success: text(known.last_success),
-            age_seconds: known.age(now).map(|age| age.as_secs()),
+            age_seconds: None,
             stale: known.is_stale(),
             problem: known.problem.as_ref().map(|problem| problem.result),
         }
