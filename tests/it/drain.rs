@@ -4,7 +4,8 @@ use bedrock_gateway::tenancy::ledger::UsageSource;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::{TestGateway, eventually, within};
+use crate::support::reply::Reply;
+use crate::support::{TestGateway, calls, eventually, within};
 
 #[tokio::test]
 async fn open_streams_end_while_readiness_is_gone_and_new_connections_are_refused() {
@@ -38,8 +39,8 @@ async fn open_streams_end_while_readiness_is_gone_and_new_connections_are_refuse
 async fn a_whole_answer_that_is_under_way_still_arrives() {
     let mut t = TestGateway::tapped(|_| {}).await;
     let released = t.tap.hold_after(0);
-    let request = t.openai().request().json(&crate::support::calls::chat("hello"));
-    let mut call = Box::pin(crate::support::reply::Reply::to(request));
+    let request = t.openai().request().json(&calls::chat("hello"));
+    let mut call = Box::pin(Reply::to(request));
     tokio::select! {
         reply = &mut call => panic!("{reply:?}"),
         () = eventually("Bedrock has answered", async || !t.sim.calls().is_empty()) => {}
@@ -83,17 +84,17 @@ async fn streams_longer_than_the_drain_are_told_so_in_their_dialect_and_booked()
 async fn calls_that_wait_for_aws_longer_than_the_drain_are_told_so_in_their_dialect_and_booked() {
     let mut t = TestGateway::tapped(|config| config.server.drain_seconds = 0).await;
     let _never = t.tap.hold_after(0);
-    let chat = crate::support::calls::chat("hello");
-    let openai = crate::support::reply::Reply::to(t.openai().request().json(&chat));
-    let turn = crate::support::calls::turn("hello");
-    let bedrock = crate::support::reply::Reply::to(t.bedrock().request("converse").json(&turn));
-    let mut calls = Box::pin(futures_util::future::join(openai, bedrock));
+    let chat = calls::chat("hello");
+    let openai = Reply::to(t.openai().request().json(&chat));
+    let turn = calls::turn("hello");
+    let bedrock = Reply::to(t.bedrock().request("converse").json(&turn));
+    let mut waiting = Box::pin(futures_util::future::join(openai, bedrock));
     tokio::select! {
-        replies = &mut calls => panic!("{replies:?}"),
+        replies = &mut waiting => panic!("{replies:?}"),
         () = eventually("Bedrock has answered", async || t.sim.calls().len() == 2) => {}
     }
     let drained = t.drain(CancellationToken::new());
-    let (openai, bedrock) = within(calls).await;
+    let (openai, bedrock) = within(waiting).await;
     assert_eq!((openai.status(), bedrock.status()), (503, 503));
     assert!(openai.openai_error()["message"].as_str().unwrap().contains("shutting down"), "{openai:?}");
     assert_eq!(bedrock.exception().0, "ServiceUnavailableException");
