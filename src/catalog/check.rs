@@ -61,7 +61,7 @@ impl Catalog {
     /// Whether there is a Region of this code, or what to say if not.
     ///
     /// # Errors
-    /// The text that says so, with the one that may be meant or those there are.
+    /// The text that says so, with the one that may be meant and those there are.
     pub fn check_region(&self, code: &str) -> Result<(), String> {
         self.0.check_region(code)
     }
@@ -88,11 +88,8 @@ impl Facts {
         if known().any(|known| known == code) {
             return Ok(());
         }
-        let hint = match nearest(code, known()) {
-            Some(meant) => format!("did you mean \"{meant}\"?"),
-            None => format!("known are {}", known().collect::<Vec<_>>().join(", ")),
-        };
-        Err(format!("unknown Region \"{code}\"; {hint}"))
+        let hint = nearest(code, known()).map(|meant| format!("did you mean \"{meant}\"? ")).unwrap_or_default();
+        Err(format!("unknown Region \"{code}\"; {hint}known are {}", known().collect::<Vec<_>>().join(", ")))
     }
 
     /// Whether the name stands for a model, in words for who administers.
