@@ -57,6 +57,12 @@ fn without_digits<'a>(text: &'a str, mark: &str, count: std::ops::RangeInclusive
 
 /// The known name that is meant, perhaps: nearly the same letters, or nearly the same words in another order.
 pub(super) fn suggest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    // Other gateways say `bedrock/anthropic.claude...` and `anthropic/claude...`.
+    if let Some((_, last)) = name.rsplit_once('/')
+        && let Some(meant) = known.iter().find(|known| **known == last)
+    {
+        return Some(meant);
+    }
     nearest(name, known.iter().copied()).or_else(|| {
         let wanted = words(name);
         let alike = known.iter().filter_map(|candidate| {
@@ -116,6 +122,7 @@ mod tests {
         let known = ["claude-sonnet-4-5", "claude-haiku-4-5", "nova-lite"];
         assert_eq!(suggest("claude-sonet-4-5", &known), Some("claude-sonnet-4-5"));
         assert_eq!(suggest("claude-4-5-haiku", &known), Some("claude-haiku-4-5"));
+        assert_eq!(suggest("anthropic/claude-haiku-4-5", &known), Some("claude-haiku-4-5"));
         assert_eq!(suggest("gpt-4o", &known), None);
     }
 }
