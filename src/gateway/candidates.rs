@@ -129,18 +129,9 @@ impl<'a> Candidates<'a> {
     /// may soonest be tried.
     pub(super) fn choose(&mut self) -> Option<Chosen> {
         if self.left.len() > 1 {
-            let now = self.now();
-            let mut order: Vec<usize> = (0..self.left.len()).collect();
-            let first = &self.left[0];
-            if self.standing(first, now) != Standing::Ready {
-                route::order(&mut order, |index| self.standing(&self.left[*index], now));
+            if let Some(chosen) = self.choose_ready() {
+                return Some(chosen);
             }
-            for index in order {
-                if let Some(chosen) = self.choose_if_fits(index) {
-                    return Some(chosen);
-                }
-            }
-            // Nothing fits. Others may have taken what did a moment ago, so it is looked at again.
             let now = self.now();
             let mut left = std::mem::take(&mut self.left);
             route::order(&mut left, |place| self.standing(place, now));
@@ -188,7 +179,7 @@ impl<'a> Candidates<'a> {
         }
     }
 
-    /// One that is well and whose quota has room, if there is one.
+    /// The first by preference that is well and whose quota has room, if there is one.
     pub(super) fn choose_ready(&mut self) -> Option<Chosen> {
         (0..self.left.len()).find_map(|index| self.choose_if_fits(index))
     }

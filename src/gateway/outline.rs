@@ -7,9 +7,9 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use http::HeaderMap;
 use memchr::{memchr2, memmem};
 
+use super::service::Service;
 use crate::upstream::Call;
 use crate::upstream::sticky::Conversation;
 
@@ -27,7 +27,7 @@ pub(super) struct Wish {
 
 /// What `call` says of how much it may use, in the fields of any dialect.
 pub(super) fn wish(call: &Call) -> Wish {
-    let mut wish = Wish { max_tokens: None, is_apart: is_apart_by_header(&call.headers) };
+    let mut wish = Wish { max_tokens: None, is_apart: Service::in_headers(&call.headers).is_apart() };
     for (key, value) in members(&call.body) {
         let inner = |names: &[&[u8]]| members(value).find(|(key, _)| names.contains(key)).map(|(_, value)| value);
         match key {
@@ -47,12 +47,6 @@ pub(super) fn wish(call: &Call) -> Wish {
         }
     }
     wish
-}
-
-/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_InvokeModel.html>
-fn is_apart_by_header(headers: &HeaderMap) -> bool {
-    let says = |name: &str, value: &str| headers.get(name).is_some_and(|found| found.as_bytes() == value.as_bytes());
-    says("x-amzn-bedrock-service-tier", "reserved") || says("x-amzn-bedrock-performanceconfig-latency", "optimized")
 }
 
 /// Whether `call` says what is to be kept in the prompt cache.
@@ -163,6 +157,7 @@ fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use http::HeaderMap;
     use serde_json::{Value, json};
 
     use super::*;

@@ -111,6 +111,11 @@ impl Service {
         converse.or(Self::in_dialect(asking.service_tier.as_ref().and_then(Value::as_str)))
     }
 
+    /// Whether it counts against another quota than that of the model: reserved capacity, or optimized latency.
+    pub(super) fn is_apart(self) -> bool {
+        self.tier == Some(Tier::Reserved) || self.latency == Some(Latency::Optimized)
+    }
+
     /// This, and `other` for what this leaves open.
     pub(super) fn or(self, other: Self) -> Self {
         Self { tier: self.tier.or(other.tier), latency: self.latency.or(other.latency) }
