@@ -129,7 +129,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     };
     let cors = CorsLayer::new()
         .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::POST, Method::DELETE, Method::PUT])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         // `*` would not cover `Authorization`: <https://fetch.spec.whatwg.org/#cors-non-wildcard-request-header-name>.
         .allow_headers(AllowHeaders::mirror_request())
         // Without cookies `*` is every header: <https://fetch.spec.whatwg.org/#http-new-header-syntax>.

@@ -221,7 +221,7 @@ impl CreateTeam {
         if let Some(partition) = role_arn.as_deref().and_then(config::role_partition) {
             common.check_partition(partition)?;
         }
-        let new = NewTeam { name, models, regions, geography, role_arn };
+        let new = NewTeam { models, regions, geography, role_arn, ..NewTeam::new(name) };
         let team = admin::create_team(&store, clock, Actor::CommandLine, new).await?;
         common.show(&team_json(&team), &format!("Made team {} ({}).", team.name, team.id))
     }
