@@ -104,6 +104,14 @@ pub enum OnDisconnect {
     Drain,
 }
 
+impl OnDisconnect {
+    /// Reads `cancel` or `drain`. Fails with [`Kind::Invalid`].
+    pub fn parse(text: &str) -> Result<Self> {
+        let told = Self::VARIANTS.join("` or `");
+        text.parse().map_err(|_| Error::invalid("on_disconnect", format!("`on_disconnect` has to be `{told}`.")))
+    }
+}
+
 impl Key {
     /// Whether the key may be used for `scope`.
     pub fn may(&self, scope: Scope) -> bool {
@@ -142,8 +150,8 @@ pub struct NewKey {
     pub regions: Option<Vec<String>>,
     /// Networks that calls have to come from, such as `10.0.0.0/8`; `None`: anywhere.
     pub networks: Option<Vec<String>>,
-    /// `cancel` (`None`) or `drain`.
-    pub on_disconnect: Option<String>,
+    /// What becomes of a call whose client leaves.
+    pub on_disconnect: OnDisconnect,
 }
 
 impl NewKey {
@@ -157,7 +165,7 @@ impl NewKey {
             models: None,
             regions: None,
             networks: None,
-            on_disconnect: None,
+            on_disconnect: OnDisconnect::default(),
         }
     }
 
@@ -177,7 +185,7 @@ impl NewKey {
             models: AllowList::models("models", self.models)?,
             regions: AllowList::regions("regions", self.regions)?,
             networks: networks(self.networks)?,
-            on_disconnect: self.on_disconnect.map(|text| on_disconnect(&text)).transpose()?.unwrap_or_default(),
+            on_disconnect: self.on_disconnect,
             created_at: now,
             expires_at: self.expires_at,
             revoked_at: None,
@@ -233,12 +241,6 @@ pub(super) fn networks(entries: Option<Vec<String>>) -> Result<Option<Vec<IpNet>
         parsed.map(|network| network.trunc()).map_err(|_| Error::invalid(path, message))
     };
     entries.iter().enumerate().map(network).collect::<Result<_>>().map(Some)
-}
-
-/// `cancel` or `drain`. Fails with [`Kind::Invalid`].
-pub(super) fn on_disconnect(text: &str) -> Result<OnDisconnect> {
-    let told = OnDisconnect::VARIANTS.join("` or `");
-    text.parse().map_err(|_| Error::invalid("on_disconnect", format!("`on_disconnect` has to be `{told}`.")))
 }
 
 /// A key as somebody presents it.
@@ -378,12 +380,13 @@ mod tests {
             (NewKey { regions: Some(vec!["mars".into()]), ..base() }, "regions[0]"),
             (NewKey { networks: Some(vec![]), ..base() }, "networks"),
             (NewKey { networks: Some(vec!["10.0.0.0/8".into(), "10.0.0.0/33".into()]), ..base() }, "networks[1]"),
-            (NewKey { on_disconnect: Some("stay".into()), ..base() }, "on_disconnect"),
         ];
         for (new, field) in cases {
             assert_eq!(new.check(TeamId::from("t"), NOW).unwrap_err().blamed(), Some(field));
         }
         assert_eq!(Scope::parse("root").unwrap_err().blamed(), Some("scopes"));
+        assert_eq!(OnDisconnect::parse("stay").unwrap_err().blamed(), Some("on_disconnect"));
+        assert_eq!(OnDisconnect::parse("drain").unwrap(), OnDisconnect::Drain);
         assert_eq!(Scope::parse("metrics").unwrap(), Scope::Metrics);
     }
 

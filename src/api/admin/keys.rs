@@ -17,7 +17,7 @@ use crate::gateway::Gateway;
 use crate::ids::KeyId;
 use crate::tenancy::admin::view::KeyView;
 use crate::tenancy::admin::{self, Edit, EditKey, Keys, known, moment};
-use crate::tenancy::{Key, NewKey, Scope};
+use crate::tenancy::{Key, NewKey, OnDisconnect, Scope};
 
 /// What a new key is to be.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -129,7 +129,7 @@ pub(super) async fn create(
         models: asked.models,
         regions: asked.regions,
         networks: asked.networks,
-        on_disconnect: asked.on_disconnect,
+        on_disconnect: asked.on_disconnect.map(|text| OnDisconnect::parse(&text)).transpose()?.unwrap_or_default(),
         ..NewKey::new(asked.team, asked.name)
     };
     let (key, text) = admin::create_key(gateway.tenancy().store(), gateway.clock(), actor, new).await?;
@@ -232,7 +232,7 @@ pub(super) async fn update(
         models: asked.models,
         regions: asked.regions,
         networks: asked.networks,
-        on_disconnect: asked.on_disconnect,
+        on_disconnect: asked.on_disconnect.read(|text| OnDisconnect::parse(&text))?,
     };
     let store = gateway.tenancy().store();
     let key = admin::change_key(store, gateway.clock(), actor, (&KeyId::from(id), &believed), edit).await?;

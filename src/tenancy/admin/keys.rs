@@ -8,7 +8,7 @@ use crate::error::{Error, Kind, Result};
 use crate::ids::KeyId;
 use crate::store::Store;
 use crate::tenancy::allow_list::AllowList;
-use crate::tenancy::key::{self, Key, NewKey, Scope};
+use crate::tenancy::key::{self, Key, NewKey, OnDisconnect, Scope};
 use crate::tenancy::queries::{self, Change};
 use crate::tenancy::team::check_name;
 
@@ -74,8 +74,8 @@ pub struct EditKey {
     pub regions: Edit<Vec<String>>,
     /// Its networks; cleared: calls from anywhere.
     pub networks: Edit<Vec<String>>,
-    /// `cancel` or `drain`; cleared: `cancel`.
-    pub on_disconnect: Edit<String>,
+    /// What becomes of a call whose client leaves; cleared: it is cancelled.
+    pub on_disconnect: Edit<OnDisconnect>,
 }
 
 impl EditKey {
@@ -91,11 +91,6 @@ impl EditKey {
             Edit::Clear => None,
             Edit::Set(new) => key::networks(Some(new))?,
         };
-        let on_disconnect = match self.on_disconnect {
-            Edit::Keep => key.on_disconnect,
-            Edit::Clear => key::OnDisconnect::default(),
-            Edit::Set(text) => key::on_disconnect(&text)?,
-        };
         Ok(Key {
             name,
             scopes: key::check_scopes(self.scopes.required("scopes", key.scopes.clone())?)?,
@@ -103,7 +98,7 @@ impl EditKey {
             models: AllowList::models("models", self.models.or(list(&key.models)))?,
             regions: AllowList::regions("regions", self.regions.or(list(&key.regions)))?,
             networks,
-            on_disconnect,
+            on_disconnect: self.on_disconnect.or(Some(key.on_disconnect)).unwrap_or_default(),
             ..key.clone()
         })
     }
