@@ -15,6 +15,7 @@ mod queries;
 mod team;
 #[cfg(test)]
 mod tests;
+pub mod usage;
 mod writer;
 
 use std::fmt;
