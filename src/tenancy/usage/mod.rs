@@ -17,10 +17,11 @@ use tokio::sync::Semaphore;
 
 pub use self::question::{Dimension, Filter, Group, Question, moment};
 
+use super::Subject;
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::error::{Error, Kind, Result};
-use crate::ids::{KeyId, TeamId};
+use crate::ids::TeamId;
 use crate::money::MicroUsd;
 use crate::store::Store;
 
@@ -59,15 +60,6 @@ pub struct Page {
     pub rows: Vec<Row>,
     /// What [`Question::after`] takes for the next page; none on the last.
     pub next: Option<Group>,
-}
-
-/// Whose spending is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spender<'a> {
-    /// All keys of a team.
-    Team(&'a TeamId),
-    /// One key.
-    Key(&'a KeyId),
 }
 
 /// Usage, as a serving process tells it. A cheap clone.
@@ -151,9 +143,9 @@ pub async fn find_team(store: &Store, id_or_name: &str) -> Result<TeamId> {
     queries::find_team(store, id_or_name).await?.ok_or_else(none)
 }
 
-/// What a team or key has spent on calls that were settled at `since` or later, or ever: the ledger, and the sums of the
+/// What a team, a key or everyone has spent on calls that were settled at `since` or later, or ever: the ledger, and the sums of the
 /// days that it no longer has. Of a call without a price nothing is known. When `since` is within a day that is kept in
 /// sums only, all of that day counts: rather too much than too little.
-pub async fn spent(store: &Store, spender: Spender<'_>, since: Option<Timestamp>) -> Result<MicroUsd> {
-    queries::spent(store, spender, since.unwrap_or_default()).await
+pub async fn spent(store: &Store, subject: &Subject, since: Option<Timestamp>) -> Result<MicroUsd> {
+    queries::spent(store, subject, since.unwrap_or_default()).await
 }

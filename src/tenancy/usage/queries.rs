@@ -7,14 +7,15 @@ use std::sync::LazyLock;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row as _, Transaction};
 
-use super::question::{Dimension, Group, Question, RolledUp, TEXTS};
+use super::question::{DAY, Dimension, Group, Question, RolledUp, TEXTS};
 use super::retention::{Sum, Sums};
-use super::{Row, Spender};
+use super::Row;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::TeamId;
 use crate::money::MicroUsd;
 use crate::store::Store;
+use crate::tenancy::Subject;
 
 /// Calls added up, in the ledger and in the sums by day; `$1` to `$10` say by what. The condition on who is put in for
 /// `:who`, so that it finds its index.
@@ -148,24 +149,34 @@ pub(super) async fn find_team(store: &Store, id_or_name: &str) -> Result<Option<
 
 const SPENT_BY_TEAM: &str = "-- usage.spent_by_team
 SELECT CAST(SUM(cost_micro_usd) AS BIGINT) AS spent FROM (
-    SELECT cost_micro_usd FROM ledger WHERE team_id = $1 AND at >= $2
-    UNION ALL SELECT cost_micro_usd FROM usage_daily WHERE team_id = $1 AND day >= $3
+    SELECT cost_micro_usd FROM ledger WHERE team_id = $3 AND at >= $1
+    UNION ALL SELECT cost_micro_usd FROM usage_daily WHERE team_id = $3 AND day >= $2
 ) calls";
 
 const SPENT_BY_KEY: &str = "-- usage.spent_by_key
 SELECT CAST(SUM(cost_micro_usd) AS BIGINT) AS spent FROM (
-    SELECT cost_micro_usd FROM ledger WHERE key_id = $1 AND at >= $2
-    UNION ALL SELECT cost_micro_usd FROM usage_daily WHERE key_id = $1 AND day >= $3
+    SELECT cost_micro_usd FROM ledger WHERE key_id = $3 AND at >= $1
+    UNION ALL SELECT cost_micro_usd FROM usage_daily WHERE key_id = $3 AND day >= $2
+) calls";
+
+const SPENT_BY_EVERYONE: &str = "-- usage.spent_by_everyone
+SELECT CAST(SUM(cost_micro_usd) AS BIGINT) AS spent FROM (
+    SELECT cost_micro_usd FROM ledger WHERE at >= $1
+    UNION ALL SELECT cost_micro_usd FROM usage_daily WHERE day >= $2
 ) calls";
 
 /// The costs since then, in sum.
-pub(super) async fn spent(store: &Store, spender: Spender<'_>, since: Timestamp) -> Result<MicroUsd> {
-    let (sql, id) = match spender {
-        Spender::Team(team) => (SPENT_BY_TEAM, team.as_str()),
-        Spender::Key(key) => (SPENT_BY_KEY, key.as_str()),
+pub(super) async fn spent(store: &Store, subject: &Subject, since: Timestamp) -> Result<MicroUsd> {
+    let (sql, id) = match subject {
+        Subject::Everyone => (SPENT_BY_EVERYONE, None),
+        Subject::Team(team) => (SPENT_BY_TEAM, Some(team.as_str())),
+        Subject::Key(key) => (SPENT_BY_KEY, Some(key.as_str())),
     };
-    let day = since.millis().div_euclid(super::question::DAY);
-    let row = sqlx::query(sql).bind(clean(id)).bind(since.millis()).bind(day).fetch_one(store.pool()).await?;
+    let mut query = sqlx::query(sql).bind(since.millis()).bind(since.millis().div_euclid(DAY));
+    if let Some(id) = id {
+        query = query.bind(clean(id));
+    }
+    let row = query.fetch_one(store.pool()).await?;
     Ok(MicroUsd(row.try_get::<Option<i64>, _>("spent")?.unwrap_or_default()))
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::question::DAY;
 use super::*;
 use crate::error::Kind;
-use crate::ids::RequestId;
+use crate::ids::{KeyId, RequestId};
 use crate::store::testing::{self, TestStore};
 use crate::tenancy::ledger::{Entry, Outcome, UsageSource};
 use crate::tenancy::{admin, queries as rows};
@@ -178,19 +178,19 @@ async fn no_total_changes_when_days_are_rolled_up_however_often_and_by_however_m
     for store in testing::stores().await {
         book(&store, &calls()).await;
         let before = report(&store, &question(&by)).await.unwrap();
-        let spent_before = spent(&store, Spender::Team(&"a".into()), None).await.unwrap();
+        let spent_before = spent(&store, &Subject::Team("a".into()), None).await.unwrap();
         let (usage, clock) = usage(&store, 3);
         let done = futures_util::future::join_all((0..4).map(|_| usage.retain())).await;
         assert_eq!(done.into_iter().filter_map(Result::ok).sum::<u64>(), 72, "six of ten days were over");
         assert_eq!(usage.retain().await.unwrap(), 0);
         assert_eq!(report(&store, &question(&by)).await.unwrap(), before);
-        assert_eq!(spent(&store, Spender::Team(&"a".into()), None).await.unwrap(), spent_before);
+        assert_eq!(spent(&store, &Subject::Team("a".into()), None).await.unwrap(), spent_before);
 
         // What comes late is added, and a day later one more day is over.
         book(&store, &[call(999, "a", TODAY - 9, Some(1_000))]).await;
         clock.advance(Duration::from_hours(24));
         assert_eq!(usage.retain().await.unwrap(), 1 + 12);
-        let late = spent(&store, Spender::Key(&"akey".into()), None).await.unwrap();
+        let late = spent(&store, &Subject::Key("akey".into()), None).await.unwrap();
         assert_eq!(late, spent_before + MicroUsd(1_000));
         let texts = store.texts("SELECT CAST(COUNT(*) AS TEXT) FROM ledger").await;
         assert_eq!(texts, [["36"]]);
@@ -252,10 +252,10 @@ async fn spending_counts_from_a_moment_and_leaves_no_part_of_a_day_out() {
             call(5, "b", TODAY, Some(1_000)),
         ];
         book(&store, &calls).await;
-        let team = TeamId::from("a");
-        let since = async |at: Option<Timestamp>| spent(&store, Spender::Team(&team), at).await.unwrap().0;
+        let since = async |at: Option<Timestamp>| spent(&store, &Subject::Team("a".into()), at).await.unwrap().0;
         assert_eq!((since(None).await, since(Some(noon(TODAY - 8))).await), (111, 110));
         assert_eq!(since(Some(noon(TODAY + 1))).await, 0);
+        assert_eq!(spent(&store, &Subject::Everyone, Some(noon(TODAY))).await.unwrap().0, 1_100);
         usage(&store, 3).0.retain().await.unwrap();
         assert_eq!((since(None).await, since(Some(noon(TODAY))).await), (111, 100));
         let late = Timestamp::from_millis(noon(TODAY - 8).millis() + 1);
