@@ -30,7 +30,9 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         "/catalog/regions" => ("catalog", "regions"),
         "/catalog/profiles" => ("catalog", "profiles"),
         "/catalog/quotas" => ("catalog", "quotas"),
+        "/v1/usage" => ("openai", "usage"),
         "/admin/v1/upstreams" => ("admin", "upstreams"),
+        "/admin/v1/usage" => ("admin", "usage"),
         _ => ("none", "none"),
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: `serve`, `simulate`, `keys`, `teams`, `config check`, `doctor`,
+//! The command line: `serve`, `simulate`, `keys`, `teams`, `usage`, `config check`, `doctor`,
 //! `iam-policy`, `openapi`.
 //!
 //! The environment and the arguments are read here and nowhere else.
@@ -7,6 +7,7 @@ mod admin;
 mod doctor;
 mod iam_policy;
 mod serve;
+mod usage;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -42,6 +43,8 @@ enum Command {
     /// Make and list teams.
     #[command(subcommand)]
     Teams(admin::Teams),
+    /// Tell what calls used and cost.
+    Usage(usage::Usage),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -171,6 +174,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Simulate(simulate) => block_on(simulate.run()),
         Command::Keys(keys) => block_on(keys.run()),
         Command::Teams(teams) => block_on(teams.run()),
+        Command::Usage(usage) => block_on(usage.run()),
         Command::Doctor(doctor) => block_on(doctor.run()),
         Command::IamPolicy(policy) => block_on(policy.run()),
     }

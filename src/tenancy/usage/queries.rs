@@ -7,9 +7,9 @@ use std::sync::LazyLock;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row as _, Transaction};
 
+use super::Row;
 use super::question::{DAY, Dimension, Group, Question, RolledUp, TEXTS};
 use super::retention::{Sum, Sums};
-use super::Row;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::TeamId;

@@ -234,7 +234,8 @@ mod tests {
         assert_eq!(moment("from", "1970-01-02").unwrap().millis(), DAY);
         assert_eq!(moment("from", "1970-01-02T01:00:00+01:00").unwrap().millis(), DAY);
         assert_eq!(moment("from", "1960-01-01").unwrap().millis(), 0, "there was no call before 1970");
-        for wrong in ["", "yesterday", "2026-02-30", "1970-01-02T00:00:00", "0", "9".repeat(30).as_str(), "2026-1-1xx"] {
+        for wrong in ["", "yesterday", "2026-02-30", "1970-01-02T00:00:00", "0", "9".repeat(30).as_str(), "2026-1-1xx"]
+        {
             assert_eq!(moment("to", wrong).unwrap_err().blamed(), Some("to"), "{wrong}");
         }
     }
