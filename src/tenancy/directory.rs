@@ -19,7 +19,7 @@ use super::team::Team;
 use crate::catalog::Fence;
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
-use crate::ids::KeyId;
+use crate::ids::{KeyId, TeamId};
 use crate::store::Store;
 
 /// Looks into the store are at least this far apart, however many ask for one.
@@ -39,7 +39,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    fn new(team: &Arc<Team>, key: Key, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(team: &Arc<Team>, key: Key, activity: Arc<Activity>) -> Self {
         let fence = Fence::new(team.regions.entries(), team.geography).and(&Fence::new(key.regions.entries(), None));
         Self { team: Arc::clone(team), key: Arc::new(key), fence, activity }
     }
@@ -96,6 +96,8 @@ impl Touch {
 struct Snapshot {
     version: i64,
     callers: HashMap<Arc<str>, Caller>,
+    teams: HashMap<TeamId, Arc<Team>>,
+    names: HashMap<String, TeamId>,
 }
 
 impl Snapshot {
@@ -111,7 +113,9 @@ impl Snapshot {
             let team = teams.get(&key.team)?;
             Some((id, Caller::new(team, key, activity.unwrap_or_default())))
         };
-        Ok(Self { version, callers: keys.into_iter().filter_map(caller).collect() })
+        let callers = keys.into_iter().filter_map(caller).collect();
+        let names = teams.values().map(|team| (team.name.clone(), team.id.clone())).collect();
+        Ok(Self { version, callers, teams, names })
     }
 }
 
@@ -146,6 +150,13 @@ impl Directory {
     /// Who the key with this id belongs to, whatever state the key is in.
     pub(super) fn caller(&self, id: &str) -> Option<Caller> {
         self.current.load().callers.get(id).cloned()
+    }
+
+    /// The team with this id, or else this name.
+    pub(super) fn team(&self, id_or_name: &str) -> Option<Arc<Team>> {
+        let snapshot = self.current.load();
+        let team = snapshot.teams.get(&TeamId::from(id_or_name));
+        team.or_else(|| snapshot.teams.get(snapshot.names.get(id_or_name)?)).cloned()
     }
 
     /// Returns when a look into the store that began at `asked` or later is done, whoever made it.

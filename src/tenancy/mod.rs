@@ -8,10 +8,12 @@
 pub mod admin;
 mod admit;
 mod allow_list;
+mod bootstrap;
 mod directory;
 mod key;
 pub mod ledger;
 mod queries;
+mod stand_in;
 mod team;
 #[cfg(test)]
 mod tests;
@@ -27,8 +29,10 @@ use tokio_util::task::TaskTracker;
 
 pub use self::admit::{Hold, Need};
 pub use self::allow_list::AllowList;
+pub use self::bootstrap::Administrators;
 pub use self::directory::Caller;
 pub use self::key::{Key, NewKey, Scope, looks_own};
+pub use self::stand_in::StandIn;
 pub use self::team::{NewTeam, RoleArn, Team};
 
 use self::directory::Directory;
