@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::ids::KeyId;
 use crate::issuers::{Badge, Issuers};
 use crate::recent::Recent;
-use crate::tenancy::{Administrators, Caller, StandIn};
+use crate::tenancy::{Administrators, Caller, Membership, StandIn};
 
 /// So many bearers of tokens are remembered.
 const REMEMBERED: usize = 10_000;
@@ -18,8 +18,16 @@ const REMEMBERED: usize = 10_000;
 pub struct Guests {
     administrators: Administrators,
     issuers: Issuers,
-    /// The badge that was shown last under an id, and the caller that it made: what it has in flight outlives the token.
-    known: Recent<KeyId, (Arc<Badge>, Caller)>,
+    /// Who came last under an id: what it has in flight outlives the token.
+    known: Recent<KeyId, Guest>,
+}
+
+/// What was shown, and the caller that it made.
+#[derive(Clone)]
+struct Guest {
+    badge: Arc<Badge>,
+    membership: Arc<Membership>,
+    caller: Caller,
 }
 
 impl Guests {
@@ -56,13 +64,13 @@ impl Gateway {
 
     async fn bearer_of(&self, badge: Arc<Badge>) -> Result<Caller> {
         let known = &self.0.parts.guests.known;
-        let team = self.tenancy().team(&badge.team).await?;
+        let membership = self.tenancy().membership(&badge.team).await?;
         let before = known.get(&badge.key);
-        if let Some((shown, caller)) = &before
-            && Arc::ptr_eq(shown, &badge)
-            && Arc::ptr_eq(&caller.team, &team)
+        if let Some(before) = &before
+            && Arc::ptr_eq(&before.badge, &badge)
+            && Arc::ptr_eq(&before.membership, &membership)
         {
-            return Ok(caller.clone());
+            return Ok(before.caller.clone());
         }
         let stand_in = StandIn {
             key: &badge.key,
@@ -70,8 +78,8 @@ impl Gateway {
             scopes: badge.scopes.as_deref(),
             expires_at: badge.expires_at,
         };
-        let caller = stand_in.caller(&team, before.as_ref().map(|(_, caller)| caller))?;
-        known.put(badge.key.clone(), (badge, caller.clone()));
+        let caller = stand_in.caller(&membership, before.as_ref().map(|before| &before.caller))?;
+        known.put(badge.key.clone(), Guest { badge, membership, caller: caller.clone() });
         Ok(caller)
     }
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use super::admission::Rules;
 use super::directory::Caller;
 use super::key::{Key, NewKey, Presented, Scope, SecretHash};
 use super::team::{NewTeam, Team};
@@ -62,7 +63,7 @@ fn caller(id: &str) -> Result<Caller> {
     // The secret that is made here is nobody's.
     let (key, _) = new.check(team.id.clone(), Timestamp::default())?;
     let key = Key { id: KeyId::from(id), ..key };
-    Ok(Caller::new(&Arc::new(team), key, Arc::default()))
+    Ok(Caller::new(&Arc::new(team), key, Rules::default(), Arc::default()))
 }
 
 impl Caller {

@@ -13,7 +13,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::admission::{RuleBook, Rules};
 use super::key::Key;
+use super::limit::Subject;
 use super::queries;
 use super::team::Team;
 use crate::catalog::Fence;
@@ -35,13 +37,14 @@ pub struct Caller {
     /// The credential.
     pub key: Arc<Key>,
     fence: Fence,
+    pub(super) rules: Rules,
     pub(super) activity: Arc<Activity>,
 }
 
 impl Caller {
-    pub(super) fn new(team: &Arc<Team>, key: Key, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(team: &Arc<Team>, key: Key, rules: Rules, activity: Arc<Activity>) -> Self {
         let fence = Fence::new(team.regions.entries(), team.geography).and(&Fence::new(key.regions.entries(), None));
-        Self { team: Arc::clone(team), key: Arc::new(key), fence, activity }
+        Self { team: Arc::clone(team), key: Arc::new(key), fence, rules, activity }
     }
 
     /// The Regions that team and key limit calls to.
@@ -96,32 +99,59 @@ impl Touch {
 struct Snapshot {
     version: i64,
     callers: HashMap<Arc<str>, Caller>,
-    teams: HashMap<TeamId, Arc<Team>>,
+    memberships: HashMap<TeamId, Arc<Membership>>,
     names: HashMap<String, TeamId>,
+}
+
+/// What all callers of a team have in common. It is another one as soon as anything of it has changed.
+#[derive(Debug)]
+pub struct Membership {
+    pub(super) team: Arc<Team>,
+    /// The limits and budgets of the team and of everyone.
+    pub(super) rules: Rules,
 }
 
 impl Snapshot {
     /// The version is read first and keys before teams: a change in between is read again, never missed, and a key that
     /// was read has its team.
-    async fn read(store: &Store, version: i64, previous: Option<&Self>) -> Result<Self> {
+    async fn read(store: &Store, book: &RuleBook, version: i64, previous: Option<&Self>) -> Result<Self> {
         let keys = queries::keys(store).await?;
         let teams = queries::teams(store).await?;
+        let limits = queries::limits(store).await?;
+        let budgets = queries::budgets(store).await?;
         let teams: HashMap<_, _> = teams.into_iter().map(|team| (team.id.clone(), Arc::new(team))).collect();
+        let rules = |team: &TeamId, key: Option<&KeyId>| {
+            let counts = |subject: &Subject| match subject {
+                Subject::Everyone => true,
+                Subject::Team(id) => id == team,
+                Subject::Key(id) => Some(id) == key,
+            };
+            let limits = limits.iter().filter(|limit| counts(&limit.subject)).cloned().collect();
+            let budgets = budgets.iter().filter(|budget| counts(&budget.subject)).cloned().collect();
+            book.rules(limits, budgets)
+        };
         let caller = |key: Key| {
             let id = Arc::<str>::from(key.id.as_str());
             let activity = previous.and_then(|all| all.callers.get(&id)).map(|caller| Arc::clone(&caller.activity));
             let team = teams.get(&key.team)?;
-            Some((id, Caller::new(team, key, activity.unwrap_or_default())))
+            let rules = rules(&key.team, Some(&key.id));
+            Some((id, Caller::new(team, key, rules, activity.unwrap_or_default())))
         };
         let callers = keys.into_iter().filter_map(caller).collect();
         let names = teams.values().map(|team| (team.name.clone(), team.id.clone())).collect();
-        Ok(Self { version, callers, teams, names })
+        let membership = |(id, team): (&TeamId, &Arc<Team>)| {
+            let membership = Membership { team: Arc::clone(team), rules: rules(id, None) };
+            (id.clone(), Arc::new(membership))
+        };
+        let memberships = teams.iter().map(membership).collect();
+        Ok(Self { version, callers, memberships, names })
     }
 }
 
 /// The teams and keys, always readable and refreshed when asked.
 pub(super) struct Directory {
     store: Store,
+    book: RuleBook,
     current: ArcSwap<Snapshot>,
     last: Mutex<Look>,
     looks: AtomicU64,
@@ -138,9 +168,11 @@ impl Directory {
     pub(super) async fn load(store: Store) -> Result<Self> {
         let began = Instant::now();
         let version = queries::version(&store).await?;
-        let snapshot = Snapshot::read(&store, version, None).await?;
+        let book = RuleBook::default();
+        let snapshot = Snapshot::read(&store, &book, version, None).await?;
         Ok(Self {
             store,
+            book,
             current: ArcSwap::from_pointee(snapshot),
             last: Mutex::new(Look { began, failed: false }),
             looks: AtomicU64::new(0),
@@ -153,10 +185,10 @@ impl Directory {
     }
 
     /// The team with this id, or else this name.
-    pub(super) fn team(&self, id_or_name: &str) -> Option<Arc<Team>> {
+    pub(super) fn membership(&self, id_or_name: &str) -> Option<Arc<Membership>> {
         let snapshot = self.current.load();
-        let team = snapshot.teams.get(&TeamId::from(id_or_name));
-        team.or_else(|| snapshot.teams.get(snapshot.names.get(id_or_name)?)).cloned()
+        let membership = snapshot.memberships.get(&TeamId::from(id_or_name));
+        membership.or_else(|| snapshot.memberships.get(snapshot.names.get(id_or_name)?)).cloned()
     }
 
     /// Returns when a look into the store that began at `asked` or later is done, whoever made it.
@@ -189,7 +221,7 @@ impl Directory {
         let version = queries::version(&self.store).await?;
         let previous = self.current.load_full();
         if previous.version != version {
-            let snapshot = Snapshot::read(&self.store, version, Some(&previous)).await?;
+            let snapshot = Snapshot::read(&self.store, &self.book, version, Some(&previous)).await?;
             self.current.store(Arc::new(snapshot));
         }
         Ok(())

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::Tenancy;
-use super::directory::Caller;
+use super::directory::{Caller, Membership};
 use super::key::{Key, NewKey, Scope};
-use super::team::Team;
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
 use crate::ids::KeyId;
@@ -31,29 +30,35 @@ impl Tenancy {
     /// Answers from memory; only a team that is not there waits for the look into the store that all who wait share.
     ///
     /// # Errors
-    /// [`Kind::Unauthenticated`] without such a team.
-    pub async fn team(&self, id_or_name: &str) -> Result<Arc<Team>> {
+    /// [`Kind::Unauthenticated`] without such a team, and for one that is revoked.
+    pub async fn membership(&self, id_or_name: &str) -> Result<Arc<Membership>> {
+        let refused = |message: &'static str| Error::new(Kind::Unauthenticated, message);
         let directory = &self.0.directory;
-        let mut team = directory.team(id_or_name);
-        if team.is_none() {
+        let mut membership = directory.membership(id_or_name);
+        if membership.is_none() {
             directory.refresh_since(Instant::now()).await;
-            team = directory.team(id_or_name);
+            membership = directory.membership(id_or_name);
         }
-        team.ok_or_else(|| Error::new(Kind::Unauthenticated, "The team that this token names does not exist here."))
+        let membership = membership.ok_or_else(|| refused("The team that this token names does not exist here."))?;
+        if membership.team.revoked_at.is_some() {
+            return Err(refused("The team that this token names was revoked."));
+        }
+        Ok(membership)
     }
 }
 
 impl StandIn<'_> {
     /// The caller that this makes of a team. What `before`, the same one with another token, has in flight is also this
     /// one's.
-    pub fn caller(self, team: &Arc<Team>, before: Option<&Caller>) -> Result<Caller> {
+    pub fn caller(self, membership: &Membership, before: Option<&Caller>) -> Result<Caller> {
+        let team = &membership.team;
         let default = NewKey::new(team.id.as_str(), self.name);
         let scopes = self.scopes.map_or(default.scopes.clone(), known);
         // The secret that is made here is nobody's; and a key is made with one scope at least, which this need not have.
         let (key, _) = default.check(team.id.clone(), Timestamp::default())?;
         let key = Key { id: self.key.clone(), scopes, expires_at: Some(self.expires_at), ..key };
         let activity = before.map(|before| Arc::clone(&before.activity)).unwrap_or_default();
-        Ok(Caller::new(team, key, activity))
+        Ok(Caller::new(team, key, membership.rules.clone(), activity))
     }
 }
 
