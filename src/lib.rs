@@ -29,6 +29,7 @@ pub mod sigv4;
 pub mod simulator;
 pub mod splice;
 pub mod store;
+mod table;
 pub mod telemetry;
 pub mod tenancy;
 pub mod upstream;
