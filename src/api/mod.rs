@@ -32,6 +32,7 @@ mod surface;
 mod tests;
 mod token_count;
 mod unread;
+pub mod usage;
 
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -68,6 +69,7 @@ use crate::tenancy::Caller;
         (name = "Bedrock runtime", description = "For the AWS SDKs' `bedrock-runtime` clients; endpoint `/`."),
         (name = "Bedrock control plane", description = "For the AWS SDKs' `bedrock` clients; endpoint `/`."),
         (name = "Catalog", description = "Which model can be called where, by which id, at what price; lists of JSON."),
+        (name = "Usage", description = "What the calls of a key's own team used and cost."),
         (name = "Administration", description = "For keys with the scope `admin`.")
     )
 )]
@@ -115,6 +117,7 @@ fn documented() -> OpenApiRouter<Gateway> {
         .merge(rerank::router())
         .merge(bedrock::router())
         .merge(catalog::router())
+        .merge(usage::router())
         .merge(admin::router())
 }
 

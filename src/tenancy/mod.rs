@@ -18,6 +18,7 @@ mod queries;
 mod team;
 #[cfg(test)]
 mod tests;
+pub mod usage;
 mod writer;
 
 use std::fmt;

@@ -11,6 +11,7 @@ mod limits;
 mod query;
 mod teams;
 mod upstreams;
+mod usage;
 
 use axum::Json;
 use axum::extract::FromRequestParts;
@@ -41,6 +42,7 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(budgets::remove))
         .routes(routes!(audit::list))
         .routes(routes!(upstreams::list))
+        .routes(routes!(usage::tell))
 }
 
 /// An administrator: a caller whose key has the scope `admin`.
