@@ -91,6 +91,9 @@ impl Tenancy {
         let caller = caller.ok_or_else(key::unknown)?;
         let now = self.0.clock.now();
         caller.key.check(presented.secret, now)?;
+        if caller.team.revoked_at.is_some() {
+            return Err(key::refused("The team of this key was revoked."));
+        }
         caller.touch(now);
         Ok(caller)
     }

@@ -52,6 +52,24 @@ async fn an_amount_is_text_or_a_number_and_exact_in_both() {
 }
 
 #[tokio::test]
+async fn a_budget_tells_what_was_spent_of_it() {
+    let t = TestGateway::start().await;
+    let admin = Administrator::of(&t).await;
+    admin.put("/budgets", &json!({"team": TEAM, "period": "day", "limit_usd": "1"})).await;
+    admin.put("/budgets", &json!({"key": admin.id, "period": "total", "limit_usd": "0"})).await;
+    assert_eq!(t.openai().chat("hello").await.status(), 200);
+    let cost = t.only_call().await.cost.unwrap();
+    let budgets = admin.get("/budgets").await.json();
+    assert_eq!(budgets["data"][0]["spent_usd"], cost.to_string());
+    let left = bedrock_gateway::money::MicroUsd(1_000_000 - cost.0);
+    assert_eq!(budgets["data"][0]["remaining_usd"], left.to_string());
+    assert_eq!(budgets["data"][1]["spent_usd"], "0.000000", "the call was another key's");
+    t.clock.advance(std::time::Duration::from_hours(24));
+    assert_eq!(admin.list("/budgets?period=day", "spent_usd").await, ["0.000000"], "a new day");
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn a_budget_is_set_replaced_listed_and_removed() {
     let t = TestGateway::start().await;
     let admin = Administrator::of(&t).await;
