@@ -102,7 +102,7 @@ impl Operation {
             "/v1/responses" | "/v1/responses/input_tokens" => json!({"model": MODEL, "input": "hello"}),
             "/v1/embeddings" => json!({"model": "titan-embed-text-v2", "input": "hello"}),
             "/v1/images/generations" => json!({"model": "sd3-5-large", "prompt": "a cat"}),
-            "/v1/rerank" => json!({"model": "cohere.rerank-v3-5:0", "query": "a", "documents": ["b"]}),
+            "/v1/rerank" => json!({"model": "rerank-v3-5", "query": "a", "documents": ["b"]}),
             "/v1/messages" => json!({"model": MODEL, "max_tokens": 16, "messages": chat}),
             "/v1/messages/count_tokens" => json!({"model": MODEL, "messages": chat}),
             "/model/{model_id}/converse" | "/model/{model_id}/converse-stream" => json!({"messages": turns}),

@@ -506,7 +506,7 @@ async fn the_audit_log_tells_who_changed_what_and_no_secret() {
             .set_budget(&ANY, SetBudget { whose: of_team("acme"), period: "day".into(), limit_usd: "1".into() })
             .await
             .unwrap();
-        revoke_key(store, clock, Actor::Bootstrap, &key.id).await.unwrap();
+        revoke_key(store, clock, Actor::Bootstrap(key.id.clone()), &key.id).await.unwrap();
         let list = async |which: Acts| {
             let listed = list_acts(store, &which, &Page::first()).await.unwrap();
             listed.data.into_iter().map(|act| act.action).collect::<Vec<_>>()
@@ -520,6 +520,8 @@ async fn the_audit_log_tells_who_changed_what_and_no_secret() {
         let update = &list_acts(store, &by, &Page::first()).await.unwrap().data[0];
         assert_eq!(update.detail, json!({"name": {"from": "k", "to": "renamed"}}));
         assert_eq!((&*update.at, &*update.actor), ("2023-11-14T22:13:21Z", &*format!("key:{}", key.id)));
+        let boot = Acts { actor: Some(format!("bootstrap:{}", key.id)), ..Acts::default() };
+        assert_eq!(list(boot).await, ["key.revoke"]);
         let action = Acts { action: Some("key.create".into()), ..Acts::default() };
         assert_eq!(list(action).await, ["key.create"]);
         let second = Acts {

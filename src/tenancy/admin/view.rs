@@ -295,7 +295,7 @@ pub struct ActView {
     pub id: String,
     /// When.
     pub at: String,
-    /// Who: `command_line`, `gateway`, `bootstrap`, or `key:` and the id of the key.
+    /// Who: `command_line`, `gateway`, or `key:` or `bootstrap:` and the id of the key.
     #[schema(example = "command_line")]
     pub actor: String,
     /// What, such as `team.create`, `key.revoke`, `limit.set`.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bedrock_gateway::tenancy::admin::moment;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
 
 use super::{Administrator, blamed};
 use crate::support::{TEAM, TestGateway};
@@ -39,5 +40,20 @@ async fn every_act_is_told_with_who_did_it_and_what_changed() {
     for (query, expected) in [("from=yesterday", "from"), ("cursor=x", "cursor"), ("actro=x", "actro")] {
         assert_eq!(blamed(&admin.get(&format!("/audit?{query}")).await), (400, expected.to_owned()));
     }
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn an_administrator_of_the_settings_makes_the_first_one_of_the_store() {
+    let boot = "bgw_boot_obviously-fake";
+    let hash = Sha256::digest(boot.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let t = TestGateway::with(|config| config.auth.admin_key_sha256 = vec![hash]).await;
+    let admin = Administrator::with(&t, boot);
+    assert_eq!(admin.post("/teams", &json!({"name": "operators"})).await.status(), 201);
+    let body = json!({"team": "operators", "name": "first", "scopes": ["admin"]});
+    let key = admin.post("/keys", &body).await.json()["key"].as_str().unwrap().to_owned();
+    t.watch(&key);
+    let first = Administrator::with(&t, &key);
+    assert_eq!(first.list("/audit?actor=bootstrap%3Aboot", "action").await, ["key.create", "team.create"]);
     t.finish().await;
 }

@@ -58,7 +58,7 @@ async fn every_setting_of_a_key_can_be_changed_and_counts_with_the_answer() {
     }
     assert_eq!(shown["networks"], json!(["127.0.0.1/32", "::1/128"]));
     assert_eq!(t.openai().with_key(text).chat("hello").await.status(), 404);
-    let changed = admin.patch(&path, &json!({"models": null, "name": "wider"})).await;
+    let changed = admin.patch(&path, &json!({"models": null, "regions": null, "name": "wider"})).await;
     assert_eq!(
         (changed.status(), &changed.json()["models"], changed.json()["name"].as_str()),
         (200, &json!(null), Some("wider"))

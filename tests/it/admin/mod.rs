@@ -27,6 +27,11 @@ impl<'a> Administrator<'a> {
         Self { t, key: text, id: key.id.to_string() }
     }
 
+    /// Somebody with a key that the settings name.
+    fn with(t: &'a TestGateway, key: &str) -> Self {
+        Self { t, key: key.to_owned(), id: key.split('_').nth(1).unwrap().to_owned() }
+    }
+
     async fn send(&self, method: Method, path: &str, body: Option<&Value>, if_match: Option<&str>) -> Reply {
         let mut request = self.t.request(method, &format!("/admin/v1{path}")).bearer_auth(&self.key);
         if let Some(body) = body {
