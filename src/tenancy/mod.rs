@@ -70,7 +70,8 @@ impl Tenancy {
     /// recorded afterwards is lost. So cancel `stop` when the last call is settled, not when the drain begins.
     pub async fn open(store: Store, clock: Clock, tracker: &TaskTracker, stop: CancellationToken) -> Result<Self> {
         let directory = Arc::new(Directory::load(store.clone()).await?);
-        let (recorder, writer) = writer::new(store.clone(), clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
+        let (recorder, writer) =
+            writer::new(store.clone(), clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
         tracker.spawn(stop.clone().run_until_cancelled_owned(poll(Arc::clone(&directory))));
         tracker.spawn(writer.run(stop));
         let admission = Admission::local(clock.clone());
@@ -94,6 +95,9 @@ impl Tenancy {
         let caller = caller.ok_or_else(key::unknown)?;
         let now = self.0.clock.now();
         caller.key.check(presented.secret, now)?;
+        if caller.team.revoked_at.is_some() {
+            return Err(key::refused("The team of this key was revoked."));
+        }
         caller.touch(now);
         Ok(caller)
     }

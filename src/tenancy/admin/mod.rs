@@ -21,9 +21,14 @@ use serde_json::{Map, Value, json};
 
 pub use self::audit::{Acts, list_acts};
 pub use self::budgets::{Budgets, SetBudget, list_budgets, remove_budget, set_budget};
-pub use self::keys::{EditKey, Keys, change_key, create_key, find_key, list_keys, page_of_keys, revoke_key, revoke_key_if};
+pub use self::keys::{
+    EditKey, Keys, change_key, create_key, find_key, list_keys, page_of_keys, revoke_key, revoke_key_if,
+};
 pub use self::limits::{Limits, SetLimit, list_limits, remove_limit, set_limit};
-pub use self::teams::{EditTeam, Teams, change_team, create_team, find_team, list_teams, page_of_teams, revoke_team_if};
+pub use self::teams::{
+    EditTeam, Teams, change_team, create_team, find_team, list_teams, page_of_teams, revoke_team_if,
+};
+use super::directory::Caller;
 use super::limit::Subject;
 use super::queries;
 use crate::clock::Timestamp;
@@ -38,10 +43,18 @@ pub enum Actor {
     CommandLine,
     /// The gateway itself, setting up its local mode.
     Gateway,
-    /// An administrator that the configuration names.
-    Bootstrap,
-    /// Whoever has this key.
+    /// Whoever has this key, which the configuration names.
+    Bootstrap(KeyId),
+    /// Whoever has this key, or a token that stands in for one.
     Key(KeyId),
+}
+
+impl Actor {
+    /// Who administers by HTTP.
+    pub fn of(caller: &Caller) -> Self {
+        let id = caller.key.id.clone();
+        if caller.is_bootstrap() { Self::Bootstrap(id) } else { Self::Key(id) }
+    }
 }
 
 impl fmt::Display for Actor {
@@ -49,7 +62,7 @@ impl fmt::Display for Actor {
         match self {
             Self::CommandLine => f.write_str("command_line"),
             Self::Gateway => f.write_str("gateway"),
-            Self::Bootstrap => f.write_str("bootstrap"),
+            Self::Bootstrap(id) => write!(f, "bootstrap:{id}"),
             Self::Key(id) => write!(f, "key:{id}"),
         }
     }
@@ -94,7 +107,8 @@ impl Precondition {
         if holds {
             return Ok(());
         }
-        let message = "It was changed or removed in the meantime. Read it again, and send its new `version` as If-Match.";
+        let message =
+            "It was changed or removed in the meantime. Read it again, and send its new `version` as If-Match.";
         Err(Error::new(Kind::Stale, message))
     }
 }
