@@ -209,7 +209,9 @@ mod tests {
         let at = Timestamp::from_millis(1_767_322_985_000);
         assert_eq!(date_time(at), Some(*b"20260102T030305Z"));
         assert_eq!(parse_date_time("20260102T030305Z"), Some(at));
-        for other in ["", "20260102", "20260102T030305", "20261302T030305Z", "2026-01-02T03:03:05Z", "20260102T030305Z "] {
+        for other in
+            ["", "20260102", "20260102T030305", "20261302T030305Z", "2026-01-02T03:03:05Z", "20260102T030305Z "]
+        {
             assert_eq!(parse_date_time(other), None, "{other}");
         }
     }

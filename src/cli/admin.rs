@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::ids::KeyId;
 use crate::store::Store;
 use crate::tenancy::admin::{self, Actor};
-use crate::tenancy::{Key, NewKey, NewTeam, RoleArn, Scope, Team};
+use crate::tenancy::{Key, NewKey, NewTeam, RoleArn, Scope, Sealer, Team};
 
 /// Make, list and revoke keys.
 #[derive(Debug, Subcommand)]
@@ -70,6 +70,10 @@ pub(super) struct CreateKey {
     /// Regions it may use; without it, those of its team.
     #[arg(long, value_delimiter = ',')]
     regions: Option<Vec<String>>,
+    /// Make it an AWS access key pair as well, with which any AWS SDK signs, also over plain http. Its secret is then kept,
+    /// sealed under auth.sealing_key.
+    #[arg(long)]
+    sigv4: bool,
     #[command(flatten)]
     common: Listing,
 }
@@ -111,6 +115,12 @@ impl Listing {
             warn(&format!("--models: {problem}"));
         }
         Ok(Store::open(&config.store.url).await?)
+    }
+
+    /// What the secrets of keys for signing are sealed with.
+    fn sealer(&self) -> Result<Sealer, Failure> {
+        let (config, _) = self.config.load()?;
+        Ok(Sealer::configured(&config.auth).ok_or_else(Sealer::missing)?)
     }
 
     /// A role is assumed from the Regions that are called, and none of them trusts another partition.
@@ -187,6 +197,7 @@ impl CreateKey {
             expires_at,
             models: self.models,
             regions: self.regions,
+            sigv4: self.sigv4.then(|| self.common.sealer()).transpose()?,
             ..NewKey::new(self.team, self.name)
         };
         let store = self.common.store_for(new.models.as_deref(), new.regions.as_deref()).await?;
@@ -195,8 +206,17 @@ impl CreateKey {
         let mut value = key_json(&key, &teams);
         value["key"] = json!(secret.expose());
         let team = value["team_name"].as_str().unwrap_or(key.team.as_str());
-        let text = format!("Made key {} for team {team}. It is shown this once:\n{}", key.id, secret.expose());
-        self.common.show(&value, &text)
+        let mut text = format!("Made key {} for team {team}. It is shown this once", key.id);
+        if let Some(secret) = secret_part(&key, secret.expose()) {
+            value["access_key_id"] = json!(key.id.as_str());
+            value["secret_access_key"] = json!(secret);
+            let id = &key.id;
+            let pair = format!("AWS_ACCESS_KEY_ID={id}\nAWS_SECRET_ACCESS_KEY={secret}");
+            text = format!("{text}, for AWS SDKs that sign, and whole:\n{pair}");
+        } else {
+            text.push(':');
+        }
+        self.common.show(&value, &format!("{text}\n{}", secret.expose()))
     }
 }
 
@@ -227,6 +247,11 @@ impl CreateTeam {
     }
 }
 
+/// The secret access key in the text of a key that may sign.
+fn secret_part<'t>(key: &Key, text: &'t str) -> Option<&'t str> {
+    text.splitn(3, '_').nth(2).filter(|_| key.may_sign())
+}
+
 fn key_json(key: &Key, teams: &[Team]) -> Value {
     let team = teams.iter().find(|team| team.id == key.team);
     let scopes: Vec<String> = key.scopes.iter().map(ToString::to_string).collect();
@@ -238,6 +263,7 @@ fn key_json(key: &Key, teams: &[Team]) -> Value {
         "scopes": scopes,
         "models": key.models.entries(),
         "regions": key.regions.entries(),
+        "sigv4": key.may_sign(),
         "created_at": moment(key.created_at),
         "expires_at": key.expires_at.map(moment),
         "revoked_at": key.revoked_at.map(moment),

@@ -76,6 +76,7 @@ pub async fn create_key(store: &Store, clock: &Clock, actor: Actor, new: NewKey)
         "expires_at": key.expires_at.map(Timestamp::millis),
         "models": key.models.entries(),
         "regions": key.regions.entries(),
+        "sigv4": key.may_sign(),
     });
     let act = Act::new(key.created_at, actor, "key.create", key.id.as_str(), detail);
     queries::insert_key(store, &key, &act).await?;

@@ -19,7 +19,9 @@ use sha2::{Digest, Sha256};
 use crate::clock::Timestamp;
 use crate::config::Secret;
 use crate::error::{Error, Result};
-use crate::sigv4::{ALGORITHM, Canonical, TERMINATOR, date_time, push_hex, push_names, signing_key, write_string_to_sign};
+use crate::sigv4::{
+    ALGORITHM, Canonical, TERMINATOR, date_time, push_hex, push_names, signing_key, write_string_to_sign,
+};
 
 /// Control plane and runtime sign with the same service name, never with `bedrock-runtime`.
 const SERVICE: &str = "bedrock";

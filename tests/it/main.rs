@@ -34,6 +34,8 @@ mod refresh;
 mod rerank;
 mod residency;
 mod settlement;
+mod signed;
 mod support;
 mod tiers;
+mod tokens;
 mod unauthorized;
