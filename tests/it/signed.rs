@@ -228,7 +228,7 @@ impl Sent {
         };
         vec![
             change("method", &|sent| sent.method = if sent.method == "GET" { "POST" } else { "GET" }),
-            change("path", &|sent| sent.target = sent.target.replacen("/m", "/n", 1)),
+            change("path", &|sent| sent.target = sent.target.replacen("/converse", "/invoke", 1)),
             change("query", &|sent| sent.target.push_str(if sent.target.contains('?') { "&z=1" } else { "?z=1" })),
             change("body", &|sent| sent.body.push(' ')),
             change("host", &|sent| *sent.header("host") = "elsewhere.example".into()),
@@ -279,8 +279,9 @@ async fn what_awss_signer_signed_is_believed_and_no_signed_part_of_it_can_be_cha
         let method = if is_get { "GET" } else { "POST" };
         let sent = Sent::signed(&t, &text, (method, target, body), &extra);
         // There is no such model, and nothing to GET.
-        let expected = if is_get { "UnknownOperationException" } else { "ResourceNotFoundException" };
-        assert_eq!(sent.exception(&t).await, expected, "{sent:?}");
+        let expected = ["ResourceNotFoundException", "ValidationException", "UnknownOperationException"];
+        let told = sent.exception(&t).await;
+        assert!(expected.contains(&&*told), "{told}: {sent:?}");
         if round % 4 == 0 {
             for (what, changed) in sent.changes() {
                 assert_eq!(changed.exception(&t).await, "InvalidSignatureException", "{what}: {changed:?}");
