@@ -28,6 +28,7 @@ use crate::refresh::Refresher;
 use crate::responses::Responses;
 use crate::store::Store;
 use crate::telemetry::Metrics;
+use crate::tenancy::usage::Usage;
 use crate::tenancy::{Administrators, Sealer, Tenancy};
 use crate::upstream::Upstream;
 use listener::Listener;
@@ -66,6 +67,8 @@ impl App {
         let invocations = Invocations::new(store.clone(), &config.batch);
         let responses = Responses::new(store.clone(), clock.clone(), &config.responses, config.server.max_body_bytes());
         responses.purge_in_background(&tracker, stop.clone());
+        let usage = Usage::new(store.clone(), clock.clone(), &config.ledger);
+        usage.retain_in_background(&tracker, stop.clone());
         let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
         let issuers = Issuers::new(&config.auth.jwt, Documents::new(&config.fetch)?, clock.clone(), &tracker, &stop);
         let administrators = Administrators::new(&config.auth.admin_key_sha256);
@@ -82,6 +85,7 @@ impl App {
             invocations,
             upstream,
             responses,
+            usage,
             fetcher,
             metrics,
             clock,

@@ -45,6 +45,7 @@ use crate::money::MicroUsd;
 use crate::report::Report;
 use crate::responses::Responses;
 use crate::telemetry::Metrics;
+use crate::tenancy::usage::Usage as Reports;
 use crate::tenancy::{Caller, Tenancy};
 use crate::upstream::sticky::Sticky;
 use crate::upstream::{Call, Operation, Region, Regions, Reply, TeamRole, Upstream};
@@ -85,6 +86,8 @@ pub struct Parts {
     pub upstream: Upstream,
     /// What is kept of answers.
     pub responses: Responses,
+    /// What calls used and cost.
+    pub usage: Reports,
     /// Files that requests point to.
     pub fetcher: Fetcher,
     /// What is counted.
@@ -217,6 +220,11 @@ impl Gateway {
     /// What is kept of answers.
     pub fn responses(&self) -> &Responses {
         &self.0.parts.responses
+    }
+
+    /// What calls used and cost.
+    pub fn usage(&self) -> &Reports {
+        &self.0.parts.usage
     }
 
     /// Files that requests point to.

@@ -39,3 +39,4 @@ mod support;
 mod tiers;
 mod tokens;
 mod unauthorized;
+mod usage;

@@ -1,6 +1,7 @@
 //! Callers that sign as AWS's SDKs do: the SDK for Rust over plain http, and requests signed by hand with AWS's own signer.
 
 use std::fmt::Write as _;
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_bedrockruntime::config::{BehaviorVersion, Credentials, Region};
@@ -17,6 +18,7 @@ use bedrock_gateway::tenancy::{NewKey, Scope, Sealer};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
+use serde_json::json;
 
 use crate::support::reply::Reply;
 use crate::support::{MODEL, TEAM, TestGateway, calls, eventually};
@@ -148,6 +150,52 @@ async fn a_signature_ends_with_its_key_and_with_its_time() {
     t.clock.advance(Duration::from_mins(5));
     let (name, message) = refusal(&t, id, secret).await;
     assert!(name == "InvalidSignatureException" && message.starts_with("Signature expired: "), "{message}");
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn an_administrator_makes_a_pair_where_there_is_a_sealing_key() {
+    for (auth, status) in [(settings(), 201), (Auth::default(), 400)] {
+        let t = TestGateway::with(|config| config.auth = auth).await;
+        let (_, admin) = t.make_key(NewKey { scopes: vec![Scope::Admin], ..NewKey::new(TEAM, "admin") }).await;
+        let body = json!({"team": TEAM, "name": "by api", "sigv4": true});
+        let request = t.request(reqwest::Method::POST, "/admin/v1/keys").bearer_auth(&admin).json(&body);
+        let reply = Reply::to(request).await;
+        assert_eq!(reply.status(), status, "{reply:?}");
+        if status == 201 {
+            let told = reply.json();
+            let (id, secret) = (told["id"].as_str().unwrap(), told["secret_access_key"].as_str().unwrap());
+            assert_eq!((told["key"].as_str().unwrap(), &told["sigv4"]), (&*format!("bgw_{id}_{secret}"), &json!(true)));
+            client(&t, id, secret).converse().model_id(MODEL).messages(say("hi")).send().await.unwrap();
+        } else {
+            let error = reply.openai_error();
+            assert_eq!(error["param"], "sigv4");
+            assert!(error["message"].as_str().unwrap().contains("auth.sealing_key"), "{error}");
+        }
+        t.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn the_command_line_prints_the_pair_and_the_key_alone_on_the_last_line() {
+    let t = gateway().await;
+    let file = t.folder().join("gateway.toml");
+    std::fs::write(&file, format!("[store]\nurl = \"{}\"\n", t.config.store.url)).unwrap();
+    let create = |sealing_key: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bedrock-gateway"));
+        let arguments = ["keys", "create", "--team", TEAM, "--name", "cli", "--sigv4", "--config"];
+        command.args(arguments).arg(&file).env_clear();
+        command.env("BEDROCK_GATEWAY__AUTH__SEALING_KEY", sealing_key);
+        let output = command.output().unwrap();
+        (output.status.success(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let (made, told) = create("");
+    assert!(!made && told.contains("auth.sealing_key"), "{told}");
+    let (made, told) = create(settings().sealing_key.expose());
+    assert!(made, "{told}");
+    let (id, secret) = pair(told.lines().last().unwrap());
+    assert!(told.contains(&format!("AWS_ACCESS_KEY_ID={id}\nAWS_SECRET_ACCESS_KEY={secret}\n")), "{told}");
+    client(&t, id, secret).converse().model_id(MODEL).messages(say("hi")).send().await.unwrap();
     t.finish().await;
 }
 

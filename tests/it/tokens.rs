@@ -104,6 +104,11 @@ async fn a_listed_key_administers_and_calls_no_model() {
     assert_eq!(ask(t.key()).await.status(), 403);
     t.clock.advance(Duration::from_hours(24 * 365));
     assert_eq!(ask(key).await.status(), 200);
+    let made = t.request(Method::POST, "/admin/v1/teams").bearer_auth(key).json(&json!({"name": "first team"}));
+    assert_eq!(Reply::to(made).await.status(), 201);
+    let acts = Reply::to(t.request(Method::GET, "/admin/v1/audit").bearer_auth(key)).await.json();
+    let act = acts["data"].as_array().unwrap().iter().find(|act| act["actor"] == "bootstrap:first").unwrap();
+    assert_eq!(act["action"], "team.create");
     let reply = t.openai().with_key(key).chat("hello").await;
     assert_eq!((reply.status(), &reply.openai_error()["code"]), (403, &json!("insufficient_permissions")));
     t.finish().await;
