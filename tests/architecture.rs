@@ -65,7 +65,8 @@ const SIDEWAYS: [(&str, &str); 12] = [
 
 /// Crates and the only places that may name them.
 const CRATES: [(&str, &[&str]); 7] = [
-    ("aws_lc_rs", &["tenancy"]),
+    // In `upstream` it is the name that rustls has for it.
+    ("aws_lc_rs", &["tenancy", "upstream"]),
     ("axum", &["api", "app", "simulator"]),
     ("aws_", &["upstream"]),
     ("reqwest", &["fetch"]),

@@ -26,6 +26,7 @@ mod purpose;
 mod remote;
 mod rerank;
 mod route;
+mod sigv4;
 mod sse;
 mod surface;
 #[cfg(test)]
@@ -89,6 +90,7 @@ pub fn router(gateway: &Gateway, server: &Server) -> Router {
     }
     // The last layer is the outermost.
     routes
+        .layer(from_fn_with_state(gateway.clone(), sigv4::check))
         .layer(DefaultBodyLimit::max(server.max_body_bytes()))
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(from_fn_with_state(gateway.clone(), access_log::observe))

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use listener::Tls;
-pub use local::{Local, development_tls, key as local_key};
+pub use local::{Local, development_tls, key as local_key, sealing_key as local_sealing_key};
 
 use crate::api::{self, ops};
 use crate::catalog::{Catalog, Live, Quotas};
@@ -29,7 +29,7 @@ use crate::responses::Responses;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::tenancy::usage::Usage;
-use crate::tenancy::{Administrators, Tenancy};
+use crate::tenancy::{Administrators, Sealer, Tenancy};
 use crate::upstream::Upstream;
 use listener::Listener;
 
@@ -71,7 +71,8 @@ impl App {
         usage.retain_in_background(&tracker, stop.clone());
         let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
         let issuers = Issuers::new(&config.auth.jwt, Documents::new(&config.fetch)?, clock.clone(), &tracker, &stop);
-        let guests = Guests::new(Administrators::new(&config.auth.admin_key_sha256), issuers);
+        let administrators = Administrators::new(&config.auth.admin_key_sha256);
+        let guests = Guests::new(administrators, issuers, Sealer::configured(&config.auth));
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
         let quotas = Quotas::configured(config, &catalog)?;
         let fetcher = Fetcher::new(&config.fetch, config.server.max_body_bytes())?;

@@ -150,7 +150,7 @@ mod tests {
         .await;
         let documents = Documents::new(&site.settings()).unwrap();
         let found = documents.read(&site.url("/keys")).await.unwrap();
-        assert_eq!((&*found.bytes, found.max_age), (&b"{}"[..], Some(Duration::from_secs(600))));
+        assert_eq!((&*found.bytes, found.max_age), (&b"{}"[..], Some(Duration::from_mins(10))));
         for (path, why) in [("/moved", "answered 302"), ("/large", "larger than"), ("/none", "answered 404")] {
             let error = documents.read(&site.url(path)).await.unwrap_err();
             assert!(error.message().contains(why), "{error}");

@@ -1,5 +1,5 @@
-//! Who calls: a bootstrap administrator, somebody with a token of an issuer, or a key of the store, in this order. A
-//! caller that was seen before is told from memory.
+//! Who calls: a bootstrap administrator, somebody with a token of an issuer, or a key of the store, in this order; or who
+//! signed. A caller that was seen before is told from memory.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::ids::KeyId;
 use crate::issuers::{Badge, Issuers};
 use crate::recent::Recent;
-use crate::tenancy::{Administrators, Caller, Membership, StandIn};
+use crate::tenancy::{Administrators, Caller, Claimed, Membership, Scoped, Sealer, StandIn};
 
 /// So many bearers of tokens are remembered.
 const REMEMBERED: usize = 10_000;
@@ -18,6 +18,8 @@ const REMEMBERED: usize = 10_000;
 pub struct Guests {
     administrators: Administrators,
     issuers: Issuers,
+    /// What the secrets of those who sign are sealed with; `None`: nobody signs.
+    sealer: Option<Sealer>,
     /// Who came last under an id: what it has in flight outlives the token.
     known: Recent<KeyId, Guest>,
 }
@@ -32,8 +34,8 @@ struct Guest {
 
 impl Guests {
     /// Those that are told by these.
-    pub fn new(administrators: Administrators, issuers: Issuers) -> Self {
-        Self { administrators, issuers, known: Recent::new(REMEMBERED) }
+    pub fn new(administrators: Administrators, issuers: Issuers, sealer: Option<Sealer>) -> Self {
+        Self { administrators, issuers, sealer, known: Recent::new(REMEMBERED) }
     }
 }
 
@@ -60,6 +62,16 @@ impl Gateway {
             }
         }
         self.tenancy().authenticate(presented).await
+    }
+
+    /// Who a request says it is signed by; see [`crate::tenancy::Tenancy::claimed`].
+    pub async fn claimed(&self, access_key: &str, scope: Scoped<'_>) -> Result<Claimed> {
+        self.tenancy().claimed(self.sealer(), access_key, scope).await
+    }
+
+    /// What the secrets of keys for signing are sealed with, if the settings say so.
+    pub fn sealer(&self) -> Option<&Sealer> {
+        self.0.parts.guests.sealer.as_ref()
     }
 
     async fn bearer_of(&self, badge: Arc<Badge>) -> Result<Caller> {

@@ -27,7 +27,7 @@ struct Key {
     kid: Option<String>,
     /// The one algorithm it is for, if it says so.
     algorithm: Option<String>,
-    key: DecodingKey,
+    public: DecodingKey,
 }
 
 impl KeySet {
@@ -59,7 +59,7 @@ impl KeySet {
             is_named && key.fits(algorithm)
         });
         let found = fitting.next()?;
-        (kid.is_some() || fitting.next().is_none()).then(|| found.key.clone())
+        (kid.is_some() || fitting.next().is_none()).then(|| found.public.clone())
     }
 }
 
@@ -73,13 +73,13 @@ impl Key {
             return None;
         }
         let jwk: Jwk = serde_json::from_value(value).ok()?;
-        let key = DecodingKey::from_jwk(&jwk).ok()?;
+        let public = DecodingKey::from_jwk(&jwk).ok()?;
         // What everybody can read is no secret to share.
-        (key.family() != AlgorithmFamily::Hmac).then_some(Self { kid, algorithm, key })
+        (public.family() != AlgorithmFamily::Hmac).then_some(Self { kid, algorithm, public })
     }
 
     fn fits(&self, algorithm: Algorithm) -> bool {
-        self.key.family() == family(algorithm)
+        self.public.family() == family(algorithm)
             && self.algorithm.as_deref().is_none_or(|only| only == algorithm.to_string())
     }
 }

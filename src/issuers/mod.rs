@@ -88,8 +88,8 @@ impl Issuers {
     ) -> Self {
         let documents = Arc::new(documents);
         let issuer = |jwt: &Jwt| {
-            let (published, publisher) = published::new(jwt.issuer.clone(), Arc::clone(&documents));
-            tracker.spawn(stop.clone().run_until_cancelled_owned(publisher.run()));
+            let (published, asking) = published::new(jwt.issuer.clone(), Arc::clone(&documents));
+            tracker.spawn(stop.clone().run_until_cancelled_owned(asking.run()));
             Issuer { settings: jwt.clone(), host: host(&jwt.issuer), published }
         };
         let issuers = settings.iter().map(issuer).collect();
@@ -134,8 +134,9 @@ impl Inner {
         let told = Unverified::read(token)?;
         let (index, issuer) = self.issuer(&told.claims)?;
         if !issuer.settings.algorithms.contains(&told.algorithm) {
-            let taken: Vec<String> = issuer.settings.algorithms.iter().map(Algorithm::to_string).collect();
-            let message = format!("This token is not signed with what its issuer's have to be: {}.", taken.join(", "));
+            let allowed: Vec<String> = issuer.settings.algorithms.iter().map(Algorithm::to_string).collect();
+            let message =
+                format!("This token is not signed with what its issuer's have to be: {}.", allowed.join(", "));
             return Err(refused(message));
         }
         told.claims.check_times(now)?;

@@ -5,6 +5,7 @@ mod books;
 pub(crate) mod calls;
 pub(crate) mod canned;
 pub(crate) mod frames;
+pub(crate) mod issuer;
 pub(crate) mod log;
 mod raw;
 pub(crate) mod reply;
