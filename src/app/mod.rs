@@ -27,7 +27,7 @@ use crate::refresh::Refresher;
 use crate::responses::Responses;
 use crate::store::Store;
 use crate::telemetry::Metrics;
-use crate::tenancy::Tenancy;
+use crate::tenancy::{Tenancy, journal};
 use crate::upstream::Upstream;
 use listener::Listener;
 
@@ -65,7 +65,8 @@ impl App {
         let invocations = Invocations::new(store.clone(), &config.batch);
         let responses = Responses::new(store.clone(), clock.clone(), &config.responses, config.server.max_body_bytes());
         responses.purge_in_background(&tracker, stop.clone());
-        let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
+        let journal = config.store.journal_folder().map(|folder| journal::Setup::new(folder, metrics.clone()));
+        let tenancy = Tenancy::open(store, clock.clone(), journal, &tracker, stop.clone()).await?;
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
         let quotas = Quotas::configured(config, &catalog)?;
         let fetcher = Fetcher::new(&config.fetch, config.server.max_body_bytes())?;

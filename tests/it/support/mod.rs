@@ -157,6 +157,7 @@ impl TestGateway {
         config.server.listen = (Ipv4Addr::LOCALHOST, 0).into();
         config.server.ops_listen = (Ipv4Addr::LOCALHOST, 0).into();
         config.store.url = format!("sqlite://{}", folder.path().join("it.db").display());
+        config.store.journal = folder.path().join("journal").display().to_string();
         // What a test counts at the simulator, its own calls made.
         config.aws.catalog_refresh_minutes = 0;
         change(&mut config);
