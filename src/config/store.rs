@@ -49,3 +49,22 @@ impl Store {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_in_memory_has_a_journal_only_if_a_folder_is_named() {
+        let folder = |url: &str, journal: &str| {
+            let store = Store { url: url.into(), journal: journal.into() };
+            store.journal_folder().map(|folder| folder.display().to_string())
+        };
+        assert_eq!(Store::default().journal_folder(), Some(Path::new(JOURNAL)));
+        assert_eq!(folder("postgres://db/x", "/var/j"), Some("/var/j".into()));
+        assert_eq!(folder("postgres://db/x", ""), None);
+        assert_eq!(folder("sqlite::memory:", JOURNAL), None);
+        assert_eq!(folder("sqlite:x.db?mode=memory", JOURNAL), None);
+        assert_eq!(folder("sqlite::memory:", "/var/j"), Some("/var/j".into()));
+    }
+}
