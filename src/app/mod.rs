@@ -27,6 +27,7 @@ use crate::refresh::Refresher;
 use crate::responses::Responses;
 use crate::store::Store;
 use crate::telemetry::Metrics;
+use crate::tenancy::usage::Usage;
 use crate::tenancy::{Tenancy, journal};
 use crate::upstream::Upstream;
 use listener::Listener;
@@ -65,6 +66,8 @@ impl App {
         let invocations = Invocations::new(store.clone(), &config.batch);
         let responses = Responses::new(store.clone(), clock.clone(), &config.responses, config.server.max_body_bytes());
         responses.purge_in_background(&tracker, stop.clone());
+        let usage = Usage::new(store.clone(), clock.clone(), &config.ledger);
+        usage.retain_in_background(&tracker, stop.clone());
         let journal = config.store.journal_folder().map(|folder| journal::Setup::new(folder, metrics.clone()));
         let tenancy = Tenancy::open(store, clock.clone(), journal, &tracker, stop.clone()).await?;
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
@@ -78,6 +81,7 @@ impl App {
             invocations,
             upstream,
             responses,
+            usage,
             fetcher,
             metrics,
             clock,

@@ -9,7 +9,8 @@ use super::{Answer, Asked, Cost, Failover, Gateway, Origin, served};
 use crate::catalog::Place;
 use crate::converse::Usage;
 use crate::error::{Error, Exception, Kind};
-use crate::tenancy::{Caller, Need, Scope};
+use crate::tenancy::ledger::Entry;
+use crate::tenancy::{Caller, Demand, Need, Scope, Worst};
 use crate::upstream::{Failure, PlainCall, Region, Reply};
 
 /// What a call that is on no model is on.
@@ -23,6 +24,14 @@ pub struct Target<'a> {
     pub region: Option<&'a str>,
     /// What AWS charges for the call.
     pub charge: Charge,
+}
+
+/// What such a call may use at most.
+fn demand(charge: Charge) -> Demand {
+    match charge {
+        Charge::Tokens => Demand::NOTHING,
+        Charge::Otherwise => Demand { cost: Worst::Unknown, ..Demand::NOTHING },
+    }
 }
 
 impl Gateway {
@@ -39,10 +48,12 @@ impl Gateway {
         target: Target<'_>,
         call: &PlainCall,
     ) -> Result<Answer<Reply>, Error> {
-        let hold = self.tenancy().admit(caller, &Need { scope: Scope::Inference, model: None, names: &[] })?;
+        let id = Entry::fresh_id();
+        let need = Need { id: &id, scope: Scope::Inference, model: None, names: &[], demand: demand(target.charge) };
+        let hold = self.admitted(caller, &origin, &need).await?;
         let candidates = self.regions_with(caller, target)?;
         let label: Arc<str> = target.sort.into();
-        let settlement = Settlement::begin(self, caller, origin, (&label, target.charge), (hold, 0));
+        let settlement = Settlement::begin(self, caller, origin, (&label, target.charge), (id, hold, 0));
         let mut failover = self.failover();
         failover.max_attempts = failover.max_attempts.max(u32::try_from(candidates.len()).unwrap_or(u32::MAX));
         // Not every one of these is free of effects.
@@ -65,8 +76,11 @@ impl Gateway {
         call: impl Fn(&str, &str) -> PlainCall,
     ) -> Result<Answer<Reply>, Error> {
         let names = model.resolved.names(&model.name);
-        let need = Need { scope: Scope::Inference, model: Some(&model.name), names: &names };
-        let hold = self.tenancy().admit(caller, &need)?;
+        let id = Entry::fresh_id();
+        let model_name = Some(&*model.name);
+        let demand = demand(Charge::Otherwise);
+        let need = Need { id: &id, scope: Scope::Inference, model: model_name, names: &names, demand };
+        let hold = self.admitted(caller, &origin, &need).await?;
         let mut candidates = self.candidates(caller, &model.resolved)?;
         let mut refusal = None;
         candidates.retain(|place| match has(&place.region) {
@@ -80,7 +94,7 @@ impl Gateway {
             return Err(refusal);
         }
         let label = &model.resolved.name;
-        let settlement = Settlement::begin(self, caller, origin, (label, Charge::Otherwise), (hold, 0));
+        let settlement = Settlement::begin(self, caller, origin, (label, Charge::Otherwise), (id, hold, 0));
         let one = |region: Region, id: Arc<str>| {
             let call = call(region.name(), &id);
             async move { region.send_plain(&call).await }

@@ -1,10 +1,11 @@
 //! What becomes known of a request on its way: the one thing that all layers it passes share.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::{Booked, Receipt};
 use crate::ids::RequestId;
-use crate::tenancy::Caller;
+use crate::tenancy::{Caller, Standing};
 
 /// The trail of one request. Clones are the same trail.
 #[derive(Clone, Debug)]
@@ -14,8 +15,12 @@ pub struct Trail(Arc<Marks>);
 struct Marks {
     id: RequestId,
     caller: OnceLock<Caller>,
+    /// Whether the request is to be sent as it is, or not at all.
+    strict: AtomicBool,
     /// Of the first call; most requests make one.
     receipt: OnceLock<Arc<Receipt>>,
+    /// How far the caller's limits were used after its last call was admitted, or refused.
+    standing: Mutex<Option<Standing>>,
     /// Of all further calls.
     further: Mutex<Vec<Arc<Receipt>>>,
 }
@@ -23,7 +28,14 @@ struct Marks {
 impl Trail {
     /// The trail of a request that has just come in.
     pub fn new(id: RequestId) -> Self {
-        Self(Arc::new(Marks { id, caller: OnceLock::new(), receipt: OnceLock::new(), further: Mutex::default() }))
+        Self(Arc::new(Marks {
+            id,
+            caller: OnceLock::new(),
+            strict: AtomicBool::new(false),
+            receipt: OnceLock::new(),
+            standing: Mutex::default(),
+            further: Mutex::default(),
+        }))
     }
 
     /// The id that `x-request-id` shows.
@@ -54,6 +66,28 @@ impl Trail {
             sum.add(receipt.booked()?);
         }
         Some(sum)
+    }
+
+    /// Its request is to be sent as it is, or not at all.
+    pub fn forbid_changes(&self) {
+        self.0.strict.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was said.
+    pub(super) fn forbids_changes(&self) -> bool {
+        self.0.strict.load(Ordering::Relaxed)
+    }
+
+    /// How far the caller's limits are used, as far as they were asked.
+    pub fn standing(&self) -> Option<Standing> {
+        *self.0.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// That is how far the caller's limits are used.
+    pub(super) fn stands(&self, standing: Option<Standing>) {
+        if standing.is_some() {
+            *self.0.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+        }
     }
 
     /// A call was admitted.

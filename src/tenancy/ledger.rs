@@ -192,6 +192,7 @@ pub(super) struct Waiting {
 }
 
 /// The end of the queue that calls see.
+#[derive(Debug)]
 pub(super) struct Recorder {
     queue: mpsc::Sender<Waiting>,
     progress: Arc<Progress>,

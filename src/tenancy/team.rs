@@ -1,8 +1,15 @@
 //! Teams: who pays.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+use strum::VariantNames as _;
+use utoipa::ToSchema;
+
 use super::allow_list::AllowList;
+use super::budget::UnknownPrice;
+use super::carried;
 use crate::catalog::Geography;
 use crate::clock::Timestamp;
 use crate::config;
@@ -24,8 +31,30 @@ pub struct Team {
     pub geography: Option<Geography>,
     /// The AWS role that its calls are made with; `None`: the gateway's own identity.
     pub role: Option<RoleArn>,
+    /// The guardrail that every call on a model carries; `None`: whatever the caller asks for.
+    pub guardrail: Option<Guardrail>,
+    /// What every call on a model tells AWS's invocation log.
+    pub request_metadata: BTreeMap<String, String>,
+    /// The application inference profile that a model is called through, by ARN, so that its cost shows on the AWS bill.
+    pub profiles: BTreeMap<String, String>,
+    /// What becomes of calls whose price is not known, where a budget would have to pay for them.
+    pub unknown_price: UnknownPrice,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Since when all its keys are refused, if they are.
+    pub revoked_at: Option<Timestamp>,
+    /// The version of tenancy that its last change made.
+    pub version: i64,
+}
+
+/// A guardrail of Amazon Bedrock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
+pub struct Guardrail {
+    /// Its id or ARN.
+    pub id: String,
+    /// A number, or `DRAFT`.
+    pub version: String,
 }
 
 /// What it takes to make a team.
@@ -41,6 +70,14 @@ pub struct NewTeam {
     pub geography: Option<String>,
     /// The ARN of an IAM role that calls are made with; `None`: the gateway's own identity.
     pub role_arn: Option<String>,
+    /// The guardrail that every call on a model carries; `None`: whatever the caller asks for.
+    pub guardrail: Option<Guardrail>,
+    /// What every call tells AWS's invocation log: at most 16 entries, as Converse takes them.
+    pub request_metadata: BTreeMap<String, String>,
+    /// ARNs of application inference profiles, by model.
+    pub profiles: BTreeMap<String, String>,
+    /// `refuse` (`None`) or `allow_unpriced`.
+    pub unknown_price: Option<String>,
 }
 
 /// The ARN of an IAM role. `Debug` does not show it: it names an account.
@@ -84,9 +121,21 @@ impl NewTeam {
             regions: AllowList::regions("regions", self.regions)?,
             geography: self.geography.map(|name| Geography::parse("geography", &name)).transpose()?,
             role: self.role_arn.map(|arn| RoleArn::parse("role_arn", &arn)).transpose()?,
+            guardrail: self.guardrail.map(|new| carried::guardrail("guardrail", new)).transpose()?,
+            request_metadata: carried::metadata("request_metadata", self.request_metadata)?,
+            profiles: carried::profiles("profiles", self.profiles)?,
+            unknown_price: self.unknown_price.map(|text| unknown_price(&text)).transpose()?.unwrap_or_default(),
             created_at: now,
+            revoked_at: None,
+            version: 0,
         })
     }
+}
+
+/// `refuse` or `allow_unpriced`. Fails with [`crate::error::Kind::Invalid`].
+pub(super) fn unknown_price(text: &str) -> Result<UnknownPrice> {
+    let told = UnknownPrice::VARIANTS.join("` or `");
+    text.parse().map_err(|_| Error::invalid("unknown_price", format!("`unknown_price` has to be `{told}`.")))
 }
 
 /// Names of teams and keys: shown in tables, logs and metric labels, so nothing invisible and nothing long.

@@ -38,3 +38,4 @@ mod settlement;
 mod support;
 mod tiers;
 mod unauthorized;
+mod usage;
