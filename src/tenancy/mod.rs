@@ -9,6 +9,7 @@ pub mod admin;
 pub mod admission;
 mod allow_list;
 pub mod budget;
+mod carried;
 mod directory;
 mod key;
 pub mod ledger;
@@ -51,6 +52,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Tenancy(Arc<Inner>);
 
 struct Inner {
+    store: Store,
     clock: Clock,
     directory: Arc<Directory>,
     admission: Admission,
@@ -64,11 +66,11 @@ impl Tenancy {
     /// recorded afterwards is lost. So cancel `stop` when the last call is settled, not when the drain begins.
     pub async fn open(store: Store, clock: Clock, tracker: &TaskTracker, stop: CancellationToken) -> Result<Self> {
         let directory = Arc::new(Directory::load(store.clone()).await?);
-        let (recorder, writer) = writer::new(store, clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
+        let (recorder, writer) = writer::new(store.clone(), clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
         tracker.spawn(stop.clone().run_until_cancelled_owned(poll(Arc::clone(&directory))));
         tracker.spawn(writer.run(stop));
         let admission = Admission::local(clock.clone());
-        Ok(Self(Arc::new(Inner { clock, directory, admission, recorder })))
+        Ok(Self(Arc::new(Inner { store, clock, directory, admission, recorder })))
     }
 
     /// Who presents this key: the text of the key alone, whichever header it came in.
@@ -107,6 +109,11 @@ impl Tenancy {
     /// lost, counted in [`ledger::State::lost`] and logged.
     pub fn record(&self, entry: ledger::Entry) {
         self.0.recorder.record(entry);
+    }
+
+    /// Where teams, keys, limits and budgets are kept: for what [`admin`] does.
+    pub fn store(&self) -> &Store {
+        &self.0.store
     }
 
     /// How far the writer of the ledger is behind.
