@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first; see `docs/ARCHITECTURE.md`. A module imports only from lower layers.
-const LAYERS: [(&str, u8); 27] = [
+const LAYERS: [(&str, u8); 28] = [
     ("bucket", 0),
     ("clock", 0),
     ("config", 0),
@@ -26,6 +26,7 @@ const LAYERS: [(&str, u8); 27] = [
     ("families", 1),
     ("store", 1),
     ("fetch", 2),
+    ("idempotency", 2),
     ("invocations", 2),
     ("responses", 2),
     ("policy", 2),
@@ -62,7 +63,7 @@ const CRATES: [(&str, &[&str]); 5] = [
     ("axum", &["api", "app", "simulator"]),
     ("aws_", &["upstream"]),
     ("reqwest", &["fetch"]),
-    ("sqlx", &["store", "tenancy", "invocations", "responses"]),
+    ("sqlx", &["store", "tenancy", "idempotency", "invocations", "responses"]),
     ("prometheus", &["telemetry"]),
 ];
 

@@ -22,6 +22,7 @@ use crate::config::{Aws, Config};
 use crate::error::{Error, Result};
 use crate::fetch::Fetcher;
 use crate::gateway::{Failover, Gateway, Parts};
+use crate::idempotency::Idempotency;
 use crate::invocations::Invocations;
 use crate::refresh::Refresher;
 use crate::responses::Responses;
@@ -66,6 +67,14 @@ impl App {
         let invocations = Invocations::new(store.clone(), &config.batch);
         let responses = Responses::new(store.clone(), clock.clone(), &config.responses, config.server.max_body_bytes());
         responses.purge_in_background(&tracker, stop.clone());
+        let idempotency = Idempotency::new(
+            store.clone(),
+            clock.clone(),
+            &config.idempotency,
+            config.server.max_body_bytes(),
+            tracker.clone(),
+        );
+        idempotency.purge_in_background(stop.clone());
         let usage = Usage::new(store.clone(), clock.clone(), &config.ledger);
         usage.retain_in_background(&tracker, stop.clone());
         let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
@@ -81,6 +90,7 @@ impl App {
             upstream,
             responses,
             usage,
+            idempotency,
             fetcher,
             metrics,
             clock,

@@ -24,6 +24,7 @@ mod exceptions;
 mod failover;
 mod fault_matrix;
 mod hostile_input;
+mod idempotency;
 mod keys;
 mod lifecycle;
 mod openai;
