@@ -26,7 +26,7 @@ impl FromRequestParts<Gateway> for Caller {
         if presented.is_none() && is_signed(&parts.headers) {
             return Err(Error::new(Kind::Unauthenticated, SIGNED));
         }
-        let caller = gateway.tenancy().authenticate(presented).await?;
+        let caller = gateway.identify(presented).await?;
         if let Some(trail) = parts.extensions.get::<Trail>() {
             trail.identified(&caller);
         }

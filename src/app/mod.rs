@@ -20,16 +20,17 @@ use crate::catalog::{Catalog, Live, Quotas};
 use crate::clock::Clock;
 use crate::config::{Aws, Config};
 use crate::error::{Error, Result};
-use crate::fetch::Fetcher;
-use crate::gateway::{Failover, Gateway, Parts};
+use crate::fetch::{Documents, Fetcher};
+use crate::gateway::{Failover, Gateway, Guests, Parts};
 use crate::idempotency::Idempotency;
 use crate::invocations::Invocations;
+use crate::issuers::Issuers;
 use crate::refresh::Refresher;
 use crate::responses::Responses;
 use crate::store::Store;
 use crate::telemetry::Metrics;
-use crate::tenancy::Tenancy;
 use crate::tenancy::usage::Usage;
+use crate::tenancy::{Administrators, Tenancy};
 use crate::upstream::Upstream;
 use listener::Listener;
 
@@ -78,6 +79,8 @@ impl App {
         let usage = Usage::new(store.clone(), clock.clone(), &config.ledger);
         usage.retain_in_background(&tracker, stop.clone());
         let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
+        let issuers = Issuers::new(&config.auth.jwt, Documents::new(&config.fetch)?, clock.clone(), &tracker, &stop);
+        let guests = Guests::new(Administrators::new(&config.auth.admin_key_sha256), issuers);
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
         let quotas = Quotas::configured(config, &catalog)?;
         let fetcher = Fetcher::new(&config.fetch, config.server.max_body_bytes())?;
@@ -86,6 +89,7 @@ impl App {
         let gateway = Gateway::new(Parts {
             catalog: live,
             tenancy,
+            guests,
             invocations,
             upstream,
             responses,

@@ -278,7 +278,12 @@ impl SecretHash {
     }
 
     fn is_of(self, secret: &str) -> bool {
-        self.0.ct_eq(&Self::of(secret).0).into()
+        self.is(Self::of(secret))
+    }
+
+    /// Whether both are the same, in the same time whatever they are.
+    pub(super) fn is(self, other: Self) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 
     /// Lowercase hex, as the store keeps it.

@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod admission;
 mod allow_list;
+mod bootstrap;
 pub mod budget;
 mod carried;
 mod directory;
@@ -15,6 +16,7 @@ mod key;
 pub mod ledger;
 pub mod limit;
 mod queries;
+mod stand_in;
 mod team;
 #[cfg(test)]
 mod tests;
@@ -31,10 +33,12 @@ use tokio_util::task::TaskTracker;
 
 pub use self::admission::{Demand, Hold, Need, Output, Refused, Standing, Used, Worst};
 pub use self::allow_list::AllowList;
+pub use self::bootstrap::Administrators;
 pub use self::budget::{Budget, Period, UnknownPrice};
-pub use self::directory::Caller;
+pub use self::directory::{Caller, Membership};
 pub use self::key::{Key, NewKey, OnDisconnect, Scope, looks_own};
 pub use self::limit::{Limit, Subject};
+pub use self::stand_in::StandIn;
 pub use self::team::{Guardrail, NewTeam, RoleArn, Team};
 
 use self::admission::Admission;
