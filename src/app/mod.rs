@@ -22,6 +22,7 @@ use crate::config::{Aws, Config};
 use crate::error::{Error, Result};
 use crate::fetch::{Documents, Fetcher};
 use crate::gateway::{Failover, Gateway, Guests, Parts};
+use crate::idempotency::Idempotency;
 use crate::invocations::Invocations;
 use crate::issuers::Issuers;
 use crate::refresh::Refresher;
@@ -67,6 +68,14 @@ impl App {
         let invocations = Invocations::new(store.clone(), &config.batch);
         let responses = Responses::new(store.clone(), clock.clone(), &config.responses, config.server.max_body_bytes());
         responses.purge_in_background(&tracker, stop.clone());
+        let idempotency = Idempotency::new(
+            store.clone(),
+            clock.clone(),
+            &config.idempotency,
+            config.server.max_body_bytes(),
+            tracker.clone(),
+        );
+        idempotency.purge_in_background(stop.clone());
         let usage = Usage::new(store.clone(), clock.clone(), &config.ledger);
         usage.retain_in_background(&tracker, stop.clone());
         let journal = config.store.journal_folder().map(|folder| journal::Setup::new(folder, metrics.clone()));
@@ -87,6 +96,7 @@ impl App {
             upstream,
             responses,
             usage,
+            idempotency,
             fetcher,
             metrics,
             clock,
