@@ -354,7 +354,8 @@ pub(super) fn unknown() -> Error {
     refused(WRONG)
 }
 
-fn refused(message: &'static str) -> Error {
+/// The key is ours, and does not count any more.
+pub(super) fn refused(message: &'static str) -> Error {
     Error::new(Kind::Unauthenticated, message).exception(Exception { name: "UnrecognizedClientException", status: 403 })
 }
 

@@ -111,6 +111,9 @@ impl Tenancy {
     fn accept(&self, caller: &Caller) -> Result<()> {
         let now = self.0.clock.now();
         caller.key.check(now)?;
+        if caller.team.revoked_at.is_some() {
+            return Err(key::refused("The team of this key was revoked."));
+        }
         caller.touch(now);
         Ok(())
     }

@@ -11,6 +11,7 @@
     reason = "a test fails by panicking, wherever in the harness it does"
 )]
 
+mod admin;
 mod anthropic;
 mod arns;
 mod bedrock;

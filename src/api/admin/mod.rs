@@ -54,8 +54,7 @@ impl FromRequestParts<Gateway> for Administrator {
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self> {
         let caller = Caller::from_request_parts(parts, gateway).await?;
         caller.require(Scope::Admin)?;
-        let id = caller.key.id.clone();
-        Ok(Self(if caller.is_bootstrap() { Actor::Bootstrap(id) } else { Actor::Key(id) }))
+        Ok(Self(Actor::of(&caller)))
     }
 }
 

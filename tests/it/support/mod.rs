@@ -259,6 +259,11 @@ impl TestGateway {
         (key, text)
     }
 
+    /// Has [`TestGateway::finish`] look after a key that was made elsewhere.
+    pub(crate) fn watch(&self, key: &str) {
+        self.lock_keys().push(key.to_owned());
+    }
+
     /// Makes a team as the command line does.
     pub(crate) async fn make_team(&self, new: NewTeam) {
         admin::create_team(&self.store, &self.clock, Actor::CommandLine, new).await.unwrap();
