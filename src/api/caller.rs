@@ -26,8 +26,10 @@ impl FromRequestParts<Gateway> for Caller {
         if presented.is_none() && is_signed(&parts.headers) {
             return Err(Error::new(Kind::Unauthenticated, SIGNED));
         }
-        let caller = gateway.tenancy().authenticate(presented).await?;
-        if let Some(trail) = parts.extensions.get::<Trail>() {
+        let trail = parts.extensions.get::<Trail>();
+        let client = trail.and_then(Trail::client);
+        let caller = gateway.tenancy().authenticate(presented, client).await?;
+        if let Some(trail) = trail {
             trail.identified(&caller);
         }
         Ok(caller)

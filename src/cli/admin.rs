@@ -14,7 +14,7 @@ use crate::error::Error;
 use crate::ids::KeyId;
 use crate::store::Store;
 use crate::tenancy::admin::{self, Actor};
-use crate::tenancy::{Key, NewKey, NewTeam, RoleArn, Scope, Team};
+use crate::tenancy::{Key, NewKey, NewTeam, OnDisconnect, RoleArn, Scope, Team};
 
 /// Make, list and revoke keys.
 #[derive(Debug, Subcommand)]
@@ -23,6 +23,8 @@ pub(super) enum Keys {
     Create(CreateKey),
     /// List all keys.
     List(Listing),
+    /// Give a key another secret. Its id stays; the new key is shown once, alone on the last line.
+    Rotate(RotateKey),
     /// Revoke a key, for good.
     Revoke {
         /// The key's id: what stands between the first two underscores of the key.
@@ -70,6 +72,23 @@ pub(super) struct CreateKey {
     /// Regions it may use; without it, those of its team.
     #[arg(long, value_delimiter = ',')]
     regions: Option<Vec<String>>,
+    /// Networks or addresses that its calls have to come from, such as 10.0.0.0/8; without it, anywhere.
+    #[arg(long, value_delimiter = ',')]
+    networks: Option<Vec<String>>,
+    /// What becomes of a call whose client leaves: it is cancelled, or read to its end to know what it cost.
+    #[arg(long, value_name = "cancel|drain", default_value_t)]
+    on_disconnect: OnDisconnect,
+    #[command(flatten)]
+    common: Listing,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RotateKey {
+    /// The key's id: what stands between the first two underscores of the key.
+    id: String,
+    /// How long the secret before still counts: 0s to 30d.
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    overlap: String,
     #[command(flatten)]
     common: Listing,
 }
@@ -168,6 +187,7 @@ impl Keys {
                 let rows: Vec<Value> = keys.iter().map(|key| key_json(key, &teams)).collect();
                 listing.table(&rows, &["id", "team_name", "name", "scopes", "expires_at", "revoked_at", "last_use"])
             }
+            Self::Rotate(arguments) => arguments.run(&clock).await,
             Self::Revoke { id, common } => {
                 let store = common.store().await?;
                 let key = admin::revoke_key(&store, &clock, Actor::CommandLine, &KeyId::from(&id)).await?;
@@ -181,12 +201,14 @@ impl Keys {
 impl CreateKey {
     async fn run(self, clock: &Clock) -> Result<(), Failure> {
         let scopes = self.scopes.iter().map(|scope| Scope::parse(scope)).collect::<Result<Vec<_>, _>>()?;
-        let expires_at = self.expires.as_deref().map(|when| ending(when, clock.now())).transpose()?;
+        let expires_at = self.expires.as_deref().map(|when| ending("--expires", when, clock.now())).transpose()?;
         let new = NewKey {
             scopes,
             expires_at,
             models: self.models,
             regions: self.regions,
+            networks: self.networks,
+            on_disconnect: self.on_disconnect,
             ..NewKey::new(self.team, self.name)
         };
         let store = self.common.store_for(new.models.as_deref(), new.regions.as_deref()).await?;
@@ -196,6 +218,24 @@ impl CreateKey {
         value["key"] = json!(secret.expose());
         let team = value["team_name"].as_str().unwrap_or(key.team.as_str());
         let text = format!("Made key {} for team {team}. It is shown this once:\n{}", key.id, secret.expose());
+        self.common.show(&value, &text)
+    }
+}
+
+impl RotateKey {
+    async fn run(self, clock: &Clock) -> Result<(), Failure> {
+        let now = clock.now();
+        let overlap = ending("--overlap", &self.overlap, now)?.since(now);
+        let store = self.common.store().await?;
+        let (key, secret) =
+            admin::rotate_key(&store, clock, Actor::CommandLine, &KeyId::from(&self.id), overlap).await?;
+        let teams = admin::list_teams(&store).await?;
+        let mut value = key_json(&key, &teams);
+        value["key"] = json!(secret.expose());
+        let until = key
+            .previous_until()
+            .map_or_else(String::new, |until| format!(" The secret before counts until {}.", moment(until)));
+        let text = format!("Rotated key {}.{until} The new key is shown this once:\n{}", key.id, secret.expose());
         self.common.show(&value, &text)
     }
 }
@@ -238,6 +278,9 @@ fn key_json(key: &Key, teams: &[Team]) -> Value {
         "scopes": scopes,
         "models": key.models.entries(),
         "regions": key.regions.entries(),
+        "networks": key.networks,
+        "on_disconnect": key.on_disconnect.to_string(),
+        "previous_until": key.previous_until().map(moment),
         "created_at": moment(key.created_at),
         "expires_at": key.expires_at.map(moment),
         "revoked_at": key.revoked_at.map(moment),
@@ -263,12 +306,11 @@ fn moment(at: Timestamp) -> String {
 }
 
 /// A duration from now, such as `30d`, or a moment as RFC 3339 writes it.
-fn ending(text: &str, now: Timestamp) -> Result<Timestamp, Error> {
+fn ending(argument: &str, text: &str, now: Timestamp) -> Result<Timestamp, Error> {
     if let Ok(moment) = text.parse::<jiff::Timestamp>() {
         return Ok(Timestamp::from_millis(moment.as_millisecond()));
     }
-    let wrong =
-        || Error::invalid("--expires", format!("`{text}` is neither a duration such as 30d nor an RFC 3339 time"));
+    let wrong = || Error::invalid(argument, format!("`{text}` is neither a duration such as 30d nor an RFC 3339 time"));
     let span: Span = text.parse().map_err(|_| wrong())?;
     let start = jiff::Timestamp::from_millisecond(now.millis()).map_err(|_| wrong())?;
     let start: Zoned = start.to_zoned(jiff::tz::TimeZone::UTC);
@@ -283,9 +325,9 @@ mod tests {
     #[test]
     fn an_expiry_is_a_duration_or_a_moment() {
         let now = Timestamp::from_millis(1_000);
-        assert_eq!(ending("30d", now).unwrap().millis(), 1_000 + 30 * 86_400_000);
-        assert_eq!(ending("12h", now).unwrap().millis(), 1_000 + 12 * 3_600_000);
-        assert_eq!(ending("2030-01-01T00:00:00Z", now).unwrap().millis(), 1_893_456_000_000);
-        assert!(ending("soon", now).is_err());
+        assert_eq!(ending("--expires", "30d", now).unwrap().millis(), 1_000 + 30 * 86_400_000);
+        assert_eq!(ending("--expires", "12h", now).unwrap().millis(), 1_000 + 12 * 3_600_000);
+        assert_eq!(ending("--expires", "2030-01-01T00:00:00Z", now).unwrap().millis(), 1_893_456_000_000);
+        assert!(ending("--expires", "soon", now).is_err());
     }
 }

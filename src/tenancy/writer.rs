@@ -130,7 +130,7 @@ impl Writer {
             tracing::info!(failures = self.failures, "the ledger can be written again");
             self.failures = 0;
         }
-        self.touches.drain(..).for_each(|touch| touch.saved());
+        self.touches.clear();
         self.clear_group();
         None
     }

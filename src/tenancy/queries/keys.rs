@@ -1,9 +1,13 @@
 //! The table of keys.
 
+use std::sync::LazyLock;
+
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::{Change, Decoded, allow_list, clean, optional_timestamp, readable, timestamp};
+use super::{
+    Change, Changed, Decoded, Mark, allow_list, by_id, changed, clean, optional_timestamp, readable, timestamp,
+};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::{KeyId, TeamId};
@@ -62,6 +66,61 @@ FROM keys WHERE id = $1";
 pub(in crate::tenancy) async fn find_key(store: &Store, id: &KeyId) -> Result<Option<Key>> {
     let row = sqlx::query(KEY_BY_ID).bind(clean(id.as_str())).fetch_optional(store.pool()).await?;
     Ok(row.and_then(|row| readable("key", &row, key(&row))))
+}
+
+static KEYS_BY_ID: LazyLock<by_id::Sizes> = LazyLock::new(|| {
+    by_id::sizes(
+        "-- tenancy.keys_by_id
+SELECT id, team_id, name, secret_sha256, sealed_secret, previous_sha256, previous_sealed, previous_until, scopes, models,
+regions, networks, on_disconnect, created_at, expires_at, revoked_at, last_use, version
+FROM keys WHERE id IN",
+    )
+});
+
+/// Those of the keys with these ids that there are, revoked ones too.
+pub(in crate::tenancy) async fn keys_by_id(store: &Store, ids: &[KeyId]) -> Result<Vec<Key>> {
+    let ids: Vec<&str> = ids.iter().map(KeyId::as_str).collect();
+    let rows = by_id::fetch(store, &KEYS_BY_ID, &ids).await?;
+    Ok(rows.iter().filter_map(|row| readable("key", row, key(row))).collect())
+}
+
+const KEYS_SINCE: &str = "-- tenancy.keys_since
+SELECT id, team_id, name, secret_sha256, sealed_secret, previous_sha256, previous_sealed, previous_until, scopes, models,
+regions, networks, on_disconnect, created_at, expires_at, revoked_at, last_use, version
+FROM keys WHERE version >= $1 AND (version > $1 OR id > $2) ORDER BY version, id LIMIT $3";
+
+/// The next keys that changed after `mark`, in the order of their changes; a page of [`super::PAGE`] at most.
+pub(in crate::tenancy) async fn keys_since(store: &Store, mark: &Mark) -> Result<Vec<Changed<Key>>> {
+    let rows = mark.bind(sqlx::query(KEYS_SINCE)).fetch_all(store.pool()).await?;
+    rows.iter().map(|row| changed("key", row, key(row))).collect()
+}
+
+const KEY_ROTATE: &str = "-- tenancy.key_rotate
+UPDATE keys SET previous_sha256 = secret_sha256, previous_sealed = sealed_secret, previous_until = $4,
+secret_sha256 = $2, sealed_secret = $3, version = $5
+WHERE id = $1 AND revoked_at IS NULL";
+
+/// Gives a key another secret; the one before counts until `until`, and one before that no more. False when there is no
+/// such key, or it is revoked.
+pub(in crate::tenancy) async fn rotate_key(
+    store: &Store,
+    id: &KeyId,
+    (secret, sealed): (SecretHash, Option<&str>),
+    until: Timestamp,
+    act: &Act<'_>,
+) -> Result<bool> {
+    let mut change = Change::begin(store).await?;
+    let query = sqlx::query(KEY_ROTATE)
+        .bind(clean(id.as_str()))
+        .bind(secret.to_hex())
+        .bind(sealed)
+        .bind(until.millis())
+        .bind(change.version);
+    let rotated = query.execute(&mut *change.transaction).await?.rows_affected() == 1;
+    if rotated {
+        change.commit(act).await?;
+    }
+    Ok(rotated)
 }
 
 const KEY_INSERT: &str = "-- tenancy.key_insert

@@ -2,7 +2,13 @@
 //!
 //! Every act is one transaction with its line in the audit log and a new version, which tells serving processes.
 
+mod revoke;
+mod rotate;
+
 use serde_json::{Value, json};
+
+pub use self::revoke::{revoke_key, revoke_team};
+pub use self::rotate::{DEFAULT_OVERLAP, MAX_OVERLAP, rotate_key};
 
 use super::key::{Key, NewKey};
 use super::queries;
@@ -76,6 +82,8 @@ pub async fn create_key(store: &Store, clock: &Clock, actor: Actor, new: NewKey)
         "expires_at": key.expires_at.map(Timestamp::millis),
         "models": key.models.entries(),
         "regions": key.regions.entries(),
+        "networks": key.networks,
+        "on_disconnect": key.on_disconnect.to_string(),
     });
     let act = Act::new(key.created_at, actor, "key.create", key.id.as_str(), detail);
     queries::insert_key(store, &key, &act).await?;
@@ -87,11 +95,6 @@ pub async fn list_keys(store: &Store) -> Result<Vec<Key>> {
     queries::keys(store).await
 }
 
-/// Revokes a key, for good; one that was revoked before stays as it is. It counts within a second or two in every
-/// process that serves from this store. Fails with [`Kind::NotFound`] without such a key.
-pub async fn revoke_key(store: &Store, clock: &Clock, actor: Actor, id: &KeyId) -> Result<Key> {
-    let act = Act::new(clock.now(), actor, "key.revoke", id.as_str(), json!({}));
-    queries::revoke_key(store, id, &act).await?;
-    let none = || Error::new(Kind::NotFound, format!("There is no key `{id}`.")).param("id");
-    queries::find_key(store, id).await?.ok_or_else(none)
+fn no_key(id: &KeyId) -> Error {
+    Error::new(Kind::NotFound, format!("There is no key `{id}`.")).param("id")
 }
