@@ -33,6 +33,7 @@ mod surface;
 mod tests;
 mod token_count;
 mod unread;
+pub mod usage;
 
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -70,6 +71,7 @@ use crate::tenancy::Caller;
         (name = "Bedrock runtime", description = "For the AWS SDKs' `bedrock-runtime` clients; endpoint `/`."),
         (name = "Bedrock control plane", description = "For the AWS SDKs' `bedrock` clients; endpoint `/`."),
         (name = "Catalog", description = "Which model can be called where, by which id, at what price; lists of JSON."),
+        (name = "Usage", description = "What the calls of a key's own team used and cost."),
         (name = "Administration", description = "For keys with the scope `admin`.")
     )
 )]
@@ -105,8 +107,9 @@ pub fn openapi() -> OpenApi {
 
 fn documented() -> OpenApiRouter<Gateway> {
     let mut document = Document::openapi();
-    let bearer =
-        Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("A gateway key: `bgw_<id>_<secret>`."));
+    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some(
+        "A gateway key: `bgw_<id>_<secret>`. What is named of an operation are the scopes of which the key needs one.",
+    ));
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("key", SecurityScheme::Http(bearer.build()));
     OpenApiRouter::with_openapi(document)
@@ -116,6 +119,7 @@ fn documented() -> OpenApiRouter<Gateway> {
         .merge(rerank::router())
         .merge(bedrock::router())
         .merge(catalog::router())
+        .merge(usage::router())
         .merge(admin::router())
 }
 
@@ -131,7 +135,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     };
     let cors = CorsLayer::new()
         .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::POST, Method::DELETE, Method::PUT])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         // `*` would not cover `Authorization`: <https://fetch.spec.whatwg.org/#cors-non-wildcard-request-header-name>.
         .allow_headers(AllowHeaders::mirror_request())
         // Without cookies `*` is every header: <https://fetch.spec.whatwg.org/#http-new-header-syntax>.

@@ -28,6 +28,7 @@ use crate::responses::Responses;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::tenancy::Tenancy;
+use crate::tenancy::usage::Usage;
 use crate::upstream::Upstream;
 use listener::Listener;
 
@@ -65,6 +66,8 @@ impl App {
         let invocations = Invocations::new(store.clone(), &config.batch);
         let responses = Responses::new(store.clone(), clock.clone(), &config.responses, config.server.max_body_bytes());
         responses.purge_in_background(&tracker, stop.clone());
+        let usage = Usage::new(store.clone(), clock.clone(), &config.ledger);
+        usage.retain_in_background(&tracker, stop.clone());
         let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
         let quotas = Quotas::configured(config, &catalog)?;
@@ -77,6 +80,7 @@ impl App {
             invocations,
             upstream,
             responses,
+            usage,
             fetcher,
             metrics,
             clock,

@@ -1,4 +1,4 @@
-//! The command line: `serve`, `simulate`, `keys`, `teams`, `config check`, `doctor`,
+//! The command line: `serve`, `simulate`, `keys`, `teams`, `limits`, `budgets`, `audit`, `usage`, `config check`, `doctor`,
 //! `iam-policy`, `openapi`.
 //!
 //! The environment and the arguments are read here and nowhere else.
@@ -7,6 +7,7 @@ mod admin;
 mod doctor;
 mod iam_policy;
 mod serve;
+mod usage;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -36,12 +37,22 @@ enum Command {
     Serve(serve::Serve),
     /// Run the simulator alone: Bedrock's runtime and control plane over HTTP, without an AWS account.
     Simulate(serve::Simulate),
-    /// Make, list and revoke keys.
+    /// Make, list, change and revoke keys.
     #[command(subcommand)]
     Keys(admin::Keys),
-    /// Make and list teams.
+    /// Make, list, change and revoke teams.
     #[command(subcommand)]
     Teams(admin::Teams),
+    /// Set, list and remove limits.
+    #[command(subcommand)]
+    Limits(admin::Limits),
+    /// Set, list and remove budgets.
+    #[command(subcommand)]
+    Budgets(admin::Budgets),
+    /// List administrative acts, the newest first.
+    Audit(admin::Audit),
+    /// Tell what calls used and cost.
+    Usage(usage::Usage),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -171,6 +182,10 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Simulate(simulate) => block_on(simulate.run()),
         Command::Keys(keys) => block_on(keys.run()),
         Command::Teams(teams) => block_on(teams.run()),
+        Command::Limits(limits) => block_on(limits.run()),
+        Command::Budgets(budgets) => block_on(budgets.run()),
+        Command::Audit(audit) => block_on(audit.run()),
+        Command::Usage(usage) => block_on(usage.run()),
         Command::Doctor(doctor) => block_on(doctor.run()),
         Command::IamPolicy(policy) => block_on(policy.run()),
     }

@@ -97,16 +97,14 @@ mod tests {
 
     #[test]
     fn proxies_are_networks_or_addresses_and_each_that_is_neither_is_told() {
-        let proxies =
-            ["10.0.0.0/8", "192.0.2.1", "::ffff:198.51.100.0/120", "2001:db8::/32", "10.0.0.1/8", "lb", "0.0.0.0/33"];
+        let proxies = ["10.0.0.1/8", "192.0.2.1", "::ffff:198.51.100.0/120", "2001:db8::/32", "lb", "0.0.0.0/33"];
         let server = Server { trusted_proxies: proxies.map(str::to_owned).to_vec(), ..Server::default() };
         let read: Vec<String> = server.proxies().map(|network| network.to_string()).collect();
         assert_eq!(read, ["10.0.0.0/8", "192.0.2.1/32", "198.51.100.0/24", "2001:db8::/32"]);
         let mut problems = Problems::default();
         server.validate(&mut problems);
         let found: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        assert_eq!(found.len(), 3, "{found:?}");
-        assert!(found[0].starts_with("server.trusted_proxies[4]") && found[0].contains("\"10.0.0.0/8\""), "{found:?}");
-        assert!(found[1].contains("\"lb\" is not a network"), "{found:?}");
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with("server.trusted_proxies[4]") && found[0].contains("\"lb\" is not"), "{found:?}");
     }
 }

@@ -38,16 +38,13 @@ pub(super) fn check_base_url(path: &str, url: &str, problems: &mut Problems) {
 }
 
 /// A network such as `10.1.2.0/24`, or a single address; one of IPv4 that is written as IPv6 (`::ffff:10.1.2.0/120`) is
-/// of IPv4. Otherwise what to say after the text.
+/// of IPv4, and any address of a network tells it. Otherwise what to say after the text.
 pub fn network(text: &str) -> Result<IpNet, String> {
     let not_one = || "is not a network; one looks like \"10.1.2.0/24\" or \"fd00:1::/32\"".to_owned();
     let network = match text.parse::<IpAddr>() {
         Ok(address) => IpNet::from(address),
-        Err(_) => text.parse().map_err(|_| not_one())?,
+        Err(_) => text.parse::<IpNet>().map_err(|_| not_one())?.trunc(),
     };
-    if network != network.trunc() {
-        return Err(format!("is an address inside a network; that is \"{}\"", network.trunc()));
-    }
     let IpNet::V6(wide) = network else { return Ok(network) };
     let mapped = wide.addr().to_ipv4_mapped().zip(wide.prefix_len().checked_sub(96));
     Ok(mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::V4))

@@ -46,6 +46,7 @@ fn the_example_uncommented_has_every_key_and_only_what_is_not_supported_is_wrong
         ("", ""),
         ("[server]", "/server"),
         ("[store]\nno = 1", "/store"),
+        ("[ledger]", "/ledger"),
         ("[responses]", "/responses"),
         ("[shared]", "/shared"),
         ("[aws]", "/aws"),

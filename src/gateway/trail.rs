@@ -1,6 +1,7 @@
 //! What becomes known of a request on its way: the one thing that all layers it passes share.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::{Booked, Receipt};
@@ -16,6 +17,8 @@ struct Marks {
     id: RequestId,
     client: Option<IpAddr>,
     caller: OnceLock<Caller>,
+    /// Whether the request is to be sent as it is, or not at all.
+    strict: AtomicBool,
     /// Of the first call; most requests make one.
     receipt: OnceLock<Arc<Receipt>>,
     /// How far the caller's limits were used after its last call was admitted, or refused.
@@ -36,6 +39,7 @@ impl Trail {
             id,
             client,
             caller: OnceLock::new(),
+            strict: AtomicBool::new(false),
             receipt: OnceLock::new(),
             standing: Mutex::default(),
             further: Mutex::default(),
@@ -75,6 +79,16 @@ impl Trail {
             sum.add(receipt.booked()?);
         }
         Some(sum)
+    }
+
+    /// Its request is to be sent as it is, or not at all.
+    pub fn forbid_changes(&self) {
+        self.0.strict.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was said.
+    pub(super) fn forbids_changes(&self) -> bool {
+        self.0.strict.load(Ordering::Relaxed)
     }
 
     /// How far the caller's limits are used, as far as they were asked.

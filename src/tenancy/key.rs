@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
+use strum::VariantNames as _;
 use subtle::{Choice, ConstantTimeEq as _};
 
 use super::allow_list::AllowList;
@@ -23,8 +24,6 @@ pub fn looks_own(text: &str) -> bool {
 }
 /// Longest text worth hashing: what we hand out has 89 characters.
 const MAX_TEXT: usize = 512;
-/// Most networks that a key can be bound to.
-const MAX_NETWORKS: usize = 100;
 
 /// What a key may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::Display, strum::EnumString, strum::IntoStaticStr)]
@@ -105,15 +104,18 @@ pub enum OnDisconnect {
     Drain,
 }
 
+impl OnDisconnect {
+    /// Reads `cancel` or `drain`. Fails with [`Kind::Invalid`].
+    pub fn parse(text: &str) -> Result<Self> {
+        let told = Self::VARIANTS.join("` or `");
+        text.parse().map_err(|_| Error::invalid("on_disconnect", format!("`on_disconnect` has to be `{told}`.")))
+    }
+}
+
 impl Key {
     /// Whether the key may be used for `scope`.
     pub fn may(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
-    }
-
-    /// Until when the secret before the last rotation counts, if there is one.
-    pub fn previous_until(&self) -> Option<Timestamp> {
-        self.previous.as_ref().map(|previous| previous.until)
     }
 
     /// Whether `secret` is this key's: the present one, or the one before for as long as that counts. Takes the same
@@ -189,22 +191,18 @@ impl NewKey {
     /// The key of `team` and its whole text, or which field keeps it from being one.
     pub(super) fn check(self, team: TeamId, now: Timestamp) -> Result<(Key, Secret)> {
         check_name(&self.name)?;
-        if self.scopes.is_empty() {
-            return Err(Error::invalid("scopes", "A key needs at least one scope."));
-        }
-        if self.expires_at.is_some_and(|end| end <= now) {
-            return Err(Error::invalid("expires_at", "`expires_at` must be in the future."));
-        }
+        let scopes = check_scopes(self.scopes)?;
+        check_expiry(self.expires_at, now)?;
         // 76 random bits and no underscore: an id that is short in logs and that nobody meets twice.
         let (id, secret) = (ids::secret()[..20].to_owned(), ids::secret());
         let key = Key {
             id: KeyId::from(id),
             team,
             name: self.name,
-            scopes: self.scopes,
+            scopes,
             models: AllowList::models("models", self.models)?,
             regions: AllowList::regions("regions", self.regions)?,
-            networks: self.networks.map(check_networks).transpose()?,
+            networks: networks(self.networks)?,
             on_disconnect: self.on_disconnect,
             created_at: now,
             expires_at: self.expires_at,
@@ -220,22 +218,49 @@ impl NewKey {
     }
 }
 
-/// Networks as a key keeps them, or which of them is none.
-pub(super) fn check_networks(networks: Vec<String>) -> Result<Vec<IpNet>> {
-    if networks.is_empty() {
-        let message = "`networks` is empty and would let the key be used from nowhere. Leave it out for anywhere.";
+/// Most networks of one key.
+const MAX_NETWORKS: usize = 100;
+
+/// At least one scope, each once. Fails with [`Kind::Invalid`].
+pub(super) fn check_scopes(scopes: Vec<Scope>) -> Result<Vec<Scope>> {
+    if scopes.is_empty() {
+        return Err(Error::invalid("scopes", "A key needs at least one scope."));
+    }
+    let mut each = Vec::with_capacity(scopes.len());
+    for scope in scopes {
+        if !each.contains(&scope) {
+            each.push(scope);
+        }
+    }
+    Ok(each)
+}
+
+/// A key that ends, ends in the future. Fails with [`Kind::Invalid`].
+pub(super) fn check_expiry(end: Option<Timestamp>, now: Timestamp) -> Result<()> {
+    if end.is_some_and(|end| end <= now) {
+        return Err(Error::invalid("expires_at", "`expires_at` must be in the future."));
+    }
+    Ok(())
+}
+
+/// Networks in CIDR notation, or single addresses. Fails with [`Kind::Invalid`], the entry to blame.
+pub(super) fn networks(entries: Option<Vec<String>>) -> Result<Option<Vec<IpNet>>> {
+    let Some(entries) = entries else { return Ok(None) };
+    if entries.is_empty() {
+        let message = "`networks` is empty and would allow nothing. Leave it out to allow calls from anywhere.";
         return Err(Error::invalid("networks", message));
     }
-    if networks.len() > MAX_NETWORKS {
+    if entries.len() > MAX_NETWORKS {
         return Err(Error::invalid("networks", format!("`networks` may have at most {MAX_NETWORKS} entries.")));
     }
     let network = |(index, text): (usize, &String)| {
         config::network(text).map_err(|problem| {
             let path = format!("networks[{index}]");
-            Error::invalid(path.clone(), format!("`{path}` {problem}."))
+            let message = format!("`{path}` {problem}.");
+            Error::invalid(path, message)
         })
     };
-    networks.iter().enumerate().map(network).collect()
+    entries.iter().enumerate().map(network).collect::<Result<_>>().map(Some)
 }
 
 /// A key as somebody presents it.
@@ -407,13 +432,22 @@ mod tests {
             (NewKey { regions: Some(vec!["mars".into()]), ..base() }, "regions[0]"),
             (NewKey { networks: Some(vec![]), ..base() }, "networks"),
             (NewKey { networks: Some(vec!["10.0.0.0/8".into(); 101]), ..base() }, "networks"),
-            (NewKey { networks: Some(vec!["10.0.0.0/8".into(), "10.0.0.1/8".into()]), ..base() }, "networks[1]"),
+            (NewKey { networks: Some(vec!["10.0.0.0/8".into(), "10.0.0.0/33".into()]), ..base() }, "networks[1]"),
         ];
         for (new, field) in cases {
             assert_eq!(new.check(TeamId::from("t"), NOW).unwrap_err().blamed(), Some(field));
         }
         assert_eq!(Scope::parse("root").unwrap_err().blamed(), Some("scopes"));
+        assert_eq!(OnDisconnect::parse("stay").unwrap_err().blamed(), Some("on_disconnect"));
+        assert_eq!(OnDisconnect::parse("drain").unwrap(), OnDisconnect::Drain);
         assert_eq!(Scope::parse("metrics").unwrap(), Scope::Metrics);
+    }
+
+    #[test]
+    fn a_network_is_told_by_its_first_address_and_an_address_is_a_network_of_its_own() {
+        let told = networks(Some(vec!["10.1.2.3/8".into(), "2001:db8::1".into()])).unwrap().unwrap();
+        assert_eq!(told.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "2001:db8::1/128"]);
+        assert_eq!(check_scopes(vec![Scope::Admin, Scope::Batch, Scope::Admin]).unwrap(), [Scope::Admin, Scope::Batch]);
     }
 
     #[test]

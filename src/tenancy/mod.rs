@@ -9,6 +9,7 @@ pub mod admin;
 pub mod admission;
 mod allow_list;
 pub mod budget;
+mod carried;
 mod directory;
 mod guesses;
 mod key;
@@ -18,6 +19,7 @@ mod queries;
 mod team;
 #[cfg(test)]
 mod tests;
+pub mod usage;
 mod writer;
 
 use std::fmt;
@@ -48,6 +50,7 @@ use crate::store::Store;
 pub struct Tenancy(Arc<Inner>);
 
 struct Inner {
+    store: Store,
     clock: Clock,
     directory: Arc<Directory>,
     guesses: Guesses,
@@ -63,12 +66,13 @@ impl Tenancy {
     /// recorded afterwards is lost. So cancel `stop` when the last call is settled, not when the drain begins.
     pub async fn open(store: Store, clock: Clock, tracker: &TaskTracker, stop: CancellationToken) -> Result<Self> {
         let (directory, reader) = Directory::open(store.clone(), clock.clone()).await?;
-        let (recorder, writer) = writer::new(store, clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
+        let (recorder, writer) =
+            writer::new(store.clone(), clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
         tracker.spawn(reader.run(stop.clone()));
         tracker.spawn(writer.run(stop));
         let admission = Admission::local(clock.clone());
         let guesses = Guesses::default();
-        Ok(Self(Arc::new(Inner { clock, directory, guesses, admission, recorder })))
+        Ok(Self(Arc::new(Inner { store, clock, directory, guesses, admission, recorder })))
     }
 
     /// Who presents this key: the text of the key alone, whichever header it came in, sent from the address `client`.
@@ -133,6 +137,11 @@ impl Tenancy {
     /// lost, counted in [`ledger::State::lost`] and logged.
     pub fn record(&self, entry: ledger::Entry) {
         self.0.recorder.record(entry);
+    }
+
+    /// Where teams, keys, limits and budgets are kept: for what [`admin`] does.
+    pub fn store(&self) -> &Store {
+        &self.0.store
     }
 
     /// How far the writer of the ledger is behind.

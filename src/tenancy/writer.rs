@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::directory::{Directory, Touch};
+use super::directory::{Directory, TOUCHES, Touch};
 use super::ledger::{Entry, GROUP_ENTRIES, Progress, Recorder};
 use super::queries;
 use crate::clock::{Clock, Timestamp};
@@ -106,7 +106,9 @@ impl Writer {
         let now = self.clock.now();
         if self.touches.is_empty() && now >= self.next_touch {
             self.touches = self.directory.touches();
-            self.next_touch = now.plus(TOUCH_INTERVAL);
+            if self.touches.len() < TOUCHES {
+                self.next_touch = now.plus(TOUCH_INTERVAL);
+            }
         }
     }
 
@@ -146,11 +148,11 @@ impl Writer {
     async fn finish(mut self) {
         self.queue.close();
         let deadline = Instant::now() + STOP_LIMIT;
-        self.next_touch = Timestamp::default();
-        self.collect_touches();
         let all = async {
             loop {
                 self.fill();
+                self.next_touch = Timestamp::default();
+                self.collect_touches();
                 if self.group.is_empty() && self.touches.is_empty() {
                     return;
                 }

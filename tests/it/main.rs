@@ -37,3 +37,4 @@ mod settlement;
 mod support;
 mod tiers;
 mod unauthorized;
+mod usage;

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Act, Actor, no_key};
+use super::keys::unknown;
+use super::{Act, Actor, Precondition};
 use crate::clock::Clock;
 use crate::config::Secret;
 use crate::error::{Error, Kind, Result};
 use crate::ids::{self, KeyId};
 use crate::store::Store;
-use crate::tenancy::key::{Key, SecretHash};
-use crate::tenancy::queries;
+use crate::tenancy::key::{Key, Previous, SecretHash};
+use crate::tenancy::queries::{self, Change};
 
 /// How long the secret before goes on counting, where nobody says so.
 pub const DEFAULT_OVERLAP: Duration = Duration::from_hours(1);
@@ -22,34 +23,37 @@ pub const MAX_OVERLAP: Duration = Duration::from_hours(30 * 24);
 /// all that is said of it; the secret before counts for `overlap` from now on, and one before that no more.
 ///
 /// Fails with [`Kind::Invalid`] for an overlap of more than [`MAX_OVERLAP`], with [`Kind::NotFound`] without such a key,
-/// and with [`Kind::Conflict`] for one that is revoked or has expired.
+/// with [`Kind::Conflict`] for one that is revoked or has expired, and with [`Kind::Stale`].
 pub async fn rotate_key(
     store: &Store,
     clock: &Clock,
     actor: Actor,
-    id: &KeyId,
+    (id, believed): (&KeyId, &Precondition),
     overlap: Duration,
 ) -> Result<(Key, Secret)> {
     if overlap > MAX_OVERLAP {
-        return Err(Error::invalid("overlap", "Two secrets can count for 30 days at most."));
+        return Err(Error::invalid("overlap_seconds", "Two secrets of a key can count for 30 days at most."));
     }
-    let key = queries::find_key(store, id).await?.ok_or_else(|| no_key(id))?;
+    let mut change = Change::begin(store).await?;
+    let mut key = queries::find_key_in(&mut change, id).await?.ok_or_else(|| unknown(id))?;
+    believed.check(Some(key.version))?;
     let now = clock.now();
     if key.revoked_at.is_some() {
-        return Err(conflict("was revoked"));
+        return Err(conflict("is revoked, for good"));
     }
     if key.expires_at.is_some_and(|end| end <= now) {
         return Err(conflict("has expired"));
     }
-    let (secret, until) = (ids::secret(), now.plus(overlap));
+    let secret = ids::secret();
     let sealed = seal(&key, &secret)?;
+    let until = now.plus(overlap);
+    let before = std::mem::replace(&mut key.secret, SecretHash::of(&secret));
+    let sealed_before = std::mem::replace(&mut key.sealed, sealed);
+    key.previous = Some(Previous { secret: before, sealed: sealed_before, until });
+    key.version = change.version;
+    queries::write_secrets(&mut change, &key).await?;
     let detail = json!({ "previous_until": until.millis() });
-    let act = Act::new(now, actor, "key.rotate", id.as_str(), detail);
-    let next = (SecretHash::of(&secret), sealed.as_deref());
-    if !queries::rotate_key(store, id, next, until, &act).await? {
-        return Err(conflict("was revoked")); // Meanwhile.
-    }
-    let key = queries::find_key(store, id).await?.ok_or_else(|| no_key(id))?;
+    change.commit(&Act::new(now, actor, "key.rotate", id.as_str(), detail)).await?;
     let text = key.text(&secret);
     Ok((key, text))
 }

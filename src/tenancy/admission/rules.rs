@@ -14,6 +14,18 @@ pub(in crate::tenancy) struct Rules {
     pub(super) budgets: Arc<[Arc<Budget>]>,
 }
 
+impl Rules {
+    /// Whether nothing counts the caller's calls.
+    pub(in crate::tenancy) fn is_empty(&self) -> bool {
+        self.limits.is_empty() && self.budgets.is_empty()
+    }
+
+    /// Whether a budget pays for them.
+    pub(in crate::tenancy) fn has_budgets(&self) -> bool {
+        !self.budgets.is_empty()
+    }
+}
+
 /// All limits and budgets of this process, and what is used of them.
 #[derive(Debug, Default)]
 pub(in crate::tenancy) struct RuleBook;

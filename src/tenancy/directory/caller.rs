@@ -58,6 +58,16 @@ impl Caller {
         self.team.models.allows(names.clone()) && self.key.models.allows(names)
     }
 
+    /// Whether any limit or budget counts its calls.
+    pub fn is_counted(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// Whether any budget pays for its calls.
+    pub fn is_budgeted(&self) -> bool {
+        self.rules.has_budgets()
+    }
+
     /// Why the key does not count any more at `now`, or not from `client`.
     pub(in crate::tenancy) fn check(&self, client: Option<IpAddr>, now: Timestamp) -> Result<()> {
         if self.team.revoked_at.is_some() {

@@ -13,9 +13,10 @@ mod reader;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -35,6 +36,12 @@ use crate::store::Store;
 const ASKS: usize = 1024;
 /// How long somebody waits for a key that is not in memory.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
+
+/// Last uses that are written at once: few enough not to hold up the entries of the ledger that travel with them.
+pub(super) const TOUCHES: usize = 500;
+
+/// Keys that were used, in the order in which they were first.
+type Touched = VecDeque<(KeyId, Arc<Activity>)>;
 
 /// What the reader is asked for.
 enum Ask {
@@ -56,7 +63,7 @@ pub(super) struct Directory {
     members: Members,
     asks: mpsc::Sender<Ask>,
     /// Keys that were used since the last uses were written.
-    touched: Mutex<Vec<(KeyId, Arc<Activity>)>>,
+    touched: Mutex<Touched>,
     looks: AtomicU64,
 }
 
@@ -102,18 +109,20 @@ impl Directory {
     /// The caller uses its key.
     pub(super) fn touch(&self, caller: &Caller, now: Timestamp) {
         if caller.activity.touch(now) {
-            self.lock_touched().push((caller.key.id.clone(), Arc::clone(&caller.activity)));
+            self.lock_touched().push_back((caller.key.id.clone(), Arc::clone(&caller.activity)));
         }
     }
 
-    /// The last uses since this was last asked, in the order of their keys: two processes that save the same ones do not
-    /// wait for each other in a circle.
+    /// Some of the last uses that are not written yet, [`TOUCHES`] at most, in the order of their keys: two processes that
+    /// save the same ones do not wait for each other in a circle.
     pub(super) fn touches(&self) -> Vec<Touch> {
-        let touched = std::mem::take(&mut *self.lock_touched());
-        let mut touches: Vec<Touch> =
-            touched.into_iter().map(|(key, activity)| Touch { key, at: activity.take() }).collect();
-        touches.sort_by(|a, b| a.key.cmp(&b.key));
-        touches
+        let mut touched = self.lock_touched();
+        let some = touched.len().min(TOUCHES);
+        let mut some: Vec<Touch> =
+            touched.drain(..some).map(|(key, activity)| Touch { key, at: activity.take() }).collect();
+        drop(touched);
+        some.sort_by(|a, b| a.key.cmp(&b.key));
+        some
     }
 
     /// How often the store was asked for keys that are not in memory.
@@ -121,7 +130,7 @@ impl Directory {
         self.looks.load(Ordering::Relaxed)
     }
 
-    fn lock_touched(&self) -> std::sync::MutexGuard<'_, Vec<(KeyId, Arc<Activity>)>> {
+    fn lock_touched(&self) -> MutexGuard<'_, Touched> {
         self.touched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

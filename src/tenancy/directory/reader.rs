@@ -62,7 +62,7 @@ impl Reader {
         let feed = Feed::from(queries::version(&store).await?);
         let mut known = Known::default();
         read_rules(&store, &mut known, &[Subject::Everyone]).await?;
-        let book = RuleBook::default();
+        let book = RuleBook;
         let next_look = Instant::now();
         Ok(Self { store, clock, directory, book, known, feed, asks, next_look, failed: None, sweep: 0 })
     }
@@ -143,7 +143,9 @@ impl Reader {
             .collect();
         let teams = within(queries::teams_by_id(&self.store, &teams)).await?;
         read_rules(&self.store, &mut self.known, &subjects).await?;
-        teams.into_iter().for_each(|team| self.known.put_team(team));
+        for team in teams {
+            self.known.put_team(team);
+        }
         let (mut found, now) = (0, self.clock.now());
         for key in keys {
             let activity = Arc::new(Activity::new(now));
@@ -198,9 +200,15 @@ impl Reader {
 pub(super) async fn read_rules(store: &Store, known: &mut Known, subjects: &[Subject]) -> Result<()> {
     let limits = within(queries::limits_of(store, subjects)).await?;
     let budgets = within(queries::budgets_of(store, subjects)).await?;
-    subjects.iter().for_each(|subject| known.forget(subject));
-    limits.into_iter().for_each(|limit| known.put_limit(limit));
-    budgets.into_iter().for_each(|budget| known.put_budget(budget));
+    for subject in subjects {
+        known.forget(subject);
+    }
+    for limit in limits {
+        known.put_limit(limit);
+    }
+    for budget in budgets {
+        known.put_budget(budget);
+    }
     Ok(())
 }
 

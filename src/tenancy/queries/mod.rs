@@ -15,10 +15,18 @@ use sqlx::any::{AnyArguments, AnyRow};
 use sqlx::query::Query;
 use sqlx::{Any, Row as _, Transaction};
 
-pub(super) use self::keys::{find_key, insert_key, keys, keys_by_id, keys_since, revoke_key, rotate_key};
+pub(super) use self::audit::page_of_acts;
+pub(super) use self::keys::{
+    find_key, find_key_in, insert_key, keys, keys_by_id, keys_since, page_of_keys, update_key, write_secrets,
+};
 pub(super) use self::ledger::{list_entries, write_group};
-pub(super) use self::rules::{budgets_of, budgets_since, limits_of, limits_since};
-pub(super) use self::teams::{find_team, insert_team, revoke_team, teams, teams_by_id, teams_since};
+pub(super) use self::rules::{
+    Names, budgets_of, budgets_since, find_budget, find_budget_of, find_limit, find_limit_of, limits_of, limits_since,
+    page_of_budgets, page_of_limits, write_budget, write_limit,
+};
+pub(super) use self::teams::{
+    find_team, find_team_in, insert_team, page_of_teams, teams, teams_by_id, teams_since, update_team,
+};
 use super::admin::Act;
 use super::allow_list::AllowList;
 use crate::clock::Timestamp;
