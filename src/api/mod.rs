@@ -27,6 +27,7 @@ mod purpose;
 mod remote;
 mod rerank;
 mod route;
+mod sigv4;
 mod sse;
 mod surface;
 #[cfg(test)]
@@ -91,6 +92,7 @@ pub fn router(gateway: &Gateway, server: &Server) -> Router {
     }
     // The last layer is the outermost.
     routes
+        .layer(from_fn_with_state(gateway.clone(), sigv4::check))
         .layer(DefaultBodyLimit::max(server.max_body_bytes()))
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(from_fn_with_state((gateway.clone(), Proxies::new(server)), access_log::observe))

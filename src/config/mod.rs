@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 pub use alias::{Alias, PromptCache};
-pub use auth::{Auth, Jwt};
+pub use auth::{Algorithm, Auth, Jwt, travels_safely};
 pub use aws::{Aws, Endpoints, Order, Quota, Secret};
 pub use batch::{Batch, BatchLimits, SmallBatches};
 pub use decode::path_of;

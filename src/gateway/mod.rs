@@ -7,6 +7,7 @@
 mod admit;
 mod attempt;
 mod candidates;
+mod identify;
 mod meter;
 mod outline;
 mod plain;
@@ -26,6 +27,7 @@ use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 
 pub use attempt::Failover;
+pub use identify::Guests;
 pub use plain::Target;
 pub use service::{LATENCY, Latency, Service, TIER};
 pub use settle::{Booked, Charge, Receipt};
@@ -76,6 +78,8 @@ pub struct Parts {
     pub catalog: Live,
     /// Teams, keys, and the ledger.
     pub tenancy: Tenancy,
+    /// Who calls without a key of the store.
+    pub guests: Guests,
     /// Whose the asynchronous invocations are.
     pub invocations: Invocations,
     /// AWS, Region by Region.

@@ -10,6 +10,7 @@ use strum::VariantNames as _;
 use subtle::{Choice, ConstantTimeEq as _};
 
 use super::allow_list::AllowList;
+use super::sealed::Sealer;
 use super::team::check_name;
 use crate::clock::Timestamp;
 use crate::config::{self, Secret};
@@ -118,6 +119,16 @@ impl Key {
         self.scopes.contains(&scope)
     }
 
+    /// Whether it may sign, as AWS's clients do, instead of being shown.
+    pub fn may_sign(&self) -> bool {
+        self.sealed.is_some()
+    }
+
+    /// The secret access key of one that may sign, in the whole `text` of it; its id is the access key id.
+    pub fn secret_access_key<'t>(&self, text: &'t Secret) -> Option<&'t str> {
+        Presented::parse(text.expose()).ok().filter(|_| self.may_sign()).map(|presented| presented.secret)
+    }
+
     /// Whether `secret` is this key's: the present one, or the one before for as long as that counts. Takes the same
     /// time whichever it is, and however much of it is right.
     pub(super) fn is_opened_by(&self, secret: &str, now: Timestamp) -> bool {
@@ -171,6 +182,8 @@ pub struct NewKey {
     pub networks: Option<Vec<String>>,
     /// What becomes of a call whose client leaves.
     pub on_disconnect: OnDisconnect,
+    /// What its secret is sealed with, for a key that may also sign as AWS's clients do; `None`: it may not.
+    pub sigv4: Option<Sealer>,
 }
 
 impl NewKey {
@@ -185,6 +198,7 @@ impl NewKey {
             regions: None,
             networks: None,
             on_disconnect: OnDisconnect::default(),
+            sigv4: None,
         }
     }
 
@@ -195,8 +209,10 @@ impl NewKey {
         check_expiry(self.expires_at, now)?;
         // 76 random bits and no underscore: an id that is short in logs and that nobody meets twice.
         let (id, secret) = (ids::secret()[..20].to_owned(), ids::secret());
+        let id = KeyId::from(id);
+        let sealed = self.sigv4.map(|sealer| sealer.seal(&id, &secret)).transpose()?;
         let key = Key {
-            id: KeyId::from(id),
+            id,
             team,
             name: self.name,
             scopes,
@@ -210,7 +226,7 @@ impl NewKey {
             last_use: None,
             version: 0,
             secret: SecretHash::of(&secret),
-            sealed: None,
+            sealed,
             previous: None,
         };
         let text = key.text(&secret);
@@ -284,7 +300,7 @@ impl<'a> Presented<'a> {
     }
 }
 
-fn is_id(id: &str) -> bool {
+pub(super) fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
@@ -299,6 +315,11 @@ impl SecretHash {
 
     fn is_equal(self, other: Self) -> Choice {
         self.0.ct_eq(&other.0)
+    }
+
+    /// Whether both are the same, in the same time whatever they are.
+    pub(super) fn is(self, other: Self) -> bool {
+        self.is_equal(other).into()
     }
 
     /// Lowercase hex, as the store keeps it.
@@ -352,12 +373,8 @@ pub(super) fn unknown() -> Error {
     refused(WRONG)
 }
 
-/// The whole team was revoked.
-pub(super) fn revoked_with_team() -> Error {
-    refused("This key was revoked, with all keys of its team.")
-}
-
-fn refused(message: &'static str) -> Error {
+/// The key is ours, and does not count any more.
+pub(super) fn refused(message: &'static str) -> Error {
     Error::new(Kind::Unauthenticated, message).exception(Exception { name: "UnrecognizedClientException", status: 403 })
 }
 

@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod admission;
 mod allow_list;
+mod bootstrap;
 pub mod budget;
 mod carried;
 mod directory;
@@ -16,6 +17,9 @@ mod key;
 pub mod ledger;
 pub mod limit;
 mod queries;
+mod sealed;
+mod signed;
+mod stand_in;
 mod team;
 #[cfg(test)]
 mod tests;
@@ -31,10 +35,14 @@ use tokio_util::task::TaskTracker;
 
 pub use self::admission::{Demand, Hold, Need, Output, Refused, Standing, Used, Worst};
 pub use self::allow_list::AllowList;
+pub use self::bootstrap::Administrators;
 pub use self::budget::{Budget, Period, UnknownPrice};
-pub use self::directory::{Caller, Profile};
+pub use self::directory::{Caller, Membership, Profile};
 pub use self::key::{Key, NewKey, OnDisconnect, Scope, looks_own};
 pub use self::limit::{Limit, Subject};
+pub use self::sealed::{Scoped, Sealer};
+pub use self::signed::Claimed;
+pub use self::stand_in::StandIn;
 pub use self::team::{Guardrail, NewTeam, RoleArn, Team};
 
 use self::admission::Admission;
@@ -85,36 +93,32 @@ impl Tenancy {
     /// who has its secret.
     pub async fn authenticate(&self, presented: Option<&str>, client: Option<IpAddr>) -> Result<Caller> {
         let presented = Presented::parse(presented.ok_or_else(key::missing)?)?;
-        let caller = self.find(presented.id, client).await?;
+        let found = self.find(presented.id, client).await?;
         let now = self.0.clock.now();
-        if !caller.key.is_opened_by(presented.secret, now) {
-            return Err(self.wrong(client));
-        }
+        let Some(caller) = found.filter(|caller| caller.key.is_opened_by(presented.secret, now)) else {
+            return Err(self.wrong(client, key::unknown()));
+        };
         self.accept(&caller, client)?;
         Ok(caller)
     }
 
-    /// Who has the key with this id, whatever state it is in and without any proof. An id that does not exist is a wrong
-    /// key.
-    async fn find(&self, id: &str, client: Option<IpAddr>) -> Result<Caller> {
+    /// Who has the key with this id, whatever state it is in and without any proof.
+    async fn find(&self, id: &str, client: Option<IpAddr>) -> Result<Option<Caller>> {
         let directory = &self.0.directory;
         if let Some(caller) = directory.caller(id) {
-            return Ok(caller);
+            return Ok(Some(caller));
         }
         let place = self.0.guesses.place(client, self.0.clock.now());
         let _place = place.map_err(guesses::too_many)?;
-        directory.read(id).await?.ok_or_else(|| self.wrong(client))
+        directory.read(id).await
     }
 
-    /// The error of a wrong key from this address; counts it.
-    fn wrong(&self, client: Option<IpAddr>) -> Error {
-        match self.0.guesses.wrong(client, self.0.clock.now()) {
-            Ok(()) => key::unknown(),
-            Err(wait) => guesses::too_many(wait),
-        }
+    /// A wrong key came from `client`: it is counted, and answered with `error`, or after too many of them not at all.
+    fn wrong(&self, client: Option<IpAddr>, error: Error) -> Error {
+        self.0.guesses.wrong(client, self.0.clock.now()).map_or_else(guesses::too_many, |()| error)
     }
 
-    /// The caller has proved to have the secret: whether its key still counts, and here. If so, it is used now.
+    /// The caller has proved to have the secret: whether its key still counts, and from there. If so, it is used now.
     fn accept(&self, caller: &Caller, client: Option<IpAddr>) -> Result<()> {
         let now = self.0.clock.now();
         caller.check(client, now)?;

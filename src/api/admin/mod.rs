@@ -56,7 +56,7 @@ impl FromRequestParts<Gateway> for Administrator {
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self> {
         let caller = Caller::from_request_parts(parts, gateway).await?;
         caller.require(Scope::Admin)?;
-        Ok(Self(Actor::Key(caller.key.id.clone())))
+        Ok(Self(Actor::of(&caller)))
     }
 }
 

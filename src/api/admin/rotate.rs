@@ -60,8 +60,12 @@ pub(super) async fn rotate(
     let asked: RotateKey = if bytes.is_empty() { RotateKey::default() } else { body::read(&bytes)? };
     let overlap = asked.overlap_seconds.map_or(admin::DEFAULT_OVERLAP, Duration::from_secs);
     let (store, which) = (gateway.tenancy().store(), (&KeyId::from(id), &believed));
-    let (key, text) = admin::rotate_key(store, gateway.clock(), actor, which, overlap).await?;
+    let (key, text) = admin::rotate_key(store, gateway.clock(), actor, which, (overlap, gateway.sealer())).await?;
     gateway.tenancy().refresh().await;
-    let told = KeyWithText { view: view(&gateway, &key).await?, key: text.expose().to_owned() };
+    let told = KeyWithText {
+        view: view(&gateway, &key).await?,
+        secret_access_key: key.secret_access_key(&text).map(str::to_owned),
+        key: text.expose().to_owned(),
+    };
     tell(StatusCode::OK, key.version, told, Vec::new())
 }

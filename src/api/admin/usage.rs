@@ -34,7 +34,7 @@ use crate::tenancy::{Caller, Scope};
         (status = 200, description = "The usage; text/csv with `format=csv`.", body = UsageList),
         (status = "4XX", description = "Refused.", body = ErrorBody),
     ),
-    security(("key" = []))
+    security(("key" = ["admin"]))
 )]
 pub(super) async fn tell(
     State(gateway): State<Gateway>,

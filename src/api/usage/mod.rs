@@ -64,7 +64,7 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         (status = 200, description = "The usage; text/csv with `format=csv`.", body = UsageList),
         (status = "4XX", description = "Refused.", body = ErrorBody),
     ),
-    security(("key" = []))
+    security(("key" = ["inference"]), ("key" = ["batch"]), ("key" = ["admin"]), ("key" = ["metrics"]))
 )]
 async fn own(State(gateway): State<Gateway>, caller: Caller, RawQuery(query): RawQuery) -> Result<Response> {
     let query = Query::read(query.as_deref())?;

@@ -13,6 +13,7 @@ use crate::ids::{self, KeyId};
 use crate::store::Store;
 use crate::tenancy::key::{Key, Previous, SecretHash};
 use crate::tenancy::queries::{self, Change};
+use crate::tenancy::sealed::Sealer;
 
 /// How long the secret before goes on counting, where nobody says so.
 pub const DEFAULT_OVERLAP: Duration = Duration::from_hours(1);
@@ -20,7 +21,7 @@ pub const DEFAULT_OVERLAP: Duration = Duration::from_hours(1);
 pub const MAX_OVERLAP: Duration = Duration::from_hours(30 * 24);
 
 /// Gives a key another secret, and returns its whole text, which is shown once and kept nowhere. The key's id stays, and
-/// all that is said of it; the secret before counts for `overlap` from now on, and one before that no more.
+/// all that is said of it; one that signs is sealed with `sealer`. The secret before counts for `overlap` from now on, and one before that no more.
 ///
 /// Fails with [`Kind::Invalid`] for an overlap of more than [`MAX_OVERLAP`], with [`Kind::NotFound`] without such a key,
 /// with [`Kind::Conflict`] for one that is revoked or has expired, and with [`Kind::Stale`].
@@ -29,7 +30,7 @@ pub async fn rotate_key(
     clock: &Clock,
     actor: Actor,
     (id, believed): (&KeyId, &Precondition),
-    overlap: Duration,
+    (overlap, sealer): (Duration, Option<&Sealer>),
 ) -> Result<(Key, Secret)> {
     if overlap > MAX_OVERLAP {
         return Err(Error::invalid("overlap_seconds", "Two secrets of a key can count for 30 days at most."));
@@ -45,7 +46,7 @@ pub async fn rotate_key(
         return Err(conflict("has expired"));
     }
     let secret = ids::secret();
-    let sealed = seal(&key, &secret)?;
+    let sealed = seal(&key, &secret, sealer)?;
     let until = now.plus(overlap);
     let before = std::mem::replace(&mut key.secret, SecretHash::of(&secret));
     let sealed_before = std::mem::replace(&mut key.sealed, sealed);
@@ -59,11 +60,11 @@ pub async fn rotate_key(
 }
 
 /// What the store keeps of a secret that may sign as AWS's clients do, beside its hash; nothing for other keys.
-fn seal(key: &Key, _secret: &str) -> Result<Option<String>> {
-    match key.sealed {
-        None => Ok(None),
-        Some(_) => Err(Error::new(Kind::Unsupported, "A key that signs as AWS's clients do cannot be rotated yet.")),
+fn seal(key: &Key, secret: &str, sealer: Option<&Sealer>) -> Result<Option<String>> {
+    if !key.may_sign() {
+        return Ok(None);
     }
+    sealer.ok_or_else(Sealer::missing)?.seal(&key.id, secret).map(Some)
 }
 
 fn conflict(why: &str) -> Error {

@@ -38,7 +38,7 @@ impl Deref for Caller {
 }
 
 impl Caller {
-    pub(super) fn new(team: Arc<Team>, key: Arc<Key>, rules: Rules, activity: Arc<Activity>) -> Self {
+    pub(in crate::tenancy) fn new(team: Arc<Team>, key: Arc<Key>, rules: Rules, activity: Arc<Activity>) -> Self {
         let fence = Fence::new(team.regions.entries(), team.geography).and(&Fence::new(key.regions.entries(), None));
         Self(Arc::new(Profile { team, key, fence, rules, activity }))
     }
@@ -71,7 +71,7 @@ impl Caller {
     /// Why the key does not count any more at `now`, or not from `client`.
     pub(in crate::tenancy) fn check(&self, client: Option<IpAddr>, now: Timestamp) -> Result<()> {
         if self.team.revoked_at.is_some() {
-            return Err(key::revoked_with_team());
+            return Err(key::refused("The team of this key was revoked."));
         }
         self.key.check(client, now)
     }
@@ -82,8 +82,16 @@ impl Caller {
     }
 }
 
-/// What a key is doing; outlives every change of the key.
+/// What all callers of a team have in common. It is another one as soon as anything of it has changed.
 #[derive(Debug)]
+pub struct Membership {
+    pub(in crate::tenancy) team: Arc<Team>,
+    /// The limits and budgets of the team and of everyone.
+    pub(in crate::tenancy) rules: Rules,
+}
+
+/// What a key is doing; outlives every change of the key.
+#[derive(Debug, Default)]
 pub(in crate::tenancy) struct Activity {
     pub(in crate::tenancy) in_flight: AtomicU32,
     /// In milliseconds; at first, when it was read from the store.

@@ -190,6 +190,11 @@ async fn apply(
     changed: &HashMap<KeyId, Option<Arc<Key>>>,
     concerned: &Concerned,
 ) {
+    for team in members.team_ids() {
+        if concerned.everyone || concerned.teams.contains(&team) {
+            members.put_team(&team, known.membership(book, &team));
+        }
+    }
     let renew = |caller: Caller| {
         let key = changed.get(&caller.key.id).cloned().unwrap_or_else(|| Some(Arc::clone(&caller.key)));
         match key.and_then(|key| known.caller(book, key, Arc::clone(&caller.activity))) {

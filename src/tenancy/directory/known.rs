@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::caller::{Activity, Caller};
+use super::caller::{Activity, Caller, Membership};
 use crate::ids::TeamId;
-use crate::tenancy::admission::RuleBook;
+use crate::tenancy::admission::{RuleBook, Rules};
 use crate::tenancy::budget::Budget;
 use crate::tenancy::key::Key;
 use crate::tenancy::limit::{Limit, Subject};
@@ -80,9 +80,21 @@ impl Known {
     /// The caller that presents `key`; none without its team.
     pub(super) fn caller(&self, book: &RuleBook, key: Arc<Key>, activity: Arc<Activity>) -> Option<Caller> {
         let team = self.teams.get(&key.team)?;
-        let subjects = [Subject::Everyone, Subject::Team(key.team.clone()), Subject::Key(key.id.clone())];
+        let rules =
+            self.rules(book, &[Subject::Everyone, Subject::Team(key.team.clone()), Subject::Key(key.id.clone())]);
+        Some(Caller::new(Arc::clone(team), key, rules, activity))
+    }
+
+    /// What the callers of a team have in common; none where the team is not known.
+    pub(super) fn membership(&self, book: &RuleBook, id: &TeamId) -> Option<Arc<Membership>> {
+        let team = Arc::clone(self.teams.get(id)?);
+        let rules = self.rules(book, &[Subject::Everyone, Subject::Team(id.clone())]);
+        Some(Arc::new(Membership { team, rules }))
+    }
+
+    fn rules(&self, book: &RuleBook, subjects: &[Subject]) -> Rules {
         let limits = subjects.iter().filter_map(|subject| self.limits.get(subject)).flatten().cloned().collect();
         let budgets = subjects.iter().filter_map(|subject| self.budgets.get(subject)).flatten().cloned().collect();
-        Some(Caller::new(Arc::clone(team), key, book.rules(limits, budgets), activity))
+        book.rules(limits, budgets)
     }
 }

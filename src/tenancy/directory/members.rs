@@ -6,10 +6,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::caller::Caller;
-use crate::ids::KeyId;
+use super::caller::{Caller, Membership};
+use crate::ids::{KeyId, TeamId};
 
 /// How many parts there are.
 pub(super) const SHARDS: usize = 64;
@@ -19,11 +19,17 @@ type Shard = RwLock<HashMap<KeyId, Caller>>;
 pub(super) struct Members {
     shards: Box<[Shard]>,
     hasher: RandomState,
+    /// Of the teams that somebody stood in for, by id.
+    teams: RwLock<HashMap<TeamId, Arc<Membership>>>,
 }
 
 impl Default for Members {
     fn default() -> Self {
-        Self { shards: (0..SHARDS).map(|_| Shard::default()).collect(), hasher: RandomState::new() }
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            hasher: RandomState::new(),
+            teams: RwLock::default(),
+        }
     }
 }
 
@@ -43,6 +49,7 @@ impl Members {
 
     pub(super) fn clear(&self) {
         self.shards.iter().for_each(|shard| *write(shard) = HashMap::new());
+        self.teams.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     pub(super) fn len(&self) -> usize {
@@ -52,6 +59,27 @@ impl Members {
     /// The callers of one shard that `chosen` is true of.
     pub(super) fn select(&self, shard: usize, chosen: impl Fn(&Caller) -> bool) -> Vec<Caller> {
         read(&self.shards[shard % SHARDS]).values().filter(|caller| chosen(caller)).cloned().collect()
+    }
+
+    /// The team with this id, or else this name.
+    pub(super) fn team(&self, id_or_name: &str) -> Option<Arc<Membership>> {
+        let teams = self.teams.read().unwrap_or_else(PoisonError::into_inner);
+        let named = || teams.values().find(|membership| membership.team.name == id_or_name);
+        teams.get(id_or_name).or_else(named).cloned()
+    }
+
+    /// The ids of all these teams.
+    pub(super) fn team_ids(&self) -> Vec<TeamId> {
+        self.teams.read().unwrap_or_else(PoisonError::into_inner).keys().cloned().collect()
+    }
+
+    /// Puts a membership in the place of that of the same team, or takes that away.
+    pub(super) fn put_team(&self, id: &TeamId, membership: Option<Arc<Membership>>) {
+        let mut teams = self.teams.write().unwrap_or_else(PoisonError::into_inner);
+        match membership {
+            Some(membership) => teams.insert(id.clone(), membership),
+            None => teams.remove(id),
+        };
     }
 
     fn shard(&self, id: &str) -> &Shard {

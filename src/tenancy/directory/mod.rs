@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
 pub(super) use self::caller::{Activity, Touch};
-pub use self::caller::{Caller, Profile};
+pub use self::caller::{Caller, Membership, Profile};
 pub(super) use self::reader::Reader;
 
 use self::members::Members;
@@ -47,6 +47,8 @@ type Touched = VecDeque<(KeyId, Arc<Activity>)>;
 enum Ask {
     /// The key with this id.
     Key(KeyId, oneshot::Sender<Answer>),
+    /// The team with this id, or else this name.
+    Team(String, oneshot::Sender<Result<Option<Arc<Membership>>, Away>>),
     /// That all changes until now count.
     Refresh(oneshot::Sender<()>),
 }
@@ -98,6 +100,22 @@ impl Directory {
         timeout(ANSWER_TIMEOUT, answered).await.ok().flatten().ok_or_else(away)
     }
 
+    /// The team with this id, or else this name, if it is in memory.
+    pub(super) fn membership(&self, id_or_name: &str) -> Option<Arc<Membership>> {
+        self.members.team(id_or_name)
+    }
+
+    /// The team with this id, or else this name, read from the store. Fails with [`Kind::Unavailable`] when the store is
+    /// away.
+    pub(super) async fn read_team(&self, id_or_name: &str) -> Result<Option<Arc<Membership>>> {
+        let (answer, answered) = oneshot::channel();
+        let answered = async {
+            self.asks.send(Ask::Team(id_or_name.to_owned(), answer)).await.ok()?;
+            answered.await.ok()?.ok()
+        };
+        timeout(ANSWER_TIMEOUT, answered).await.ok().flatten().ok_or_else(away)
+    }
+
     /// Returns when all changes that were in the store when it was called count, or the store did not answer.
     pub(super) async fn refresh(&self) {
         let (done, refreshed) = oneshot::channel();
@@ -136,7 +154,7 @@ impl Directory {
 }
 
 fn away() -> Error {
-    let message = "The key cannot be checked now: the gateway's store does not answer. Try again in a moment.";
+    let message = "Keys cannot be checked now: the gateway's store does not answer. Try again in a moment.";
     Error::new(Kind::Unavailable, message).retry_after(Duration::from_secs(1))
 }
 

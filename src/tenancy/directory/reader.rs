@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::caller::Activity;
+use super::caller::{Activity, Membership};
 use super::feed::Feed;
 use super::known::Known;
 use super::members::SHARDS;
@@ -92,10 +92,11 @@ impl Reader {
         if refresh {
             self.keep_up().await;
         }
-        let mut keys = Vec::new();
+        let (mut keys, mut teams) = (Vec::new(), Vec::new());
         for ask in asks.drain(..) {
             match ask {
                 Ask::Key(id, answer) => keys.push((id, answer)),
+                Ask::Team(name, answer) => teams.push((name, answer)),
                 Ask::Refresh(done) => {
                     done.send(()).ok();
                 }
@@ -111,6 +112,34 @@ impl Reader {
             let answered = read.map(|()| self.directory.caller(id.as_str()));
             answer.send(answered).ok();
         }
+        for (name, answer) in teams {
+            answer.send(self.find_team(&name).await).ok();
+        }
+    }
+
+    /// The team with this id or name, read if nobody asked for it before and the store is there.
+    async fn find_team(&mut self, id_or_name: &str) -> Result<Option<Arc<Membership>>, Away> {
+        if let Some(membership) = self.directory.members.team(id_or_name) {
+            return Ok(Some(membership));
+        }
+        if self.failed.is_some_and(|at| at.elapsed() < AWAY_REST) {
+            return Err(Away);
+        }
+        let read = self.read_team(id_or_name).await;
+        self.note(&read);
+        read.map_err(|_| Away)
+    }
+
+    async fn read_team(&mut self, id_or_name: &str) -> Result<Option<Arc<Membership>>> {
+        let Some(team) = within(queries::find_team(&self.store, id_or_name)).await? else { return Ok(None) };
+        let id = team.id.clone();
+        if !self.known.has_team(&id) {
+            read_rules(&self.store, &mut self.known, &[Subject::Team(id.clone())]).await?;
+            self.known.put_team(team);
+        }
+        let membership = self.known.membership(&self.book, &id);
+        self.directory.members.put_team(&id, membership.clone());
+        Ok(membership)
     }
 
     /// Reads these keys, if the store is there.

@@ -193,7 +193,7 @@ async fn after_a_rotation_both_secrets_open_the_key_and_then_the_new_one_alone()
         let rotate = async |overlap| {
             let (store, clock) = (&*served.store, &served.clock);
             let which = (&key.id, &Precondition::Any);
-            let rotated = admin::rotate_key(store, clock, Actor::CommandLine, which, overlap).await;
+            let rotated = admin::rotate_key(store, clock, Actor::CommandLine, which, (overlap, None)).await;
             served.tenancy.refresh().await;
             rotated.map(|(key, text)| (key, text.expose().to_owned()))
         };
@@ -216,7 +216,7 @@ async fn after_a_rotation_both_secrets_open_the_key_and_then_the_new_one_alone()
         assert_eq!(rotate(SECOND).await.unwrap_err().kind(), Kind::Conflict);
         let none = KeyId::from("no\0key");
         let which = (&none, &Precondition::Any);
-        let absent = admin::rotate_key(&served.store, &served.clock, Actor::CommandLine, which, SECOND).await;
+        let absent = admin::rotate_key(&served.store, &served.clock, Actor::CommandLine, which, (SECOND, None)).await;
         assert_eq!(absent.unwrap_err().kind(), Kind::NotFound);
         let acts = served.store.texts("SELECT action, detail FROM audit WHERE action = 'key.rotate'").await;
         assert_eq!(acts.len(), 4);
