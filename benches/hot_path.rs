@@ -24,14 +24,17 @@ use bedrock_gateway::report::Report;
 use bedrock_gateway::splice::{Edits, Members};
 use bedrock_gateway::store::Store;
 use bedrock_gateway::telemetry::Metrics;
+use bedrock_gateway::tenancy::admin::{self, Actor};
 use bedrock_gateway::tenancy::ledger::{Entry, Outcome, UsageSource};
-use bedrock_gateway::tenancy::{Tenancy, journal};
+use bedrock_gateway::tenancy::{NewTeam, Tenancy, journal};
 use bedrock_gateway::upstream::frames::{self, Splitter};
 use bedrock_gateway::upstream::health::Health;
 use bedrock_gateway::upstream::quota::Demand;
 use bedrock_gateway::upstream::sign::{Keys, Signer};
 use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use futures_util::FutureExt as _;
+use futures_util::future::join_all;
 use http::{HeaderMap, Method, Uri};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -314,9 +317,59 @@ fn booked() -> Entry {
     }
 }
 
+/// A store with so many keys of one team, all with the secret `s`, made by one statement.
+async fn store_with(keys: usize, folder: &tempfile::TempDir) -> Store {
+    let url = format!("sqlite://{}", folder.path().join(format!("{keys}.db")).display());
+    let store = Store::open(&url).await.unwrap();
+    let team = admin::create_team(&store, &Clock::system(), Actor::Gateway, NewTeam::new("many")).await.unwrap();
+    let secret = "043a718774c572bd8a25adbeb1bfcd5c0256ae11cecf9f9c3f925d0e52beaf89";
+    let sql = format!(
+        "INSERT INTO keys (id, team_id, name, secret_sha256, scopes, created_at, version)
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {keys})
+         SELECT 'k' || i, '{}', 'k', '{secret}', '[\"inference\"]', 0, 1 FROM n",
+        team.id
+    );
+    let pool = sqlx::AnyPool::connect(&url).await.unwrap();
+    sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&pool).await.unwrap();
+    pool.close().await;
+    store
+}
+
+/// Opening tenancy, and telling who calls: with a key in memory, alone and among many, and with one that is read first.
+fn authenticate(c: &mut Criterion) {
+    const MANY: usize = 100_000;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+    let mut group = c.benchmark_group("authenticate");
+    for keys in [1, MANY] {
+        let store = runtime.block_on(store_with(keys, &folder));
+        let open =
+            || runtime.block_on(Tenancy::open(store.clone(), Clock::system(), None, &tracker, stop.clone())).unwrap();
+        group.bench_function(BenchmarkId::new("open", keys), |b| b.iter(open));
+        let tenancy = open();
+        let texts: Vec<String> = (1..=keys).map(|n| format!("bgw_k{n}_s")).collect();
+        let mut next = texts.iter().cycle();
+        let mut read = texts.iter();
+        group.bench_function(BenchmarkId::new("read", keys), |b| {
+            b.iter(|| read.next().map(|text| runtime.block_on(tenancy.authenticate(Some(text), None)).unwrap()));
+        });
+        runtime.block_on(async {
+            for part in texts.chunks(1_000) {
+                join_all(part.iter().map(|text| tenancy.authenticate(Some(text), None))).await;
+            }
+        });
+        group.bench_function(BenchmarkId::new("warm", keys), |b| {
+            b.iter(|| tenancy.authenticate(next.next().map(String::as_str), None).now_or_never().unwrap().unwrap());
+        });
+    }
+    group.finish();
+    stop.cancel();
+}
+
 criterion_group! {
     name = hot_path;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = attempt, ledger, translate_request, translate_event, sign, decode_frames, large_body, resolve
+    targets = attempt, authenticate, ledger, translate_request, translate_event, sign, decode_frames, large_body, resolve
 }
 criterion_main!(hot_path);

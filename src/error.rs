@@ -51,6 +51,8 @@ pub enum Kind {
     UpstreamUnavailable,
     /// AWS took longer than allowed.
     Timeout,
+    /// The gateway cannot do it now, because something that it needs itself does not answer.
+    Unavailable,
     /// A fault of the gateway.
     Internal,
 }

@@ -1,5 +1,6 @@
 //! Identifiers: newtypes, so that a team is never passed where a key is meant, and the makers of new ones.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -21,6 +22,13 @@ macro_rules! id {
         impl<T: AsRef<str>> From<T> for $name {
             fn from(text: T) -> Self {
                 Self(Arc::from(text.as_ref()))
+            }
+        }
+
+        /// Tables by id are asked with the text alone.
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
             }
         }
 

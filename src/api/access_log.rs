@@ -4,6 +4,7 @@
 //! What happened is read off the request's [`Trail`] and the [`Problem`] that a refused one leaves in its response.
 //! Prompts, answers and keys are in neither; ARNs and the ids of accounts are masked.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,6 +22,7 @@ use tracing::Level;
 
 use super::answer;
 use super::caller::request_id;
+use super::client::Proxies;
 use super::idempotency;
 use super::problem::Problem;
 use super::route;
@@ -35,8 +37,13 @@ use crate::upstream::mask;
 const LEFT: u16 = 499;
 
 /// Takes the request in, and sees its answer out.
-pub(super) async fn observe(State(gateway): State<Gateway>, mut request: Request, next: Next) -> Response {
-    let trail = Trail::new(request_id(request.headers()));
+pub(super) async fn observe(
+    State((gateway, proxies)): State<(Gateway, Proxies)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let client = proxies.client(request.extensions(), request.headers());
+    let trail = Trail::of(request_id(request.headers()), client);
     request.extensions_mut().insert(trail.clone());
     let surface = Surface::of(request.uri().path(), request.headers());
     // Made before the request is handled: a client that does not wait for the head gets its line, too.
@@ -167,6 +174,7 @@ impl Line {
             target: "access",
             message: "request",
             request_id: self.trail.id().as_str(),
+            client: self.trail.client(),
             method: self.method.as_str(),
             route: self.path.as_ref().map(MatchedPath::as_str),
             surface,
@@ -198,6 +206,7 @@ impl Line {
             complete = entry.complete, team = entry.team, model = entry.model, region = entry.region,
             attempts = entry.attempts, outcome = entry.outcome, error = entry.error,
             error_message = entry.error_message, error_causes = entry.error_causes, request_id = entry.request_id,
+            client = entry.client.map(tracing::field::display),
             "request"
         );
     }
@@ -211,6 +220,9 @@ struct Entry<'a> {
     target: &'static str,
     message: &'static str,
     request_id: &'a str,
+    /// The address that the request came from, behind proxies that are trusted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    client: Option<IpAddr>,
     method: &'a str,
     /// The pattern, not the path: a path can hold a model's ARN.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -24,11 +24,12 @@ impl FromRequestParts<Gateway> for Caller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Error> {
+        let trail = parts.extensions.get::<Trail>();
         let caller = match parts.extensions.get::<Signed>() {
             Some(Signed(caller)) => caller.clone(),
-            None => gateway.identify(presented(&parts.headers)?).await?,
+            None => gateway.identify(presented(&parts.headers)?, trail.and_then(Trail::client)).await?,
         };
-        if let Some(trail) = parts.extensions.get::<Trail>() {
+        if let Some(trail) = trail {
             trail.identified(&caller);
         }
         Ok(caller)

@@ -11,6 +11,7 @@ mod bedrock;
 mod body;
 mod caller;
 mod catalog;
+mod client;
 pub mod conversation;
 mod fan_out;
 pub mod formats;
@@ -51,6 +52,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
+use self::client::Proxies;
 use crate::config::Server;
 use crate::error::{Error, Kind};
 use crate::gateway::Gateway;
@@ -94,7 +96,7 @@ pub fn router(gateway: &Gateway, server: &Server) -> Router {
         .layer(from_fn_with_state(gateway.clone(), sigv4::check))
         .layer(DefaultBodyLimit::max(server.max_body_bytes()))
         .layer(CatchPanicLayer::custom(after_panic))
-        .layer(from_fn_with_state(gateway.clone(), access_log::observe))
+        .layer(from_fn_with_state((gateway.clone(), Proxies::new(server)), access_log::observe))
         .layer(from_fn(unread::drain))
         // Around the log, which writes the answers that are errors: a page may read these, too.
         .layer(option_layer(cors(&server.cors_origins)))

@@ -17,7 +17,7 @@ use super::caller::Body;
 use super::surface::Surface;
 use crate::clock::Timestamp;
 use crate::error::{Error, Exception, Kind, Result};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Trail};
 use crate::sigv4::{self, ALGORITHM, Canonical, TERMINATOR};
 use crate::tenancy::{Caller, Scoped};
 
@@ -60,7 +60,8 @@ async fn believe(gateway: &Gateway, request: Request) -> Result<Request> {
         incomplete("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
     })?;
     let scope = Scoped { day: authorization.day, region: authorization.region, service: authorization.service };
-    let claimed = gateway.claimed(authorization.access_key, scope).await?;
+    let client = parts.extensions.get::<Trail>().and_then(Trail::client);
+    let claimed = gateway.claimed(authorization.access_key, scope, client).await?;
     check_time(&stamp, authorization.day, gateway.clock().now())?;
     authorization.check_scope()?;
     add_host(&mut parts);

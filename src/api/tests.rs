@@ -32,6 +32,7 @@ fn meaning(kind: Kind) -> &'static str {
         Kind::UpstreamThrottled => "AWS throttled every candidate",
         Kind::UpstreamUnavailable => "AWS could not be reached, failed, or broke off",
         Kind::Timeout => "AWS took longer than allowed",
+        Kind::Unavailable => "What the gateway needs itself, such as its store, does not answer",
         Kind::Internal => "A fault of the gateway",
     }
 }

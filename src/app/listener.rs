@@ -145,7 +145,7 @@ impl Listener {
         let mut server = axum_server::from_tcp(listener).map_err(Error::internal)?.handle(handle.clone());
         // Without a timer hyper waits for a head for ever.
         server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-        let service = router.into_make_service();
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let guard = done.clone().drop_guard();
         if let Some(tls) = tls.clone() {
             tracker.spawn(done.clone().run_until_cancelled_owned(tls.watch()));

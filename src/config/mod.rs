@@ -37,7 +37,7 @@ pub use ledger::Ledger;
 pub use problem::{Problem, Problems};
 pub use responses::Responses;
 pub use server::Server;
-pub use shape::{NOT_A_ROLE_ARN, role_partition};
+pub use shape::{NOT_A_ROLE_ARN, network, role_partition};
 pub use shared::{OnFailure, Shared};
 pub use store::Store;
 pub use suggest::nearest;

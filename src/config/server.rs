@@ -2,9 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::Problems;
+use super::{Problems, shape};
 
 /// `[server]`.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -24,7 +25,7 @@ pub struct Server {
     pub tls_cert: String,
     /// PEM file with the private key; empty: plain HTTP.
     pub tls_key: String,
-    /// Networks whose `X-Forwarded-For` is believed.
+    /// Networks, or single addresses, whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<String>,
     /// Whether `/docs` and `/openapi.json` need no key.
     pub public_docs: bool,
@@ -52,6 +53,11 @@ impl Server {
         usize::try_from(self.max_body_mb).unwrap_or(usize::MAX).saturating_mul(1024 * 1024)
     }
 
+    /// `trusted_proxies`, read; what is no network, and was told so, is trusted with nothing.
+    pub fn proxies(&self) -> impl Iterator<Item = IpNet> {
+        self.trusted_proxies.iter().filter_map(|text| shape::network(text).ok())
+    }
+
     pub(super) fn validate(&self, problems: &mut Problems) {
         if self.listen == self.ops_listen && self.listen.port() != 0 {
             problems.add("server.ops_listen", "is the same address as server.listen; the ops port is never public");
@@ -69,8 +75,10 @@ impl Server {
                 problems.add(format!("server.cors_origins[{index}]"), message);
             }
         }
-        if !self.trusted_proxies.is_empty() {
-            problems.add_unsupported("server.trusted_proxies");
+        for (index, text) in self.trusted_proxies.iter().enumerate() {
+            if let Err(problem) = shape::network(text) {
+                problems.add(format!("server.trusted_proxies[{index}]"), format!("{text:?} {problem}"));
+            }
         }
     }
 }
@@ -81,4 +89,22 @@ fn is_origin(text: &str) -> bool {
     host.is_some_and(|host| {
         !host.is_empty() && !host.contains(['/', '?', '#', '@', '*']) && host.bytes().all(|b| b.is_ascii_graphic())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_are_networks_or_addresses_and_each_that_is_neither_is_told() {
+        let proxies = ["10.0.0.1/8", "192.0.2.1", "::ffff:198.51.100.0/120", "2001:db8::/32", "lb", "0.0.0.0/33"];
+        let server = Server { trusted_proxies: proxies.map(str::to_owned).to_vec(), ..Server::default() };
+        let read: Vec<String> = server.proxies().map(|network| network.to_string()).collect();
+        assert_eq!(read, ["10.0.0.0/8", "192.0.2.1/32", "198.51.100.0/24", "2001:db8::/32"]);
+        let mut problems = Problems::default();
+        server.validate(&mut problems);
+        let found: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with("server.trusted_proxies[4]") && found[0].contains("\"lb\" is not"), "{found:?}");
+    }
 }

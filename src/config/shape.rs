@@ -1,4 +1,8 @@
-//! The shapes that several sections check: Region names, URLs, ARNs.
+//! The shapes that several sections check: Region names, URLs, ARNs, networks.
+
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net};
 
 use super::Problems;
 
@@ -31,6 +35,19 @@ pub(super) fn check_base_url(path: &str, url: &str, problems: &mut Problems) {
     if !is_base {
         problems.add(path, "must be http://HOST[:PORT] or https://HOST[:PORT], without path, query or user");
     }
+}
+
+/// A network such as `10.1.2.0/24`, or a single address; one of IPv4 that is written as IPv6 (`::ffff:10.1.2.0/120`) is
+/// of IPv4, and any address of a network tells it. Otherwise what to say after the text.
+pub fn network(text: &str) -> Result<IpNet, String> {
+    let not_one = || "is not a network; one looks like \"10.1.2.0/24\" or \"fd00:1::/32\"".to_owned();
+    let network = match text.parse::<IpAddr>() {
+        Ok(address) => IpNet::from(address),
+        Err(_) => text.parse::<IpNet>().map_err(|_| not_one())?.trunc(),
+    };
+    let IpNet::V6(wide) = network else { return Ok(network) };
+    let mapped = wide.addr().to_ipv4_mapped().zip(wide.prefix_len().checked_sub(96));
+    Ok(mapped.and_then(|(address, length)| Ipv4Net::new(address, length).ok()).map_or(network, IpNet::V4))
 }
 
 /// What to say about a text that is not the ARN of a role. The text is not repeated: it may hold an account id.

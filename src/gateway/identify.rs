@@ -2,6 +2,7 @@
 //! signed. A caller that was seen before is told from memory.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Gateway;
@@ -46,11 +47,11 @@ impl fmt::Debug for Guests {
 }
 
 impl Gateway {
-    /// Who presents this text: a key of the settings, a token, or a key of the store.
+    /// Who presents this text, from the address `client`: a key of the settings, a token, or a key of the store.
     ///
     /// # Errors
     /// [`crate::error::Kind::Unauthenticated`] with what is wrong.
-    pub async fn identify(&self, presented: Option<&str>) -> Result<Caller> {
+    pub async fn identify(&self, presented: Option<&str>, client: Option<IpAddr>) -> Result<Caller> {
         let guests = &self.0.parts.guests;
         if let Some(text) = presented {
             if let Some(caller) = guests.administrators.recognise(text)? {
@@ -61,12 +62,12 @@ impl Gateway {
                 return self.bearer_of(badge).await;
             }
         }
-        self.tenancy().authenticate(presented).await
+        self.tenancy().authenticate(presented, client).await
     }
 
     /// Who a request says it is signed by; see [`crate::tenancy::Tenancy::claimed`].
-    pub async fn claimed(&self, access_key: &str, scope: Scoped<'_>) -> Result<Claimed> {
-        self.tenancy().claimed(self.sealer(), access_key, scope).await
+    pub async fn claimed(&self, access_key: &str, scope: Scoped<'_>, client: Option<IpAddr>) -> Result<Claimed> {
+        self.tenancy().claimed(self.sealer(), access_key, scope, client).await
     }
 
     /// What the secrets of keys for signing are sealed with, if the settings say so.

@@ -1,5 +1,6 @@
 //! What becomes known of a request on its way: the one thing that all layers it passes share.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -14,6 +15,7 @@ pub struct Trail(Arc<Marks>);
 #[derive(Debug)]
 struct Marks {
     id: RequestId,
+    client: Option<IpAddr>,
     caller: OnceLock<Caller>,
     /// Whether the request is to be sent as it is, or not at all.
     strict: AtomicBool,
@@ -26,10 +28,16 @@ struct Marks {
 }
 
 impl Trail {
-    /// The trail of a request that has just come in.
+    /// The trail of a request that came in by no connection.
     pub fn new(id: RequestId) -> Self {
+        Self::of(id, None)
+    }
+
+    /// The trail of a request that has just come in from `client`.
+    pub fn of(id: RequestId, client: Option<IpAddr>) -> Self {
         Self(Arc::new(Marks {
             id,
+            client,
             caller: OnceLock::new(),
             strict: AtomicBool::new(false),
             receipt: OnceLock::new(),
@@ -41,6 +49,11 @@ impl Trail {
     /// The id that `x-request-id` shows.
     pub fn id(&self) -> &RequestId {
         &self.0.id
+    }
+
+    /// The address that it came from, if it came by a connection.
+    pub fn client(&self) -> Option<IpAddr> {
+        self.0.client
     }
 
     /// Who sent it, once the key was accepted.

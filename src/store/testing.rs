@@ -41,6 +41,11 @@ impl TestStore {
     }
 }
 
+/// The same store, opened once more; it lasts as long as `store`.
+pub(crate) async fn again(store: &TestStore) -> TestStore {
+    open(Place { url: store.place.url.clone(), _directory: None }).await
+}
+
 /// One store of every kind there is.
 pub(crate) async fn stores() -> Vec<TestStore> {
     let mut stores = Vec::new();

@@ -63,7 +63,7 @@ fn caller(id: &str) -> Result<Caller> {
     // The secret that is made here is nobody's.
     let (key, _) = new.check(team.id.clone(), Timestamp::default())?;
     let key = Key { id: KeyId::from(id), ..key };
-    Ok(Caller::new(&Arc::new(team), key, Rules::default(), Arc::default()))
+    Ok(Caller::new(Arc::new(team), Arc::new(key), Rules::default(), Arc::default()))
 }
 
 impl Caller {

@@ -7,13 +7,13 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 use strum::VariantNames as _;
-use subtle::ConstantTimeEq as _;
+use subtle::{Choice, ConstantTimeEq as _};
 
 use super::allow_list::AllowList;
 use super::sealed::Sealer;
 use super::team::check_name;
 use crate::clock::Timestamp;
-use crate::config::Secret;
+use crate::config::{self, Secret};
 use crate::error::{Error, Exception, Kind, Result};
 use crate::ids::{self, KeyId, TeamId};
 
@@ -129,23 +129,37 @@ impl Key {
         Presented::parse(text.expose()).ok().filter(|_| self.may_sign()).map(|presented| presented.secret)
     }
 
-    /// Whether `secret` is this key's: the present one, or the one before for as long as that counts.
-    pub(super) fn check_secret(&self, secret: &str, now: Timestamp) -> Result<()> {
+    /// Whether `secret` is this key's: the present one, or the one before for as long as that counts. Takes the same
+    /// time whichever it is, and however much of it is right.
+    pub(super) fn is_opened_by(&self, secret: &str, now: Timestamp) -> bool {
         let hash = SecretHash::of(secret);
-        let previous = self.previous.as_ref().filter(|previous| now < previous.until);
-        let is_previous = previous.is_some_and(|previous| previous.secret.is(hash));
-        if self.secret.is(hash) || is_previous { Ok(()) } else { Err(refused(WRONG)) }
+        let previous = self.previous.as_ref().filter(|previous| previous.until > now);
+        let previous = previous.map_or(Choice::from(0), |previous| previous.secret.is_equal(hash));
+        (self.secret.is_equal(hash) | previous).into()
     }
 
-    /// Whether the key still counts. Only who has the right secret learns why it does not.
-    pub(super) fn check(&self, now: Timestamp) -> Result<()> {
+    /// Why the key does not count any more at `now`, or not from `client`. For those only who have its secret.
+    pub(super) fn check(&self, client: Option<IpAddr>, now: Timestamp) -> Result<()> {
         if self.revoked_at.is_some() {
             return Err(refused("This key was revoked."));
         }
         if self.expires_at.is_some_and(|end| end <= now) {
             return Err(refused("This key has expired."));
         }
-        Ok(())
+        let Some(networks) = &self.networks else { return Ok(()) };
+        if client.is_some_and(|client| networks.iter().any(|network| network.contains(&client))) {
+            return Ok(());
+        }
+        // The owner of the key learns what the gateway takes for the client's address: a proxy in between shows.
+        let from = client.map_or_else(|| "an unknown address".to_owned(), |client| client.to_string());
+        let message = format!("This key may not be used from {from}. It is bound to networks that do not hold it.");
+        let exception = Exception { name: "AccessDeniedException", status: 403 };
+        Err(Error::new(Kind::Forbidden, message).reason("key").exception(exception))
+    }
+
+    /// Its whole text with `secret`.
+    pub(super) fn text(&self, secret: &str) -> Secret {
+        Secret::new(format!("{PREFIX}{}_{secret}", self.id))
     }
 }
 
@@ -164,7 +178,7 @@ pub struct NewKey {
     pub models: Option<Vec<String>>,
     /// Allowed Regions; `None`: what the team may.
     pub regions: Option<Vec<String>>,
-    /// Networks that calls have to come from, such as `10.0.0.0/8`; `None`: anywhere.
+    /// Networks that its calls have to come from, such as `10.0.0.0/8`, or single addresses; at most 100. `None`: anywhere.
     pub networks: Option<Vec<String>>,
     /// What becomes of a call whose client leaves.
     pub on_disconnect: OnDisconnect,
@@ -195,7 +209,6 @@ impl NewKey {
         check_expiry(self.expires_at, now)?;
         // 76 random bits and no underscore: an id that is short in logs and that nobody meets twice.
         let (id, secret) = (ids::secret()[..20].to_owned(), ids::secret());
-        let text = Secret::new(format!("{PREFIX}{id}_{secret}"));
         let id = KeyId::from(id);
         let sealed = self.sigv4.map(|sealer| sealer.seal(&id, &secret)).transpose()?;
         let key = Key {
@@ -216,6 +229,7 @@ impl NewKey {
             sealed,
             previous: None,
         };
+        let text = key.text(&secret);
         Ok((key, text))
     }
 }
@@ -256,10 +270,11 @@ pub(super) fn networks(entries: Option<Vec<String>>) -> Result<Option<Vec<IpNet>
         return Err(Error::invalid("networks", format!("`networks` may have at most {MAX_NETWORKS} entries.")));
     }
     let network = |(index, text): (usize, &String)| {
-        let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        let path = format!("networks[{index}]");
-        let message = format!("`{path}` has to be a network such as 10.0.0.0/8 or 2001:db8::/32, or one address.");
-        parsed.map(|network| network.trunc()).map_err(|_| Error::invalid(path, message))
+        config::network(text).map_err(|problem| {
+            let path = format!("networks[{index}]");
+            let message = format!("`{path}` {problem}.");
+            Error::invalid(path, message)
+        })
     };
     entries.iter().enumerate().map(network).collect::<Result<_>>().map(Some)
 }
@@ -298,9 +313,13 @@ impl SecretHash {
         Self(Sha256::digest(secret.as_bytes()).into())
     }
 
+    fn is_equal(self, other: Self) -> Choice {
+        self.0.ct_eq(&other.0)
+    }
+
     /// Whether both are the same, in the same time whatever they are.
     pub(super) fn is(self, other: Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.is_equal(other).into()
     }
 
     /// Lowercase hex, as the store keeps it.
@@ -327,7 +346,7 @@ impl SecretHash {
 
 impl PartialEq for SecretHash {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.is_equal(*other).into()
     }
 }
 
@@ -372,26 +391,51 @@ mod tests {
         let (key, text) = NewKey::new("t", "k").check(TeamId::from("t"), NOW).unwrap();
         let presented = Presented::parse(text.expose()).unwrap();
         assert_eq!(presented.id, key.id.as_str());
-        assert!(key.check_secret(presented.secret, NOW).is_ok());
+        assert!(key.is_opened_by(presented.secret, NOW));
         for wrong in ["", "x", &presented.secret[1..], &format!("{}0", presented.secret)] {
-            assert_eq!(key.check_secret(wrong, NOW).unwrap_err().message(), WRONG);
+            assert!(!key.is_opened_by(wrong, NOW));
         }
         assert!(!format!("{key:?}").contains(&key.secret.to_hex()), "the hash shows in no log");
     }
 
     #[test]
-    fn only_the_right_secret_learns_that_a_key_expired_or_was_revoked() {
+    fn the_secret_before_opens_a_key_until_its_time_is_over() {
+        let (mut key, _) = NewKey::new("t", "k").check(TeamId::from("t"), NOW).unwrap();
+        let until = Timestamp::from_millis(2_000_000);
+        key.previous = Some(Previous { secret: SecretHash::of("before"), sealed: None, until });
+        key.secret = SecretHash::of("now");
+        for (secret, in_time, later) in [("now", true, true), ("before", true, false), ("", false, false)] {
+            assert_eq!(key.is_opened_by(secret, Timestamp::from_millis(1_999_999)), in_time, "{secret}");
+            assert_eq!(key.is_opened_by(secret, until), later, "{secret}");
+        }
+    }
+
+    #[test]
+    fn a_key_counts_until_it_expires_or_is_revoked() {
         let new = NewKey { expires_at: Some(Timestamp::from_millis(2_000_000)), ..NewKey::new("t", "k") };
-        let (mut key, text) = new.check(TeamId::from("t"), NOW).unwrap();
-        let secret = Presented::parse(text.expose()).unwrap().secret;
-        let check =
-            |key: &Key, secret: &str, now: Timestamp| key.check_secret(secret, now).and_then(|()| key.check(now));
-        assert!(check(&key, secret, Timestamp::from_millis(1_999_999)).is_ok());
+        let (mut key, _) = new.check(TeamId::from("t"), NOW).unwrap();
+        assert!(key.check(None, Timestamp::from_millis(1_999_999)).is_ok());
         let at_the_end = Timestamp::from_millis(2_000_000);
-        assert!(check(&key, secret, at_the_end).unwrap_err().message().contains("expired"));
+        assert!(key.check(None, at_the_end).unwrap_err().message().contains("expired"));
         key.revoked_at = Some(NOW);
-        assert!(check(&key, secret, NOW).unwrap_err().message().contains("revoked"));
-        assert_eq!(check(&key, "guess", at_the_end).unwrap_err().message(), WRONG);
+        assert!(key.check(None, NOW).unwrap_err().message().contains("revoked"));
+    }
+
+    #[test]
+    fn a_key_that_is_bound_to_networks_counts_there_alone_and_says_what_it_took_for_the_address() {
+        let networks = ["10.0.0.0/8", "::ffff:192.0.2.0/120", "2001:db8::1"].map(str::to_owned).to_vec();
+        let new = NewKey { networks: Some(networks), ..NewKey::new("t", "k") };
+        let (key, _) = new.check(TeamId::from("t"), NOW).unwrap();
+        let check = |client: &str| key.check(Some(client.parse().unwrap()), NOW);
+        for inside in ["10.255.0.1", "192.0.2.9", "2001:db8::1"] {
+            assert!(check(inside).is_ok(), "{inside}");
+        }
+        for outside in ["11.0.0.1", "192.0.3.9", "2001:db8::2", "::1"] {
+            let error = check(outside).unwrap_err();
+            assert_eq!((error.kind(), error.refused_by()), (Kind::Forbidden, Some("key")));
+            assert!(error.message().contains(outside), "{error}");
+        }
+        assert_eq!(key.check(None, NOW).unwrap_err().kind(), Kind::Forbidden, "where from is not known");
     }
 
     #[test]
@@ -404,6 +448,7 @@ mod tests {
             (NewKey { models: Some(vec!["*x".into()]), ..base() }, "models[0]"),
             (NewKey { regions: Some(vec!["mars".into()]), ..base() }, "regions[0]"),
             (NewKey { networks: Some(vec![]), ..base() }, "networks"),
+            (NewKey { networks: Some(vec!["10.0.0.0/8".into(); 101]), ..base() }, "networks"),
             (NewKey { networks: Some(vec!["10.0.0.0/8".into(), "10.0.0.0/33".into()]), ..base() }, "networks[1]"),
         ];
         for (new, field) in cases {

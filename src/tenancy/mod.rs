@@ -1,7 +1,7 @@
 //! Tenancy: who is calling, what they may do, and the record of what they did.
 //!
-//! The teams and keys of the store are in memory, so that a call is authenticated and admitted without touching the
-//! store; a version row says when they changed. The ledger is written behind. All SQL is in `queries.rs`.
+//! The teams and keys that are in use are in memory, so that a call is authenticated and admitted without touching the
+//! store; a version row says when they changed. The ledger is written behind. All SQL is in `queries/`.
 //! Invariants: a caller whose key is revoked or expired is never returned; every [`Hold`] gives back what it holds when
 //! it is dropped; an [`ledger::Entry`] makes at most one row, however often it is delivered; a call that was begun has a
 //! row in the end, whatever becomes of the process.
@@ -13,6 +13,7 @@ mod bootstrap;
 pub mod budget;
 mod carried;
 mod directory;
+mod guesses;
 pub mod journal;
 mod key;
 pub mod ledger;
@@ -28,10 +29,9 @@ pub mod usage;
 mod writer;
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -39,7 +39,7 @@ pub use self::admission::{Demand, Hold, Need, Output, Refused, Standing, Used, W
 pub use self::allow_list::AllowList;
 pub use self::bootstrap::Administrators;
 pub use self::budget::{Budget, Period, UnknownPrice};
-pub use self::directory::{Caller, Membership};
+pub use self::directory::{Caller, Membership, Profile};
 pub use self::key::{Key, NewKey, OnDisconnect, Scope, looks_own};
 pub use self::limit::{Limit, Subject};
 pub use self::sealed::{Scoped, Sealer};
@@ -49,14 +49,12 @@ pub use self::team::{Guardrail, NewTeam, RoleArn, Team};
 
 use self::admission::Admission;
 use self::directory::Directory;
+use self::guesses::Guesses;
 use self::journal::Journal;
 use self::key::Presented;
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::store::Store;
-
-/// How often a serving process looks whether teams or keys changed: a revocation counts after this at most.
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Teams, keys and the ledger, as a serving process uses them. A cheap clone.
 #[derive(Clone)]
@@ -66,12 +64,14 @@ struct Inner {
     store: Store,
     clock: Clock,
     directory: Arc<Directory>,
+    guesses: Guesses,
     admission: Admission,
     recorder: ledger::Recorder,
 }
 
 impl Tenancy {
-    /// Loads every team and key, and spawns on `tracker` the poller of changes and the writer of the ledger.
+    /// Spawns on `tracker` the reader of keys and their changes, and the writer of the ledger. No key is read before it
+    /// is used.
     ///
     /// Both end with `stop`. The writer first writes what was recorded until then, for ten seconds at most; what is
     /// recorded afterwards is lost, or found in the journal by the next start. So cancel `stop` when the last call is
@@ -86,7 +86,7 @@ impl Tenancy {
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self> {
-        let directory = Arc::new(Directory::load(store.clone()).await?);
+        let (directory, reader) = Directory::open(store.clone(), clock.clone()).await?;
         let journal = match journal {
             Some(setup) => {
                 let journal = Arc::new(Journal::open(&setup)?);
@@ -97,45 +97,53 @@ impl Tenancy {
         };
         let (recorder, writer) =
             writer::new((store.clone(), clock.clone()), Arc::clone(&directory), ledger::QUEUE_ENTRIES, journal);
-        tracker.spawn(stop.clone().run_until_cancelled_owned(poll(Arc::clone(&directory))));
+        tracker.spawn(reader.run(stop.clone()));
         tracker.spawn(writer.run(stop));
         let admission = Admission::local(clock.clone());
-        Ok(Self(Arc::new(Inner { store, clock, directory, admission, recorder })))
+        let guesses = Guesses::default();
+        Ok(Self(Arc::new(Inner { store, clock, directory, guesses, admission, recorder })))
     }
 
-    /// Who presents this key: the text of the key alone, whichever header it came in.
+    /// Who presents this key: the text of the key alone, whichever header it came in, sent from the address `client`.
     ///
-    /// Answers from memory. Only an id that is not there waits for a look into the store, which all such callers share,
-    /// at most one every quarter of a second: a key that was just made works at once, and a flood of made-up keys costs
-    /// the store nothing. Fails with [`crate::error::Kind::Unauthenticated`], and says that a key expired or was revoked
-    /// only to who has its secret.
-    pub async fn authenticate(&self, presented: Option<&str>) -> Result<Caller> {
+    /// Answers from memory. A key that was not used for a while waits for a look into the store, which all who wait
+    /// share: one that was just made works at once, and a flood of made-up keys costs the store some twenty statements a
+    /// second. Fails with [`crate::error::Kind::Unauthenticated`], with [`crate::error::Kind::RateLimited`] after many wrong keys from the same
+    /// address, with [`crate::error::Kind::Forbidden`] when the key may not be used from there, and with [`crate::error::Kind::Unavailable`] when the
+    /// store has to be asked and does not answer. That a key expired, was revoked or is bound to networks is told only to
+    /// who has its secret.
+    pub async fn authenticate(&self, presented: Option<&str>, client: Option<IpAddr>) -> Result<Caller> {
         let presented = Presented::parse(presented.ok_or_else(key::missing)?)?;
-        let caller = self.find(presented.id).await?.ok_or_else(key::unknown)?;
-        caller.key.check_secret(presented.secret, self.0.clock.now())?;
-        self.accept(&caller)?;
+        let found = self.find(presented.id, client).await?;
+        let now = self.0.clock.now();
+        let Some(caller) = found.filter(|caller| caller.key.is_opened_by(presented.secret, now)) else {
+            return Err(self.wrong(client, key::unknown()));
+        };
+        self.accept(&caller, client)?;
         Ok(caller)
     }
 
     /// Who has the key with this id, whatever state it is in and without any proof.
-    async fn find(&self, id: &str) -> Result<Option<Caller>> {
+    async fn find(&self, id: &str, client: Option<IpAddr>) -> Result<Option<Caller>> {
         let directory = &self.0.directory;
-        let mut caller = directory.caller(id);
-        if caller.is_none() {
-            directory.refresh_since(Instant::now()).await;
-            caller = directory.caller(id);
+        if let Some(caller) = directory.caller(id) {
+            return Ok(Some(caller));
         }
-        Ok(caller)
+        let place = self.0.guesses.place(client, self.0.clock.now());
+        let _place = place.map_err(guesses::too_many)?;
+        directory.read(id).await
     }
 
-    /// The caller has proved to have the secret: whether its key still counts. If so, it is used now.
-    fn accept(&self, caller: &Caller) -> Result<()> {
+    /// A wrong key came from `client`: it is counted, and answered with `error`, or after too many of them not at all.
+    fn wrong(&self, client: Option<IpAddr>, error: Error) -> Error {
+        self.0.guesses.wrong(client, self.0.clock.now()).map_or_else(guesses::too_many, |()| error)
+    }
+
+    /// The caller has proved to have the secret: whether its key still counts, and from there. If so, it is used now.
+    fn accept(&self, caller: &Caller, client: Option<IpAddr>) -> Result<()> {
         let now = self.0.clock.now();
-        caller.key.check(now)?;
-        if caller.team.revoked_at.is_some() {
-            return Err(key::refused("The team of this key was revoked."));
-        }
-        caller.touch(now);
+        caller.check(client, now)?;
+        self.0.directory.touch(caller, now);
         Ok(())
     }
 
@@ -193,24 +201,15 @@ impl Tenancy {
         self.0.recorder.flush().await;
     }
 
-    /// Looks into the store for changed teams and keys now, and returns when they count: what an administrative act on
-    /// this process calls. A store that does not answer is logged, and what is in memory goes on counting.
+    /// Looks into the store for changes now, and returns when they count: what an administrative act on this process
+    /// calls. A store that does not answer is logged, and what is in memory goes on counting.
     pub async fn refresh(&self) {
-        self.0.directory.refresh_since(Instant::now()).await;
+        self.0.directory.refresh().await;
     }
 }
 
 impl fmt::Debug for Tenancy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tenancy").field("directory", &self.0.directory).finish_non_exhaustive()
-    }
-}
-
-async fn poll(directory: Arc<Directory>) {
-    let mut tick = tokio::time::interval(POLL_INTERVAL);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tick.tick().await;
-        directory.refresh_since(Instant::now()).await;
     }
 }

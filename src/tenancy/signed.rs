@@ -1,6 +1,8 @@
 //! Callers that sign, as AWS's clients do, instead of showing their key: the key's id is the access key id, and the secret
 //! part of its text the secret access key. How a request is written down to be signed is not known here.
 
+use std::net::IpAddr;
+
 use subtle::{Choice, ConstantTimeEq as _};
 
 use super::Tenancy;
@@ -15,6 +17,7 @@ use crate::sigv4;
 #[derive(Debug)]
 pub struct Claimed {
     caller: Caller,
+    client: Option<IpAddr>,
     keys: [Option<SigningKey>; 2],
 }
 
@@ -29,22 +32,28 @@ impl std::fmt::Debug for SigningKey {
 
 impl Tenancy {
     /// Who has the access key `id`, with what a signature of theirs for `scope` can be made with: the secret of now, and
-    /// until its end the one before the last rotation.
+    /// until its end the one before the last rotation. `client` is where the request comes from.
     ///
     /// # Errors
     /// [`Kind::Unauthenticated`] without such a key, and when it was not made for signing.
-    pub async fn claimed(&self, sealer: Option<&Sealer>, id: &str, scope: Scoped<'_>) -> Result<Claimed> {
+    pub async fn claimed(
+        &self,
+        sealer: Option<&Sealer>,
+        id: &str,
+        scope: Scoped<'_>,
+        client: Option<IpAddr>,
+    ) -> Result<Claimed> {
         if !key::is_id(id) {
             return Err(unknown());
         }
-        let caller = self.find(id).await?.ok_or_else(unknown)?;
+        let caller = self.find(id, client).await?.ok_or_else(|| self.wrong(client, unknown()))?;
         let key = &*caller.key;
         let kept = key.sealed.as_deref().ok_or_else(|| refused(NOT_MADE_FOR_IT))?;
         let sealer = sealer.ok_or_else(|| refused(NO_SEALER))?;
         let opened = |kept: &str| sealer.signing_key(&key.id, kept, scope).map(SigningKey);
         let current = opened(kept).ok_or_else(|| refused(SEALED_OTHERWISE))?;
         let previous = previous(key, self.0.clock.now()).and_then(opened);
-        Ok(Claimed { caller, keys: [Some(current), previous] })
+        Ok(Claimed { caller, client, keys: [Some(current), previous] })
     }
 
     /// The caller, once `signature` is found to be that of `text`, and its key to count still.
@@ -57,9 +66,9 @@ impl Tenancy {
             matches |= sigv4::keyed_hash(key, text).ct_eq(signature);
         }
         if !bool::from(matches) {
-            return Err(wrong());
+            return Err(self.wrong(claimed.client, wrong()));
         }
-        self.accept(&claimed.caller)?;
+        self.accept(&claimed.caller, claimed.client)?;
         Ok(claimed.caller)
     }
 }

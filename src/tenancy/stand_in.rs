@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use super::Tenancy;
 use super::directory::{Caller, Membership};
 use super::key::{Key, NewKey, Scope};
@@ -27,18 +25,17 @@ pub struct StandIn<'a> {
 impl Tenancy {
     /// The team with this id, or else this name, for who stands in for one of its keys.
     ///
-    /// Answers from memory; only a team that is not there waits for the look into the store that all who wait share.
+    /// Answers from memory; only a team that is not there is read from the store.
     ///
     /// # Errors
     /// [`Kind::Unauthenticated`] without such a team, and for one that is revoked.
     pub async fn membership(&self, id_or_name: &str) -> Result<Arc<Membership>> {
         let refused = |message: &'static str| Error::new(Kind::Unauthenticated, message);
         let directory = &self.0.directory;
-        let mut membership = directory.membership(id_or_name);
-        if membership.is_none() {
-            directory.refresh_since(Instant::now()).await;
-            membership = directory.membership(id_or_name);
-        }
+        let membership = match directory.membership(id_or_name) {
+            Some(membership) => Some(membership),
+            None => directory.read_team(id_or_name).await?,
+        };
         let membership = membership.ok_or_else(|| refused("The team that this token names does not exist here."))?;
         if membership.team.revoked_at.is_some() {
             return Err(refused("The team that this token names was revoked."));
@@ -58,7 +55,7 @@ impl StandIn<'_> {
         let (key, _) = default.check(team.id.clone(), Timestamp::default())?;
         let key = Key { id: self.key.clone(), scopes, expires_at: Some(self.expires_at), ..key };
         let activity = before.map(|before| Arc::clone(&before.activity)).unwrap_or_default();
-        Ok(Caller::new(team, key, membership.rules.clone(), activity))
+        Ok(Caller::new(Arc::clone(team), Arc::new(key), membership.rules.clone(), activity))
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::directory::{Directory, Touch};
+use super::directory::{Directory, TOUCHES, Touch};
 use super::journal::{Journal, Mark, Spill};
 use super::ledger::{Entry, GROUP_ENTRIES, Progress, Recorder, Waiting};
 use super::queries;
@@ -165,7 +165,9 @@ impl Writer {
         let now = self.clock.now();
         if self.touches.is_empty() && now >= self.next_touch {
             self.touches = self.directory.touches();
-            self.next_touch = now.plus(TOUCH_INTERVAL);
+            if self.touches.len() < TOUCHES {
+                self.next_touch = now.plus(TOUCH_INTERVAL);
+            }
         }
     }
 
@@ -191,7 +193,7 @@ impl Writer {
             tracing::info!(failures = self.failures, "the ledger can be written again");
             self.failures = 0;
         }
-        self.touches.drain(..).for_each(|touch| touch.saved());
+        self.touches.clear();
         self.end_group();
         None
     }
@@ -220,11 +222,11 @@ impl Writer {
         self.queue.close();
         self.take();
         let deadline = Instant::now() + self.stop_limit;
-        self.next_touch = Timestamp::default();
-        self.collect_touches();
         let all = async {
             loop {
                 self.fill();
+                self.next_touch = Timestamp::default();
+                self.collect_touches();
                 if self.group.is_empty() {
                     self.recall().await;
                 }

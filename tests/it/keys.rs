@@ -7,6 +7,7 @@ use bedrock_gateway::tenancy::admin::{self, Actor};
 use bedrock_gateway::tenancy::{NewKey, NewTeam, Scope};
 use serde_json::json;
 
+use crate::support::log::access_lines;
 use crate::support::reply::Reply;
 use crate::support::{FIRST, MODEL, SECOND, TEAM, TestGateway, eventually};
 
@@ -222,5 +223,105 @@ async fn keys_are_booked_apart() {
     let calls = t.booked_calls(2).await;
     assert_eq!((calls[0].team == calls[1].team, &calls[1].key), (true, &other.id));
     assert_ne!(calls[0].key, calls[1].key);
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_key_that_is_bound_to_networks_is_refused_elsewhere_and_told_where_it_came_from() {
+    let t = TestGateway::start().await;
+    let bound = |networks: &[&str]| NewKey {
+        networks: Some(networks.iter().map(ToString::to_string).collect()),
+        ..NewKey::new(TEAM, "bound")
+    };
+    let (_, elsewhere) = t.make_key(bound(&["10.0.0.0/8", "2001:db8::/32"])).await;
+    for message in
+        expect_refusal(&t, &elsewhere, (403, "insufficient_permissions"), (403, "AccessDeniedException")).await
+    {
+        assert!(message.contains("127.0.0.1"), "{message}");
+    }
+    assert_eq!(t.metrics().count("gateway_rejected_total", &[("reason", "key")]), 2);
+    let pretending = t.request(reqwest::Method::GET, "/v1/models").header("x-forwarded-for", "10.0.0.1");
+    assert_eq!(Reply::to(pretending.bearer_auth(&elsewhere)).await.status(), 403, "no proxy is trusted");
+    let (_, here) = t.make_key(bound(&["192.0.2.1", "127.0.0.0/8"])).await;
+    assert_eq!(t.openai().with_key(&here).chat("hello").await.status(), 200);
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn behind_a_trusted_proxy_the_address_that_it_tells_counts_and_is_in_the_log() {
+    let t = TestGateway::with(|config| config.server.trusted_proxies = vec!["127.0.0.0/8".into()]).await;
+    let networks = Some(vec!["10.0.0.0/8".into()]);
+    let (_, key) = t.make_key(NewKey { networks, ..NewKey::new(TEAM, "bound") }).await;
+    for (told, status, client) in [
+        ("10.1.2.3", 200, "10.1.2.3"),
+        ("192.0.2.9, 10.1.2.3", 200, "10.1.2.3"),
+        ("10.1.2.3, 192.0.2.9", 403, "192.0.2.9"),
+        ("10.1.2.3, what?", 403, "127.0.0.1"),
+    ] {
+        let request = t.request(reqwest::Method::GET, "/v1/models").header("x-forwarded-for", told);
+        let reply = Reply::to(request.bearer_auth(&key)).await;
+        assert_eq!(reply.status(), status, "{told}");
+        let id = reply.header("x-request-id");
+        eventually("the line is written", async || !access_lines(id).is_empty()).await;
+        assert_eq!(access_lines(id)[0]["client"], client, "{told}");
+        assert!(status == 200 || reply.openai_error()["message"].as_str().unwrap().contains(client), "{reply:?}");
+    }
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_rotated_key_has_two_secrets_for_a_while() {
+    let t = TestGateway::start().await;
+    let (key, first) = t.make_key(NewKey::new(TEAM, "rotated")).await;
+    let (_, admin) = t.make_key(NewKey { scopes: vec![Scope::Admin], ..NewKey::new(TEAM, "admin") }).await;
+    let status = async |text: &str| t.openai().with_key(text).models().await.status();
+    assert_eq!(status(&first).await, 200);
+
+    let file = t.folder().join("gateway.toml");
+    std::fs::write(&file, format!("[store]\nurl = \"{}\"\n", t.config.store.url)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bedrock-gateway"));
+    command.args(["keys", "rotate", key.id.as_str(), "--overlap", "30m", "--config"]).arg(&file).env_clear();
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let second = String::from_utf8(output.stdout).unwrap().lines().last().unwrap().to_owned();
+    assert_eq!(second.split('_').nth(1), Some(key.id.as_str()), "the id stays");
+    eventually("the new secret counts", async || status(&second).await == 200).await;
+    assert_eq!(status(&first).await, 200);
+    t.clock.advance(Duration::from_mins(31));
+    assert_eq!((status(&first).await, status(&second).await), (401, 200));
+
+    let rotate = async |body: serde_json::Value| {
+        let path = format!("/admin/v1/keys/{}/rotate", key.id);
+        Reply::to(t.request(reqwest::Method::POST, &path).bearer_auth(&admin).json(&body)).await
+    };
+    let too_long = rotate(json!({"overlap_seconds": 2_592_001})).await;
+    assert_eq!((too_long.status(), &too_long.openai_error()["param"]), (400, &json!("overlap_seconds")));
+    let reply = rotate(json!({"overlap_seconds": 0})).await;
+    assert_eq!(reply.status(), 200, "{reply:?}");
+    let third = reply.json()["key"].as_str().unwrap().to_owned();
+    assert_eq!((status(&second).await, status(&third).await), (401, 200), "at once, on the process that was asked");
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn after_many_wrong_keys_an_address_has_to_wait_but_for_right_ones() {
+    let t = TestGateway::start().await;
+    for n in 0..20 {
+        assert_eq!(t.openai().with_key(&format!("bgw_guess{n}_x")).models().await.status(), 401);
+    }
+    let wrong = format!("{}0", t.key());
+    for key in ["bgw_guess_x", &wrong] {
+        expect_refusal(&t, key, (429, "rate_limit_exceeded"), (429, "ThrottlingException")).await;
+    }
+    let refused = t.openai().with_key(&wrong).models().await;
+    assert_eq!(refused.header("retry-after"), "3", "{refused:?}");
+    assert_eq!(t.metrics().count("gateway_rejected_total", &[("reason", "key")]), 25);
+    assert_eq!(t.openai().with_key("sk-elsewhere").models().await.status(), 401, "no guess at a key of the gateway");
+    let (_, new) = t.make_key(NewKey::new(TEAM, "new")).await;
+    for key in [t.key(), &new] {
+        assert_eq!(t.openai().with_key(key).models().await.status(), 200);
+    }
+    t.clock.advance(Duration::from_secs(3));
+    assert_eq!(t.openai().with_key(&wrong).models().await.status(), 401);
     t.finish().await;
 }

@@ -97,13 +97,13 @@ pub(super) struct UpdateKey {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct KeyWithText {
     #[serde(flatten)]
-    view: KeyView,
+    pub(super) view: KeyView,
     /// What the client sends: `bgw_<id>_<secret>`. It is kept nowhere.
     #[schema(example = "bgw_5d1c0f2a9b3e4d6f8a7b_<secret>")]
-    key: String,
+    pub(super) key: String,
     /// For AWS SDKs that sign, of a key with `sigv4`: the id of the key is the access key id, and this the secret access key.
     #[serde(skip_serializing_if = "Option::is_none")]
-    secret_access_key: Option<String>,
+    pub(super) secret_access_key: Option<String>,
 }
 
 /// Create a key
@@ -285,7 +285,7 @@ pub(super) async fn revoke(
 }
 
 /// What is shown of a key, with the name of its team.
-async fn view(gateway: &Gateway, key: &Key) -> Result<KeyView> {
+pub(super) async fn view(gateway: &Gateway, key: &Key) -> Result<KeyView> {
     let team = admin::find_team(gateway.tenancy().store(), key.team.as_str()).await?;
     Ok(KeyView::of(key, Some(&team.name)))
 }

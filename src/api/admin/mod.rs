@@ -9,6 +9,7 @@ mod budgets;
 mod keys;
 mod limits;
 mod query;
+mod rotate;
 mod teams;
 mod upstreams;
 mod usage;
@@ -36,6 +37,7 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(teams::retrieve, teams::update, teams::revoke))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::retrieve, keys::update, keys::revoke))
+        .routes(routes!(rotate::rotate))
         .routes(routes!(limits::set, limits::list))
         .routes(routes!(limits::remove))
         .routes(routes!(budgets::set, budgets::list))

@@ -90,7 +90,7 @@ fn classify(error: &Error) -> (u16, &'static str) {
         },
         Kind::Internal => (500, "api_error"),
         Kind::Timeout => (504, "timeout_error"),
-        Kind::UpstreamUnavailable => (529, "overloaded_error"),
+        Kind::Unavailable | Kind::UpstreamUnavailable => (529, "overloaded_error"),
     }
 }
 

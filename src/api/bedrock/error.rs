@@ -66,7 +66,7 @@ fn exception(error: &Error) -> Exception {
         Kind::MethodNotAllowed => ("UnknownOperationException", 405),
         Kind::RateLimited | Kind::UpstreamThrottled => ("ThrottlingException", 429),
         Kind::BudgetExhausted => ("ServiceQuotaExceededException", 400),
-        Kind::UpstreamUnavailable => ("ServiceUnavailableException", 503),
+        Kind::Unavailable | Kind::UpstreamUnavailable => ("ServiceUnavailableException", 503),
         Kind::Timeout => ("ModelTimeoutException", 408),
         Kind::Internal => ("InternalServerException", 500),
     };

@@ -83,6 +83,7 @@ fn classify(error: &Error) -> (u16, &'static str, Option<&'static str>) {
             _ => (400, REQUEST, Some("upstream_rejected")),
         },
         Kind::Internal => (500, SERVER, Some("internal_error")),
+        Kind::Unavailable => (503, SERVER, Some("unavailable")),
         Kind::UpstreamUnavailable => (503, SERVER, Some("upstream_unavailable")),
         Kind::Timeout => (504, SERVER, Some("upstream_timeout")),
     }

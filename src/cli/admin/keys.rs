@@ -1,4 +1,4 @@
-//! `keys create|list|show|update|revoke`.
+//! `keys create|list|show|update|rotate|revoke`.
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
@@ -7,6 +7,7 @@ use serde_json::json;
 use super::{Listing, Named, all, edit, ending, value_of};
 use crate::cli::{Failure, print, warn};
 use crate::clock::Clock;
+use crate::config::Secret;
 use crate::error::Error;
 use crate::ids::KeyId;
 use crate::store::Store;
@@ -39,6 +40,8 @@ pub(in crate::cli) enum Keys {
     },
     /// Change a key; what is not named stays. It counts within seconds.
     Update(UpdateKey),
+    /// Give a key another secret; its id stays. The new key is shown once, alone on the last line.
+    Rotate(RotateKey),
     /// Revoke a key, for good.
     Revoke {
         /// The key's id: what stands between the first two underscores of the key.
@@ -115,6 +118,17 @@ pub(in crate::cli) struct UpdateKey {
     common: Listing,
 }
 
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RotateKey {
+    /// The key's id: what stands between the first two underscores of the key.
+    id: String,
+    /// How long the secret before still counts: 0s to 30d.
+    #[arg(long, value_name = "DURATION", default_value = "1h")]
+    overlap: String,
+    #[command(flatten)]
+    common: Listing,
+}
+
 impl Keys {
     pub(in crate::cli) async fn run(self) -> Result<(), Failure> {
         let clock = Clock::system();
@@ -136,6 +150,7 @@ impl Keys {
                 common.detail(&KeyView::of(&key, Some(&team)))
             }
             Self::Update(arguments) => arguments.run(&clock).await,
+            Self::Rotate(arguments) => arguments.run(&clock).await,
             Self::Revoke { id, common } => {
                 let store = common.store().await?;
                 let key = admin::revoke_key(&store, &clock, Actor::CommandLine, &KeyId::from(&id)).await?;
@@ -149,7 +164,7 @@ impl CreateKey {
     async fn run(self, clock: &Clock) -> Result<(), Failure> {
         let Self { team, name, scopes, settings, sigv4, common } = self;
         let scopes = read_scopes(&scopes)?;
-        let expires_at = settings.expires.as_deref().map(|when| ending(when, clock.now())).transpose()?;
+        let expires_at = settings.expires.as_deref().map(|when| ending("--expires", when, clock.now())).transpose()?;
         let (store, _) = common.store_for(&settings.named()).await?;
         let on_disconnect = settings.on_disconnect.as_deref().map(OnDisconnect::parse).transpose()?.unwrap_or_default();
         let Settings { models, regions, networks, .. } = settings;
@@ -159,29 +174,53 @@ impl CreateKey {
         let (key, secret) = admin::create_key(&store, clock, Actor::CommandLine, new).await?;
         let view = view(&store, &key).await?;
         let team = view.team_name.as_deref().unwrap_or(key.team.as_str());
-        let secret_access_key = key.secret_access_key(&secret);
-        if !common.json {
-            let id = &key.id;
-            let pair = secret_access_key.map_or_else(String::new, |secret| {
-                format!("For AWS SDKs that sign:\nAWS_ACCESS_KEY_ID={id}\nAWS_SECRET_ACCESS_KEY={secret}\nWhole:\n")
-            });
-            let text = format!("Made key {id} for team {team}. It is shown this once:\n{pair}{}", secret.expose());
-            return print(&text);
-        }
-        let mut value = value_of(&view)?;
-        value["key"] = json!(secret.expose());
-        if let Some(secret) = secret_access_key {
-            value["access_key_id"] = json!(key.id.as_str());
-            value["secret_access_key"] = json!(secret);
-        }
-        print(&value)
+        let text = format!("Made key {} for team {team}. It is shown this once:", key.id);
+        show_once(&common, (&key, &view), &text, &secret)
     }
+}
+
+impl RotateKey {
+    async fn run(self, clock: &Clock) -> Result<(), Failure> {
+        let Self { id, overlap, common } = self;
+        let now = clock.now();
+        let overlap = ending("--overlap", &overlap, now)?.since(now);
+        let store = common.store().await?;
+        let id = KeyId::from(id);
+        // Without the setting, keys that do not sign can be rotated all the same.
+        let sealer = common.sealer().ok();
+        let which = (&id, &Precondition::Any);
+        let (key, secret) =
+            admin::rotate_key(&store, clock, Actor::CommandLine, which, (overlap, sealer.as_ref())).await?;
+        let view = view(&store, &key).await?;
+        let until = view.previous_until.as_deref().unwrap_or_default();
+        let text = format!("Rotated key {id}. The key before counts until {until}. The new one is shown this once:");
+        show_once(&common, (&key, &view), &text, &secret)
+    }
+}
+
+/// Shows a key with its whole text, alone on the last line or as one more field; and, of one that signs, what AWS SDKs take.
+fn show_once(common: &Listing, (key, view): (&Key, &KeyView), text: &str, secret: &Secret) -> Result<(), Failure> {
+    let secret_access_key = key.secret_access_key(secret);
+    if !common.json {
+        let id = &key.id;
+        let pair = secret_access_key.map_or_else(String::new, |secret| {
+            format!("For AWS SDKs that sign:\nAWS_ACCESS_KEY_ID={id}\nAWS_SECRET_ACCESS_KEY={secret}\nWhole:\n")
+        });
+        return print(&format!("{text}\n{pair}{}", secret.expose()));
+    }
+    let mut value = value_of(view)?;
+    value["key"] = json!(secret.expose());
+    if let Some(secret) = secret_access_key {
+        value["access_key_id"] = json!(key.id.as_str());
+        value["secret_access_key"] = json!(secret);
+    }
+    print(&value)
 }
 
 impl UpdateKey {
     async fn run(self, clock: &Clock) -> Result<(), Failure> {
         let Self { id, name, scopes, settings, clear, common } = self;
-        let expires_at = settings.expires.as_deref().map(|when| ending(when, clock.now())).transpose()?;
+        let expires_at = settings.expires.as_deref().map(|when| ending("--expires", when, clock.now())).transpose()?;
         let (store, _) = common.store_for(&settings.named()).await?;
         let edit_key = EditKey {
             name: name.map_or(Edit::Keep, Edit::Set),

@@ -173,12 +173,11 @@ fn pair(text: &str) -> Result<(String, String), String> {
 }
 
 /// A duration from now, such as `30d`, or a moment as RFC 3339 writes it.
-fn ending(text: &str, now: Timestamp) -> Result<Timestamp, Error> {
-    if let Ok(moment) = moment::read("--expires", text) {
+fn ending(argument: &str, text: &str, now: Timestamp) -> Result<Timestamp, Error> {
+    if let Ok(moment) = moment::read(argument, text) {
         return Ok(moment);
     }
-    let wrong =
-        || Error::invalid("--expires", format!("`{text}` is neither a duration such as 30d nor an RFC 3339 time"));
+    let wrong = || Error::invalid(argument, format!("`{text}` is neither a duration such as 30d nor an RFC 3339 time"));
     let span: Span = text.parse().map_err(|_| wrong())?;
     let start = jiff::Timestamp::from_millisecond(now.millis()).map_err(|_| wrong())?;
     let start: Zoned = start.to_zoned(jiff::tz::TimeZone::UTC);
@@ -193,10 +192,10 @@ mod tests {
     #[test]
     fn an_expiry_is_a_duration_or_a_moment() {
         let now = Timestamp::from_millis(1_000);
-        assert_eq!(ending("30d", now).unwrap().millis(), 1_000 + 30 * 86_400_000);
-        assert_eq!(ending("12h", now).unwrap().millis(), 1_000 + 12 * 3_600_000);
-        assert_eq!(ending("2030-01-01T00:00:00Z", now).unwrap().millis(), 1_893_456_000_000);
-        assert!(ending("soon", now).is_err());
+        assert_eq!(ending("--expires", "30d", now).unwrap().millis(), 1_000 + 30 * 86_400_000);
+        assert_eq!(ending("--expires", "12h", now).unwrap().millis(), 1_000 + 12 * 3_600_000);
+        assert_eq!(ending("--expires", "2030-01-01T00:00:00Z", now).unwrap().millis(), 1_893_456_000_000);
+        assert!(ending("--expires", "soon", now).is_err());
     }
 
     #[test]

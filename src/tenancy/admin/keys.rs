@@ -159,6 +159,6 @@ pub async fn revoke_key(store: &Store, clock: &Clock, actor: Actor, id: &KeyId) 
     revoke_key_if(store, clock, actor, (id, &Precondition::Any)).await
 }
 
-fn unknown(id: &KeyId) -> Error {
+pub(super) fn unknown(id: &KeyId) -> Error {
     Error::new(Kind::NotFound, format!("There is no key `{}`.", shown(id.as_str()))).param("id")
 }

@@ -11,6 +11,7 @@ mod keys;
 pub mod known;
 mod limits;
 pub mod moment;
+mod rotate;
 mod teams;
 pub mod view;
 
@@ -25,6 +26,7 @@ pub use self::keys::{
     EditKey, Keys, change_key, create_key, find_key, list_keys, page_of_keys, revoke_key, revoke_key_if,
 };
 pub use self::limits::{Limits, SetLimit, list_limits, remove_limit, set_limit};
+pub use self::rotate::{DEFAULT_OVERLAP, MAX_OVERLAP, rotate_key};
 pub use self::teams::{
     EditTeam, Teams, change_team, create_team, find_team, list_teams, page_of_teams, revoke_team_if,
 };

@@ -82,7 +82,7 @@ async fn rows(store: &TestStore) -> Vec<Entry> {
 }
 
 async fn behind(place: &Place, store: &TestStore, capacity: usize) -> (Recorder, Writer) {
-    let directory = Arc::new(Directory::load((*store).clone()).await.unwrap());
+    let (directory, _) = Directory::open((*store).clone(), Clock::manual(START)).await.unwrap();
     writer::new(((*store).clone(), Clock::manual(AT.plus(SECOND))), directory, capacity, Some(place.open()))
 }
 

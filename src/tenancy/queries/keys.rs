@@ -1,9 +1,13 @@
 //! The table of keys.
 
+use std::sync::LazyLock;
+
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::{Change, Decoded, allow_list, clean, optional_timestamp, readable, timestamp};
+use super::{
+    Change, Changed, Decoded, Mark, allow_list, by_id, changed, clean, optional_timestamp, readable, timestamp,
+};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::{KeyId, TeamId};
@@ -67,6 +71,33 @@ pub(in crate::tenancy) async fn find_key(store: &Store, id: &KeyId) -> Result<Op
 pub(in crate::tenancy) async fn find_key_in(change: &mut Change, id: &KeyId) -> Result<Option<Key>> {
     let row = sqlx::query(KEY_BY_ID).bind(clean(id.as_str())).fetch_optional(&mut *change.transaction).await?;
     Ok(row.and_then(|row| readable("key", &row, key(&row))))
+}
+
+static KEYS_BY_ID: LazyLock<by_id::Sizes> = LazyLock::new(|| {
+    by_id::sizes(
+        "-- tenancy.keys_by_id
+SELECT id, team_id, name, secret_sha256, sealed_secret, previous_sha256, previous_sealed, previous_until, scopes, models,
+regions, networks, on_disconnect, created_at, expires_at, revoked_at, last_use, version
+FROM keys WHERE id IN",
+    )
+});
+
+/// Those of the keys with these ids that there are, revoked ones too.
+pub(in crate::tenancy) async fn keys_by_id(store: &Store, ids: &[KeyId]) -> Result<Vec<Key>> {
+    let ids: Vec<&str> = ids.iter().map(KeyId::as_str).collect();
+    let rows = by_id::fetch(store, &KEYS_BY_ID, &ids).await?;
+    Ok(rows.iter().filter_map(|row| readable("key", row, key(row))).collect())
+}
+
+const KEYS_SINCE: &str = "-- tenancy.keys_since
+SELECT id, team_id, name, secret_sha256, sealed_secret, previous_sha256, previous_sealed, previous_until, scopes, models,
+regions, networks, on_disconnect, created_at, expires_at, revoked_at, last_use, version
+FROM keys WHERE version >= $1 AND (version > $1 OR id > $2) ORDER BY version, id LIMIT $3";
+
+/// The next keys that changed after `mark`, in the order of their changes; a page of [`super::PAGE`] at most.
+pub(in crate::tenancy) async fn keys_since(store: &Store, mark: &Mark) -> Result<Vec<Changed<Key>>> {
+    let rows = mark.bind(sqlx::query(KEYS_SINCE)).fetch_all(store.pool()).await?;
+    rows.iter().map(|row| changed("key", row, key(row))).collect()
 }
 
 const KEY_PAGE: &str = "-- tenancy.key_page
@@ -135,6 +166,26 @@ pub(in crate::tenancy) async fn update_key(change: &mut Change, key: &Key) -> Re
         .bind(key.on_disconnect.to_string())
         .bind(key.expires_at.map(Timestamp::millis))
         .bind(key.revoked_at.map(Timestamp::millis))
+        .bind(key.version);
+    query.execute(&mut *change.transaction).await?;
+    Ok(())
+}
+
+const KEY_SECRETS: &str = "-- tenancy.key_secrets
+UPDATE keys SET secret_sha256 = $2, sealed_secret = $3, previous_sha256 = $4, previous_sealed = $5, previous_until = $6,
+version = $7
+WHERE id = $1";
+
+/// Writes the secrets of a key; all else stays.
+pub(in crate::tenancy) async fn write_secrets(change: &mut Change, key: &Key) -> Result<()> {
+    let previous = key.previous.as_ref();
+    let query = sqlx::query(KEY_SECRETS)
+        .bind(key.id.as_str())
+        .bind(key.secret.to_hex())
+        .bind(key.sealed.as_deref())
+        .bind(previous.map(|previous| previous.secret.to_hex()))
+        .bind(previous.and_then(|previous| previous.sealed.as_deref()))
+        .bind(previous.map(|previous| previous.until.millis()))
         .bind(key.version);
     query.execute(&mut *change.transaction).await?;
     Ok(())

@@ -5,22 +5,28 @@
 //! one such row must not keep a revocation of another key from counting.
 
 mod audit;
+mod by_id;
 mod keys;
 mod ledger;
 mod rules;
 mod teams;
 
-use sqlx::any::AnyRow;
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
 use sqlx::{Any, Row as _, Transaction};
 
 pub(super) use self::audit::page_of_acts;
-pub(super) use self::keys::{find_key, find_key_in, insert_key, keys, page_of_keys, update_key};
+pub(super) use self::keys::{
+    find_key, find_key_in, insert_key, keys, keys_by_id, keys_since, page_of_keys, update_key, write_secrets,
+};
 pub(super) use self::ledger::{list_entries, write_group};
 pub(super) use self::rules::{
-    Names, budgets, find_budget, find_budget_of, find_limit, find_limit_of, limits, page_of_budgets, page_of_limits,
-    write_budget, write_limit,
+    Names, budgets_of, budgets_since, find_budget, find_budget_of, find_limit, find_limit_of, limits_of, limits_since,
+    page_of_budgets, page_of_limits, write_budget, write_limit,
 };
-pub(super) use self::teams::{find_team, find_team_in, insert_team, page_of_teams, teams, update_team};
+pub(super) use self::teams::{
+    find_team, find_team_in, insert_team, page_of_teams, teams, teams_by_id, teams_since, update_team,
+};
 use super::admin::Act;
 use super::allow_list::AllowList;
 use crate::clock::Timestamp;
@@ -62,6 +68,48 @@ impl Change {
         audit::insert(&mut self.transaction, act).await?;
         Ok(self.transaction.commit().await?)
     }
+}
+
+/// Rows that are read at once of those that changed.
+pub(super) const PAGE: usize = 500;
+
+/// How far the changes of a table have been read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mark {
+    version: i64,
+    /// Of the last row that was read at that version.
+    id: String,
+}
+
+impl Mark {
+    /// All changes up to this version have been.
+    pub(super) fn after(version: i64) -> Self {
+        // Ids are not empty, so all rows of the next version are behind this.
+        Self { version: version.saturating_add(1), id: String::new() }
+    }
+
+    fn bind<'q>(&self, query: Query<'q, Any, AnyArguments>) -> Query<'q, Any, AnyArguments> {
+        query.bind(self.version).bind(self.id.clone()).bind(count(PAGE as u64))
+    }
+}
+
+/// A row that changed; `row` is nothing where it cannot be read, which was logged.
+#[derive(Debug)]
+pub(super) struct Changed<T> {
+    pub(super) id: String,
+    pub(super) row: Option<T>,
+    version: i64,
+}
+
+impl<T> Changed<T> {
+    /// Where the changes after this one begin.
+    pub(super) fn mark(&self) -> Mark {
+        Mark { version: self.version, id: self.id.clone() }
+    }
+}
+
+fn changed<T>(what: &str, row: &AnyRow, decoded: Decoded<T>) -> Result<Changed<T>> {
+    Ok(Changed { id: row.try_get("id")?, version: row.try_get("version")?, row: readable(what, row, decoded) })
 }
 
 /// What could be read of a row.

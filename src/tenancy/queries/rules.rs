@@ -1,9 +1,11 @@
 //! The tables of limits and budgets.
 
+use std::sync::LazyLock;
+
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::{Change, Decoded, clean, count, optional_timestamp, readable, timestamp};
+use super::{Change, Changed, Decoded, Mark, by_id, changed, clean, count, optional_timestamp, readable, timestamp};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::ids::{BudgetId, LimitId};
@@ -12,15 +14,34 @@ use crate::store::Store;
 use crate::tenancy::budget::{Budget, Period};
 use crate::tenancy::limit::{Limit, Subject};
 
-const LIMITS: &str = "-- tenancy.limits
+static LIMITS_OF: LazyLock<by_id::Sizes> = LazyLock::new(|| {
+    by_id::sizes(
+        "-- tenancy.limits_of
 SELECT id, subject_kind, subject_id, model, requests_per_minute, tokens_per_minute, concurrent_requests, created_at,
 updated_at, removed_at, version
-FROM limits WHERE removed_at IS NULL ORDER BY id";
+FROM limits WHERE removed_at IS NULL AND subject_kind IN ('everyone', 'team', 'key') AND subject_id IN",
+    )
+});
 
-/// Every limit that counts.
-pub(in crate::tenancy) async fn limits(store: &Store) -> Result<Vec<Limit>> {
-    let rows = sqlx::query(LIMITS).fetch_all(store.pool()).await?;
-    Ok(rows.iter().filter_map(|row| readable("limit", row, limit(row))).collect())
+/// The limits of these subjects that count.
+pub(in crate::tenancy) async fn limits_of(store: &Store, subjects: &[Subject]) -> Result<Vec<Limit>> {
+    let ids: Vec<&str> = subjects.iter().map(|subject| subject.parts().1).collect();
+    let rows = by_id::fetch(store, &LIMITS_OF, &ids).await?;
+    let rows = rows.iter().filter_map(|row| readable("limit", row, limit(row)));
+    // A team and a key may have the same id.
+    Ok(rows.filter(|limit| subjects.contains(&limit.subject)).collect())
+}
+
+const LIMITS_SINCE: &str = "-- tenancy.limits_since
+SELECT id, subject_kind, subject_id, model, requests_per_minute, tokens_per_minute, concurrent_requests, created_at,
+updated_at, removed_at, version
+FROM limits WHERE version >= $1 AND (version > $1 OR id > $2) ORDER BY version, id LIMIT $3";
+
+/// The next limits that changed after `mark`, removed ones too, in the order of their changes; a page of
+/// [`super::PAGE`] at most.
+pub(in crate::tenancy) async fn limits_since(store: &Store, mark: &Mark) -> Result<Vec<Changed<Limit>>> {
+    let rows = mark.bind(sqlx::query(LIMITS_SINCE)).fetch_all(store.pool()).await?;
+    rows.iter().map(|row| changed("limit", row, limit(row))).collect()
 }
 
 /// What the subject of a limit or budget is called.
@@ -140,14 +161,32 @@ fn limit(row: &AnyRow) -> Decoded<Limit> {
     })
 }
 
-const BUDGETS: &str = "-- tenancy.budgets
+static BUDGETS_OF: LazyLock<by_id::Sizes> = LazyLock::new(|| {
+    by_id::sizes(
+        "-- tenancy.budgets_of
 SELECT id, subject_kind, subject_id, period, limit_micro_usd, created_at, updated_at, removed_at, version
-FROM budgets WHERE removed_at IS NULL ORDER BY id";
+FROM budgets WHERE removed_at IS NULL AND subject_kind IN ('everyone', 'team', 'key') AND subject_id IN",
+    )
+});
 
-/// Every budget that counts.
-pub(in crate::tenancy) async fn budgets(store: &Store) -> Result<Vec<Budget>> {
-    let rows = sqlx::query(BUDGETS).fetch_all(store.pool()).await?;
-    Ok(rows.iter().filter_map(|row| readable("budget", row, budget(row))).collect())
+/// The budgets of these subjects that count.
+pub(in crate::tenancy) async fn budgets_of(store: &Store, subjects: &[Subject]) -> Result<Vec<Budget>> {
+    let ids: Vec<&str> = subjects.iter().map(|subject| subject.parts().1).collect();
+    let rows = by_id::fetch(store, &BUDGETS_OF, &ids).await?;
+    let rows = rows.iter().filter_map(|row| readable("budget", row, budget(row)));
+    // A team and a key may have the same id.
+    Ok(rows.filter(|budget| subjects.contains(&budget.subject)).collect())
+}
+
+const BUDGETS_SINCE: &str = "-- tenancy.budgets_since
+SELECT id, subject_kind, subject_id, period, limit_micro_usd, created_at, updated_at, removed_at, version
+FROM budgets WHERE version >= $1 AND (version > $1 OR id > $2) ORDER BY version, id LIMIT $3";
+
+/// The next budgets that changed after `mark`, removed ones too, in the order of their changes; a page of
+/// [`super::PAGE`] at most.
+pub(in crate::tenancy) async fn budgets_since(store: &Store, mark: &Mark) -> Result<Vec<Changed<Budget>>> {
+    let rows = mark.bind(sqlx::query(BUDGETS_SINCE)).fetch_all(store.pool()).await?;
+    rows.iter().map(|row| changed("budget", row, budget(row))).collect()
 }
 
 const BUDGET_PAGE: &str = "-- tenancy.budget_page

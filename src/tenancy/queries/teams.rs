@@ -1,9 +1,13 @@
 //! The table of teams.
 
+use std::sync::LazyLock;
+
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
-use super::{Change, Decoded, allow_list, clean, optional_timestamp, readable, timestamp};
+use super::{
+    Change, Changed, Decoded, Mark, allow_list, by_id, changed, clean, optional_timestamp, readable, timestamp,
+};
 use crate::catalog::Geography;
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -73,6 +77,33 @@ pub(in crate::tenancy) async fn find_team_in(change: &mut Change, id_or_name: &s
     let query = sqlx::query(TEAM_BY_ID_OR_NAME).bind(clean(id_or_name));
     let row = query.fetch_optional(&mut *change.transaction).await?;
     Ok(row.and_then(|row| readable("team", &row, team(&row))))
+}
+
+static TEAMS_BY_ID: LazyLock<by_id::Sizes> = LazyLock::new(|| {
+    by_id::sizes(
+        "-- tenancy.teams_by_id
+SELECT id, name, models, regions, geography, role_arn, guardrail_id, guardrail_version, request_metadata, profiles,
+unknown_price, created_at, revoked_at, version
+FROM teams WHERE id IN",
+    )
+});
+
+/// Those of the teams with these ids that there are, revoked ones too.
+pub(in crate::tenancy) async fn teams_by_id(store: &Store, ids: &[TeamId]) -> Result<Vec<Team>> {
+    let ids: Vec<&str> = ids.iter().map(TeamId::as_str).collect();
+    let rows = by_id::fetch(store, &TEAMS_BY_ID, &ids).await?;
+    Ok(rows.iter().filter_map(|row| readable("team", row, team(row))).collect())
+}
+
+const TEAMS_SINCE: &str = "-- tenancy.teams_since
+SELECT id, name, models, regions, geography, role_arn, guardrail_id, guardrail_version, request_metadata, profiles,
+unknown_price, created_at, revoked_at, version
+FROM teams WHERE version >= $1 AND (version > $1 OR id > $2) ORDER BY version, id LIMIT $3";
+
+/// The next teams that changed after `mark`, in the order of their changes; a page of [`super::PAGE`] at most.
+pub(in crate::tenancy) async fn teams_since(store: &Store, mark: &Mark) -> Result<Vec<Changed<Team>>> {
+    let rows = mark.bind(sqlx::query(TEAMS_SINCE)).fetch_all(store.pool()).await?;
+    rows.iter().map(|row| changed("team", row, team(row))).collect()
 }
 
 const TEAM_INSERT: &str = "-- tenancy.team_insert

@@ -21,7 +21,7 @@ fn secret(text: &str) -> &str {
 impl Served {
     /// Who signs a text with this secret.
     async fn signs(&self, sealer: &Sealer, id: &KeyId, secret: &str) -> Result<Caller> {
-        let claimed = self.tenancy.claimed(Some(sealer), id.as_str(), SCOPE).await?;
+        let claimed = self.tenancy.claimed(Some(sealer), id.as_str(), SCOPE, CLIENT).await?;
         let key = sigv4::signing_key(secret, SCOPE.day, SCOPE.region, SCOPE.service);
         self.tenancy.signed(claimed, b"text", &sigv4::keyed_hash(&key, b"text"))
     }
@@ -51,7 +51,7 @@ async fn a_key_that_was_made_for_it_signs_and_is_shown_alike() {
         assert!(key.may_sign());
         let caller = served.signs(&sealer, &key.id, secret(&text)).await.unwrap();
         assert_eq!((&caller.key.id, &*caller.team.name), (&key.id, "acme"));
-        assert_eq!(served.tenancy.authenticate(Some(&text)).await.unwrap().key.id, key.id);
+        assert_eq!(served.tenancy.authenticate(Some(&text), CLIENT).await.unwrap().key.id, key.id);
         let listed = admin::list_keys(&served.store).await.unwrap();
         assert!(listed[0].may_sign() && !format!("{listed:?}").contains(secret(&text)));
         let wrong = served.signs(&sealer, &key.id, "guess").await.unwrap_err();
@@ -68,10 +68,10 @@ async fn who_cannot_sign_is_told_what_to_do() {
     let (key, text) = served.key(signing(&sealer(1))).await;
     let told = served.signs(&sealer(2), &key.id, secret(&text)).await.unwrap_err();
     assert!(told.message().contains("another auth.sealing_key"), "{told}");
-    let told = served.tenancy.claimed(None, key.id.as_str(), SCOPE).await.unwrap_err();
+    let told = served.tenancy.claimed(None, key.id.as_str(), SCOPE, CLIENT).await.unwrap_err();
     assert!(told.message().contains("auth.sealing_key is missing"), "{told}");
     for nobody in ["", "AKIDEXAMPLE", "0123456789abcdef0123", "x_y"] {
-        let told = served.tenancy.claimed(Some(&sealer(1)), nobody, SCOPE).await.unwrap_err();
+        let told = served.tenancy.claimed(Some(&sealer(1)), nobody, SCOPE, CLIENT).await.unwrap_err();
         assert_eq!(told.aws().unwrap().name, "UnrecognizedClientException", "{nobody}");
     }
 }
@@ -85,12 +85,12 @@ async fn around_a_rotation_both_secrets_sign_until_the_overlap_ends() {
         for secret in [secret(&text), "another-secret"] {
             assert!(served.signs(&sealer, &key.id, secret).await.is_ok(), "{secret}");
         }
-        assert!(served.tenancy.authenticate(Some(&text)).await.is_ok());
+        assert!(served.tenancy.authenticate(Some(&text), CLIENT).await.is_ok());
         served.clock.advance(Duration::from_mins(1));
         assert!(served.signs(&sealer, &key.id, "another-secret").await.is_ok());
         let gone = served.signs(&sealer, &key.id, secret(&text)).await.unwrap_err();
         assert_eq!(gone.aws().unwrap().name, "InvalidSignatureException");
-        assert!(served.tenancy.authenticate(Some(&text)).await.is_err());
+        assert!(served.tenancy.authenticate(Some(&text), CLIENT).await.is_err());
     }
 }
 

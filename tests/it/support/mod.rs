@@ -357,7 +357,7 @@ impl TestGateway {
         .await;
         let keys = self.lock_keys().clone();
         for key in &keys {
-            if let Ok(caller) = self.gateway.tenancy().authenticate(Some(key)).await {
+            if let Ok(caller) = self.gateway.tenancy().authenticate(Some(key), None).await {
                 eventually("no hold is left", async || caller.in_flight() == 0).await;
             }
         }
