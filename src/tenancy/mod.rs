@@ -107,11 +107,11 @@ impl Tenancy {
     /// Who presents this key: the text of the key alone, whichever header it came in, sent from the address `client`.
     ///
     /// Answers from memory. A key that was not used for a while waits for a look into the store, which all who wait
-    /// share: one that was just made works at once, and a flood of made-up keys costs the store some twenty statements a
-    /// second. Fails with [`crate::error::Kind::Unauthenticated`], with [`crate::error::Kind::RateLimited`] after many wrong keys from the same
-    /// address, with [`crate::error::Kind::Forbidden`] when the key may not be used from there, and with [`crate::error::Kind::Unavailable`] when the
-    /// store has to be asked and does not answer. That a key expired, was revoked or is bound to networks is told only to
-    /// who has its secret.
+    /// share: one that was just made works at once, and a flood of made-up keys costs the store some twenty looks a
+    /// second. Fails with [`crate::error::Kind::Unauthenticated`], with [`crate::error::Kind::RateLimited`] after many
+    /// wrong keys from the same address, with [`crate::error::Kind::Forbidden`] when the key may not be used from there,
+    /// and with [`crate::error::Kind::Unavailable`] when the store has to be asked and does not answer. That a key
+    /// expired, was revoked or is bound to networks is told only to who has its secret.
     pub async fn authenticate(&self, presented: Option<&str>, client: Option<IpAddr>) -> Result<Caller> {
         let presented = Presented::parse(presented.ok_or_else(key::missing)?)?;
         let found = self.find(presented.id, client).await?;

@@ -286,7 +286,7 @@ async fn a_limit_is_one_for_a_subject_and_model_however_often_it_is_set() {
         assert_eq!(list(Limits { whose: of_team("acme"), model: None }).await, [&*replaced.id]);
         assert_eq!(list(Limits { whose: of_key, model: None }).await, [&*nova.id]);
         assert_eq!(list(Limits { whose: Whose::default(), model: Some("nova-lite".into()) }).await, [&*everyone.id]);
-        let served = queries::limits(&place.store).await.unwrap();
+        let served = limits(&place.store).await;
         assert_eq!(served.len(), 3);
 
         let (store, clock) = (&*place.store, &place.clock);
@@ -296,7 +296,7 @@ async fn a_limit_is_one_for_a_subject_and_model_however_often_it_is_set() {
         let removed = remove_limit(store, clock, ADMIN, (&id, &ANY)).await.unwrap();
         assert!(removed.removed_at.is_some());
         assert_eq!(remove_limit(store, clock, ADMIN, (&id, &ANY)).await.unwrap_err().kind(), Kind::NotFound);
-        assert_eq!(queries::limits(store).await.unwrap().len(), 2);
+        assert_eq!(limits(store).await.len(), 2);
         let stale = place.set_limit(&Precondition::Exists, set(1)).await.unwrap_err();
         assert_eq!(stale.kind(), Kind::Stale, "what was removed is not there");
         let revived = place.set_limit(&ANY, set(1)).await.unwrap();
@@ -341,7 +341,7 @@ async fn a_budget_is_one_for_a_subject_and_period_and_exact() {
         assert_eq!(first.starts_at.as_deref(), Some("2023-11-01T00:00:00Z"));
         assert_eq!(first.ends_at.as_deref(), Some("2023-12-01T00:00:00Z"));
         assert_eq!(place.set_budget(&ANY, set("month", "12.50")).await.unwrap(), first);
-        let stored = queries::budgets(&place.store).await.unwrap();
+        let stored = budgets(&place.store).await;
         assert_eq!((stored.len(), stored[0].limit), (1, MicroUsd(12_500_000)));
         let total = place.set_budget(&ANY, set("total", "0.000001")).await.unwrap();
         assert_eq!((&total.starts_at, &total.ends_at), (&None, &None));
@@ -533,4 +533,22 @@ async fn the_audit_log_tells_who_changed_what_and_no_secret() {
         let log = place.store.texts("SELECT detail FROM audit").await.concat().concat();
         assert!(!log.contains(text.expose().rsplit('_').next().unwrap()) && !log.contains(&key.secret.to_hex()));
     }
+}
+
+/// Every limit that counts, by id.
+async fn limits(store: &Store) -> Vec<crate::tenancy::limit::Limit> {
+    let all = queries::limits_since(store, &queries::Mark::after(0)).await.unwrap();
+    let mut all: Vec<_> = all.into_iter().filter_map(|limit| limit.row).collect();
+    all.retain(|limit| limit.removed_at.is_none());
+    all.sort_by(|a, b| a.id.cmp(&b.id));
+    all
+}
+
+/// Every budget that counts, by id.
+async fn budgets(store: &Store) -> Vec<crate::tenancy::budget::Budget> {
+    let all = queries::budgets_since(store, &queries::Mark::after(0)).await.unwrap();
+    let mut all: Vec<_> = all.into_iter().filter_map(|budget| budget.row).collect();
+    all.retain(|budget| budget.removed_at.is_none());
+    all.sort_by(|a, b| a.id.cmp(&b.id));
+    all
 }
