@@ -23,6 +23,7 @@ pub mod policy;
 pub mod refresh;
 pub mod report;
 pub mod responses;
+pub mod shared;
 pub mod simulator;
 pub mod splice;
 pub mod store;

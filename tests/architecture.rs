@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first; see `docs/ARCHITECTURE.md`. A module imports only from lower layers.
-const LAYERS: [(&str, u8); 26] = [
+const LAYERS: [(&str, u8); 27] = [
     ("bucket", 0),
     ("clock", 0),
     ("config", 0),
@@ -23,6 +23,7 @@ const LAYERS: [(&str, u8); 26] = [
     ("telemetry", 0),
     ("catalog", 1),
     ("families", 1),
+    ("shared", 1),
     ("store", 1),
     ("fetch", 2),
     ("invocations", 2),
@@ -57,9 +58,10 @@ const SIDEWAYS: [(&str, &str); 10] = [
 ];
 
 /// Crates and the only places that may name them.
-const CRATES: [(&str, &[&str]); 5] = [
+const CRATES: [(&str, &[&str]); 6] = [
     ("axum", &["api", "app", "simulator"]),
     ("aws_", &["upstream"]),
+    ("redis", &["shared"]),
     ("reqwest", &["fetch"]),
     ("sqlx", &["store", "tenancy", "invocations", "responses"]),
     ("prometheus", &["telemetry"]),

@@ -1,0 +1,62 @@
+-- Settles a hold, once: gives back what it held and charges what the call cost to the windows of its ledger time.
+local now = clock()
+local id, way, generation = text(), text(), number()
+local at, cost = number(), text()
+local reserved, used, requests_back = number(), number(), number()
+local since = epoch(now)
+
+local record = redis.call('GET', PREFIX .. 'hold:' .. id)
+local live = redis.call('ZREM', PREFIX .. 'leases', id) == 1
+if record then
+  redis.call('DEL', PREFIX .. 'hold:' .. id)
+  if live then release(id, record) end
+else
+  -- Unknown: settled before, unless it was forgotten, or was never told of because this store was away.
+  local forgotten = generation ~= since
+  if way == 'replayed' then forgotten = since > at end
+  if not forgotten then return { 'known', since } end
+  local late = PREFIX .. 'late:' .. str(since)
+  if redis.call('SADD', late, id) == 0 then return { 'known', since } end
+  redis.call('PEXPIRE', late, DAY)
+end
+
+for _ = 1, number() do
+  local limit, requests, tokens = text(), number(), number()
+  if record then
+    local key = PREFIX .. 'rate:' .. limit
+    local had = redis.call('HMGET', key, 'rl', 'ra', 'rs', 'tl', 'ta', 'ts')
+    local function correct(letter, level, at_, size, per_minute, back)
+      if per_minute < 0 or back == 0 or not (level or back < 0) then return end
+      local new = level_of(level, at_, size, per_minute, now) + back * 60000
+      new = math.min(new, per_minute * 60000)
+      write_level(key, letter, new, per_minute, now)
+      keep_bucket(key, millis_to_full(new, per_minute))
+    end
+    correct('r', had[1], had[2], had[3], requests, requests_back)
+    correct('t', had[4], had[5], had[6], tokens, reserved - used)
+  end
+end
+
+local answer = { 'settled', since }
+for _ = 1, number() do
+  local window = text() .. ':' .. text()
+  local key = PREFIX .. 'spent:' .. window
+  local seeded = redis.call('HMGET', key, 'since', 'cutoff', 'listed')
+  local spent = -1
+  if cost == '0' then
+    spent = -1
+  elseif seeded[1] ~= str(since) then
+    -- Whoever seeds the window finds it in the ledger, or here.
+    local early = PREFIX .. 'early:' .. window
+    redis.call('HSET', early, id, cost .. ':' .. str(at))
+    redis.call('PEXPIRE', early, 600000)
+  elseif at < tonumber(seeded[2]) and way ~= 'replayed' then
+    spent = -1 -- it was in the ledger that the window was seeded from
+  elseif seeded[3] == '1' and redis.call('SISMEMBER', PREFIX .. 'listed:' .. window, id) == 1 then
+    spent = -1
+  else
+    spent = redis.call('HINCRBY', key, 'spent', cost)
+  end
+  answer[#answer + 1] = spent
+end
+return answer
