@@ -45,6 +45,15 @@ id! {
     RequestId
 }
 
+id! {
+    /// A limit.
+    LimitId
+}
+id! {
+    /// A budget.
+    BudgetId
+}
+
 /// A new id: `prefix` and the 32 hex digits of a UUID version 7, which sorts by time of making.
 ///
 /// Its random bits come from a generator of the thread's own, not from the operating system's: ids are no secrets, and

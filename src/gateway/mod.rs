@@ -40,7 +40,8 @@ use crate::invocations::Invocations;
 use crate::money::MicroUsd;
 use crate::responses::Responses;
 use crate::telemetry::Metrics;
-use crate::tenancy::{Caller, Need, Scope, Tenancy};
+use crate::tenancy::ledger::Entry;
+use crate::tenancy::{Caller, Demand, Hold, Need, Scope, Tenancy};
 use crate::upstream::sticky::Sticky;
 use crate::upstream::{Call, Operation, Region, Regions, Reply, TeamRole, Upstream};
 use attempt::Ask;
@@ -319,7 +320,7 @@ impl Gateway {
         model: &Asked,
         call: &Call,
     ) -> Result<(Reply, Settlement), Error> {
-        let mut settlement = self.admit(caller, origin, model, call)?;
+        let mut settlement = self.admit(caller, origin, model, call).await?;
         let ask = self.asking(caller, model, call, &settlement)?;
         // Tokens are counted by the model itself: an inference profile is refused.
         let counted = model.resolved.model.as_ref().filter(|_| call.operation == Operation::CountTokens);
@@ -346,7 +347,7 @@ impl Gateway {
         model: &Asked,
         call: Call,
     ) -> Result<Answer<(HeaderMap, FrameStream)>, Error> {
-        let mut settlement = self.admit(caller, origin, model, &call)?;
+        let mut settlement = self.admit(caller, origin, model, &call).await?;
         let ask = self.asking(caller, model, &call, &settlement)?;
         let body = &call;
         let one = |region: Region, id: Arc<str>| async move { region.open(&id, body).await };
@@ -368,7 +369,7 @@ impl Gateway {
     }
 
     /// Whether this caller may make this call now; what it may cost is held until the settlement.
-    fn admit(&self, caller: &Caller, origin: Origin, model: &Asked, call: &Call) -> Result<Settlement, Error> {
+    async fn admit(&self, caller: &Caller, origin: Origin, model: &Asked, call: &Call) -> Result<Settlement, Error> {
         let input_estimate = if call.operation == Operation::CountTokens {
             // Free, even when nobody waited for the answer.
             0
@@ -378,12 +379,28 @@ impl Gateway {
             settle::input_estimate(call.body.len()).min(most.unwrap_or(u64::MAX))
         };
         let names = model.resolved.names(&model.name);
-        let need = Need { scope: Scope::Inference, model: Some(&model.name), names: &names };
-        let hold = self.tenancy().admit(caller, &need)?;
+        let id = Entry::fresh_id();
+        let demand = Demand::NOTHING;
+        let need = Need { id: &id, scope: Scope::Inference, model: Some(&model.name), names: &names, demand };
+        let hold = self.admitted(caller, &origin, &need).await?;
         let charged = (&model.resolved.name, Charge::Tokens);
         let mut settlement = Settlement::begin(self, caller, origin, charged, (hold, input_estimate));
         settlement.asks_for(Service::asked(call));
         Ok(settlement)
+    }
+
+    /// What is held for a call; the request's trail learns how far the limits are used.
+    async fn admitted(&self, caller: &Caller, origin: &Origin, need: &Need<'_>) -> Result<Hold, Error> {
+        match self.tenancy().admit(caller, need).await {
+            Ok(hold) => {
+                origin.trail.stands(hold.standing().copied());
+                Ok(hold)
+            }
+            Err(refused) => {
+                origin.trail.stands(refused.standing);
+                Err(refused.error)
+            }
+        }
     }
 
     /// What is to be asked, and of whom.

@@ -9,7 +9,8 @@ use super::{Answer, Asked, Cost, Failover, Gateway, Origin, served};
 use crate::catalog::Place;
 use crate::converse::Usage;
 use crate::error::{Error, Exception, Kind};
-use crate::tenancy::{Caller, Need, Scope};
+use crate::tenancy::ledger::Entry;
+use crate::tenancy::{Caller, Demand, Need, Scope};
 use crate::upstream::{Failure, PlainCall, Region, Reply};
 
 /// What a call that is on no model is on.
@@ -39,7 +40,9 @@ impl Gateway {
         target: Target<'_>,
         call: &PlainCall,
     ) -> Result<Answer<Reply>, Error> {
-        let hold = self.tenancy().admit(caller, &Need { scope: Scope::Inference, model: None, names: &[] })?;
+        let id = Entry::fresh_id();
+        let need = Need { id: &id, scope: Scope::Inference, model: None, names: &[], demand: Demand::NOTHING };
+        let hold = self.admitted(caller, &origin, &need).await?;
         let candidates = self.regions_with(caller, target)?;
         let label: Arc<str> = target.sort.into();
         let settlement = Settlement::begin(self, caller, origin, (&label, target.charge), (hold, 0));
@@ -65,8 +68,11 @@ impl Gateway {
         call: impl Fn(&str, &str) -> PlainCall,
     ) -> Result<Answer<Reply>, Error> {
         let names = model.resolved.names(&model.name);
-        let need = Need { scope: Scope::Inference, model: Some(&model.name), names: &names };
-        let hold = self.tenancy().admit(caller, &need)?;
+        let id = Entry::fresh_id();
+        let model_name = Some(&*model.name);
+        let demand = Demand::NOTHING;
+        let need = Need { id: &id, scope: Scope::Inference, model: model_name, names: &names, demand };
+        let hold = self.admitted(caller, &origin, &need).await?;
         let mut candidates = self.candidates(caller, &model.resolved)?;
         let mut refusal = None;
         candidates.retain(|place| match has(&place.region) {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::{Booked, Receipt};
 use crate::ids::RequestId;
-use crate::tenancy::Caller;
+use crate::tenancy::{Caller, Standing};
 
 /// The trail of one request. Clones are the same trail.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ struct Marks {
     caller: OnceLock<Caller>,
     /// Of the first call; most requests make one.
     receipt: OnceLock<Arc<Receipt>>,
+    /// How far the caller's limits were used after its last call was admitted, or refused.
+    standing: Mutex<Option<Standing>>,
     /// Of all further calls.
     further: Mutex<Vec<Arc<Receipt>>>,
 }
@@ -23,7 +25,13 @@ struct Marks {
 impl Trail {
     /// The trail of a request that has just come in.
     pub fn new(id: RequestId) -> Self {
-        Self(Arc::new(Marks { id, caller: OnceLock::new(), receipt: OnceLock::new(), further: Mutex::default() }))
+        Self(Arc::new(Marks {
+            id,
+            caller: OnceLock::new(),
+            receipt: OnceLock::new(),
+            standing: Mutex::default(),
+            further: Mutex::default(),
+        }))
     }
 
     /// The id that `x-request-id` shows.
@@ -54,6 +62,18 @@ impl Trail {
             sum.add(receipt.booked()?);
         }
         Some(sum)
+    }
+
+    /// How far the caller's limits are used, as far as they were asked.
+    pub fn standing(&self) -> Option<Standing> {
+        *self.0.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// That is how far the caller's limits are used.
+    pub(super) fn stands(&self, standing: Option<Standing>) {
+        if standing.is_some() {
+            *self.0.standing.lock().unwrap_or_else(PoisonError::into_inner) = standing;
+        }
     }
 
     /// A call was admitted.

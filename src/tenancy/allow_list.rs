@@ -71,7 +71,8 @@ impl AllowList {
     }
 }
 
-fn matches(entry: &str, name: &str) -> bool {
+/// Whether `entry` is `name`, or the beginning of it and `*`.
+pub(super) fn matches(entry: &str, name: &str) -> bool {
     entry.strip_suffix('*').map_or(entry == name, |beginning| name.starts_with(beginning))
 }
 

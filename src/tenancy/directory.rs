@@ -13,7 +13,9 @@ use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
+use super::admission::{RuleBook, Rules};
 use super::key::Key;
+use super::limit::Subject;
 use super::queries;
 use super::team::Team;
 use crate::catalog::Fence;
@@ -35,13 +37,14 @@ pub struct Caller {
     /// The credential.
     pub key: Arc<Key>,
     fence: Fence,
+    pub(super) rules: Rules,
     pub(super) activity: Arc<Activity>,
 }
 
 impl Caller {
-    fn new(team: &Arc<Team>, key: Key, activity: Arc<Activity>) -> Self {
+    fn new(team: &Arc<Team>, key: Key, rules: Rules, activity: Arc<Activity>) -> Self {
         let fence = Fence::new(team.regions.entries(), team.geography).and(&Fence::new(key.regions.entries(), None));
-        Self { team: Arc::clone(team), key: Arc::new(key), fence, activity }
+        Self { team: Arc::clone(team), key: Arc::new(key), fence, rules, activity }
     }
 
     /// The Regions that team and key limit calls to.
@@ -101,15 +104,25 @@ struct Snapshot {
 impl Snapshot {
     /// The version is read first and keys before teams: a change in between is read again, never missed, and a key that
     /// was read has its team.
-    async fn read(store: &Store, version: i64, previous: Option<&Self>) -> Result<Self> {
+    async fn read(store: &Store, book: &RuleBook, version: i64, previous: Option<&Self>) -> Result<Self> {
         let keys = queries::keys(store).await?;
         let teams = queries::teams(store).await?;
+        let limits = queries::limits(store).await?;
+        let budgets = queries::budgets(store).await?;
         let teams: HashMap<_, _> = teams.into_iter().map(|team| (team.id.clone(), Arc::new(team))).collect();
         let caller = |key: Key| {
             let id = Arc::<str>::from(key.id.as_str());
             let activity = previous.and_then(|all| all.callers.get(&id)).map(|caller| Arc::clone(&caller.activity));
             let team = teams.get(&key.team)?;
-            Some((id, Caller::new(team, key, activity.unwrap_or_default())))
+            let counts = |subject: &Subject| match subject {
+                Subject::Everyone => true,
+                Subject::Team(id) => *id == key.team,
+                Subject::Key(id) => *id == key.id,
+            };
+            let limits = limits.iter().filter(|limit| counts(&limit.subject)).cloned().collect();
+            let budgets = budgets.iter().filter(|budget| counts(&budget.subject)).cloned().collect();
+            let rules = book.rules(limits, budgets);
+            Some((id, Caller::new(team, key, rules, activity.unwrap_or_default())))
         };
         Ok(Self { version, callers: keys.into_iter().filter_map(caller).collect() })
     }
@@ -118,6 +131,7 @@ impl Snapshot {
 /// The teams and keys, always readable and refreshed when asked.
 pub(super) struct Directory {
     store: Store,
+    book: RuleBook,
     current: ArcSwap<Snapshot>,
     last: Mutex<Look>,
     looks: AtomicU64,
@@ -134,9 +148,11 @@ impl Directory {
     pub(super) async fn load(store: Store) -> Result<Self> {
         let began = Instant::now();
         let version = queries::version(&store).await?;
-        let snapshot = Snapshot::read(&store, version, None).await?;
+        let book = RuleBook::default();
+        let snapshot = Snapshot::read(&store, &book, version, None).await?;
         Ok(Self {
             store,
+            book,
             current: ArcSwap::from_pointee(snapshot),
             last: Mutex::new(Look { began, failed: false }),
             looks: AtomicU64::new(0),
@@ -178,7 +194,7 @@ impl Directory {
         let version = queries::version(&self.store).await?;
         let previous = self.current.load_full();
         if previous.version != version {
-            let snapshot = Snapshot::read(&self.store, version, Some(&previous)).await?;
+            let snapshot = Snapshot::read(&self.store, &self.book, version, Some(&previous)).await?;
             self.current.store(Arc::new(snapshot));
         }
         Ok(())

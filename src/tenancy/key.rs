@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
@@ -60,6 +61,10 @@ pub struct Key {
     pub models: AllowList,
     /// The Regions its calls may go to, within its team's.
     pub regions: AllowList,
+    /// Where its calls have to come from; `None`: anywhere.
+    pub networks: Option<Vec<IpNet>>,
+    /// What becomes of a call whose client leaves.
+    pub on_disconnect: OnDisconnect,
     /// When it was made.
     pub created_at: Timestamp,
     /// From when on it is refused, if ever.
@@ -68,7 +73,33 @@ pub struct Key {
     pub revoked_at: Option<Timestamp>,
     /// When it was last used, give or take a minute.
     pub last_use: Option<Timestamp>,
+    /// The version of tenancy that its last change made.
+    pub version: i64,
     pub(super) secret: SecretHash,
+    /// The secret itself, sealed, of a key that may sign as AWS's clients do.
+    pub(super) sealed: Option<String>,
+    /// What it was before the last rotation, while that still counts.
+    pub(super) previous: Option<Previous>,
+}
+
+/// The secret before the last rotation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Previous {
+    pub(super) secret: SecretHash,
+    pub(super) sealed: Option<String>,
+    /// From when on it is refused.
+    pub(super) until: Timestamp,
+}
+
+/// What becomes of a call whose client leaves before its answer ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::Display, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "snake_case")]
+pub enum OnDisconnect {
+    /// It is cancelled, and what was seen of it is booked.
+    #[default]
+    Cancel,
+    /// It is read to its end, and booked with what AWS says.
+    Drain,
 }
 
 impl Key {
@@ -141,11 +172,16 @@ impl NewKey {
             scopes: self.scopes,
             models: AllowList::models("models", self.models)?,
             regions: AllowList::regions("regions", self.regions)?,
+            networks: None,
+            on_disconnect: OnDisconnect::default(),
             created_at: now,
             expires_at: self.expires_at,
             revoked_at: None,
             last_use: None,
+            version: 0,
             secret: SecretHash::of(&secret),
+            sealed: None,
+            previous: None,
         };
         Ok((key, text))
     }

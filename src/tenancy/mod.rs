@@ -6,11 +6,13 @@
 //! it is dropped; an [`ledger::Entry`] makes at most one row, however often it is delivered.
 
 pub mod admin;
-mod admit;
+pub mod admission;
 mod allow_list;
+pub mod budget;
 mod directory;
 mod key;
 pub mod ledger;
+pub mod limit;
 mod queries;
 mod team;
 #[cfg(test)]
@@ -25,12 +27,15 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::admit::{Hold, Need};
+pub use self::admission::{Demand, Hold, Need, Output, Refused, Standing, Used, Worst};
 pub use self::allow_list::AllowList;
+pub use self::budget::{Budget, Period, UnknownPrice};
 pub use self::directory::Caller;
-pub use self::key::{Key, NewKey, Scope, looks_own};
-pub use self::team::{NewTeam, RoleArn, Team};
+pub use self::key::{Key, NewKey, OnDisconnect, Scope, looks_own};
+pub use self::limit::{Limit, Subject};
+pub use self::team::{Guardrail, NewTeam, RoleArn, Team};
 
+use self::admission::Admission;
 use self::directory::Directory;
 use self::key::Presented;
 use crate::clock::Clock;
@@ -47,6 +52,7 @@ pub struct Tenancy(Arc<Inner>);
 struct Inner {
     clock: Clock,
     directory: Arc<Directory>,
+    admission: Admission,
     recorder: ledger::Recorder,
 }
 
@@ -60,7 +66,8 @@ impl Tenancy {
         let (recorder, writer) = writer::new(store, clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
         tracker.spawn(stop.clone().run_until_cancelled_owned(poll(Arc::clone(&directory))));
         tracker.spawn(writer.run(stop));
-        Ok(Self(Arc::new(Inner { clock, directory, recorder })))
+        let admission = Admission::local(clock.clone());
+        Ok(Self(Arc::new(Inner { clock, directory, admission, recorder })))
     }
 
     /// Who presents this key: the text of the key alone, whichever header it came in.
@@ -85,10 +92,12 @@ impl Tenancy {
     }
 
     /// Admits a call, or says why not: [`crate::error::Kind::Forbidden`] without the scope,
-    /// [`crate::error::Kind::ModelNotFound`] when team or key may not use the model. Which Regions the call may go to is
-    /// asked of [`Caller::allows_region`]. The hold is kept until the call is settled.
-    pub fn admit(&self, caller: &Caller, need: &Need<'_>) -> Result<Hold> {
-        admit::admit(caller, need)
+    /// [`crate::error::Kind::ModelNotFound`] when team or key may not use the model,
+    /// [`crate::error::Kind::RateLimited`] and [`crate::error::Kind::BudgetExhausted`] by the limit or budget that the
+    /// message names. Which Regions the call may go to is asked of [`Caller::allows_region`]. The hold is kept until the
+    /// call is settled. Waits for nothing unless limits are shared with other replicas: then for one answer of theirs.
+    pub async fn admit(&self, caller: &Caller, need: &Need<'_>) -> Result<Hold, Refused> {
+        self.0.admission.admit(caller, need).await
     }
 
     /// Books a call. Returns at once and never touches the store: a writer task does, within a fifth of a second.

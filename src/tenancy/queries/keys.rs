@@ -1,0 +1,107 @@
+//! The table of keys.
+
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+
+use super::{Change, Decoded, allow_list, clean, optional_timestamp, readable, timestamp};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::ids::{KeyId, TeamId};
+use crate::store::Store;
+use crate::tenancy::admin::Act;
+use crate::tenancy::key::{Key, Previous, SecretHash};
+
+const KEYS: &str = "-- tenancy.keys
+SELECT id, team_id, name, secret_sha256, sealed_secret, previous_sha256, previous_sealed, previous_until, scopes, models,
+regions, networks, on_disconnect, created_at, expires_at, revoked_at, last_use, version
+FROM keys ORDER BY created_at, id";
+
+/// Every key, revoked ones too, oldest first.
+pub(in crate::tenancy) async fn keys(store: &Store) -> Result<Vec<Key>> {
+    let rows = sqlx::query(KEYS).fetch_all(store.pool()).await?;
+    Ok(rows.iter().filter_map(|row| readable("key", row, key(row))).collect())
+}
+
+fn key(row: &AnyRow) -> Decoded<Key> {
+    let scopes: Vec<String> = serde_json::from_str(&row.try_get::<String, _>("scopes")?)?;
+    let text = |column: &str| row.try_get::<Option<String>, _>(column);
+    let hash =
+        |column: &'static str, hex: &str| SecretHash::from_hex(hex).ok_or(format!("{column} is not 64 hex digits"));
+    let previous = text("previous_sha256")?.zip(optional_timestamp(row, "previous_until")?);
+    let previous = previous.map(|(hex, until)| {
+        let sealed = text("previous_sealed")?;
+        Decoded::Ok(Previous { secret: hash("previous_sha256", &hex)?, sealed, until })
+    });
+    Ok(Key {
+        id: KeyId::from(row.try_get::<String, _>("id")?),
+        team: TeamId::from(row.try_get::<String, _>("team_id")?),
+        name: row.try_get("name")?,
+        // A scope of a later version allows nothing that this one has.
+        scopes: scopes.iter().filter_map(|scope| scope.parse().ok()).collect(),
+        models: allow_list(row, "models")?,
+        regions: allow_list(row, "regions")?,
+        networks: text("networks")?.map(|json| serde_json::from_str(&json)).transpose()?,
+        on_disconnect: row.try_get::<String, _>("on_disconnect")?.parse()?,
+        created_at: timestamp(row, "created_at")?,
+        expires_at: optional_timestamp(row, "expires_at")?,
+        revoked_at: optional_timestamp(row, "revoked_at")?,
+        last_use: optional_timestamp(row, "last_use")?,
+        version: row.try_get("version")?,
+        secret: hash("secret_sha256", &row.try_get::<String, _>("secret_sha256")?)?,
+        sealed: text("sealed_secret")?,
+        previous: previous.transpose()?,
+    })
+}
+
+const KEY_BY_ID: &str = "-- tenancy.key_by_id
+SELECT id, team_id, name, secret_sha256, sealed_secret, previous_sha256, previous_sealed, previous_until, scopes, models,
+regions, networks, on_disconnect, created_at, expires_at, revoked_at, last_use, version
+FROM keys WHERE id = $1";
+
+/// The key with this id.
+pub(in crate::tenancy) async fn find_key(store: &Store, id: &KeyId) -> Result<Option<Key>> {
+    let row = sqlx::query(KEY_BY_ID).bind(clean(id.as_str())).fetch_optional(store.pool()).await?;
+    Ok(row.and_then(|row| readable("key", &row, key(&row))))
+}
+
+const KEY_INSERT: &str = "-- tenancy.key_insert
+INSERT INTO keys (id, team_id, name, secret_sha256, sealed_secret, scopes, models, regions, networks, on_disconnect,
+created_at, expires_at, version)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)";
+
+/// Adds a key.
+pub(in crate::tenancy) async fn insert_key(store: &Store, key: &Key, act: &Act<'_>) -> Result<()> {
+    let scopes: Vec<String> = key.scopes.iter().map(ToString::to_string).collect();
+    let networks = key.networks.as_ref().map(serde_json::to_string).transpose();
+    let mut change = Change::begin(store).await?;
+    let query = sqlx::query(KEY_INSERT)
+        .bind(key.id.as_str())
+        .bind(key.team.as_str())
+        .bind(&*key.name)
+        .bind(key.secret.to_hex())
+        .bind(key.sealed.as_deref())
+        .bind(serde_json::Value::from(scopes).to_string())
+        .bind(key.models.to_json())
+        .bind(key.regions.to_json())
+        .bind(networks.map_err(crate::error::Error::internal)?)
+        .bind(key.on_disconnect.to_string())
+        .bind(key.created_at.millis())
+        .bind(key.expires_at.map(Timestamp::millis))
+        .bind(change.version);
+    query.execute(&mut *change.transaction).await?;
+    change.commit(act).await
+}
+
+const KEY_REVOKE: &str = "-- tenancy.key_revoke
+UPDATE keys SET revoked_at = $2, version = $3 WHERE id = $1 AND revoked_at IS NULL";
+
+/// Revokes a key; false when there is none, or it was revoked before.
+pub(in crate::tenancy) async fn revoke_key(store: &Store, id: &KeyId, act: &Act<'_>) -> Result<bool> {
+    let mut change = Change::begin(store).await?;
+    let query = sqlx::query(KEY_REVOKE).bind(clean(id.as_str())).bind(act.at.millis()).bind(change.version);
+    let revoked = query.execute(&mut *change.transaction).await?.rows_affected() == 1;
+    if revoked {
+        change.commit(act).await?;
+    }
+    Ok(revoked)
+}

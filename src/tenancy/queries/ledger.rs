@@ -1,0 +1,139 @@
+//! The ledger's table.
+
+use std::fmt::Write as _;
+use std::sync::LazyLock;
+
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, Row as _};
+
+use super::{Decoded, clean, count, readable, timestamp};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::ids::{KeyId, RequestId, TeamId};
+use crate::money::MicroUsd;
+use crate::store::Store;
+use crate::tenancy::directory::Touch;
+use crate::tenancy::ledger::Entry;
+
+const LEDGER_COLUMNS: usize = 23;
+
+const LEDGER_INSERT: &str = "-- ledger.insert
+INSERT INTO ledger (id, request_id, at, team_id, key_id, surface, operation, model, region, input_tokens, output_tokens,
+cache_read_tokens, cache_write_tokens, cost_micro_usd, latency_ms, ttft_ms, attempts, status, outcome, usage_source,
+streamed, end_user, tier) VALUES ";
+
+/// The insert of 8 rows and of one: a group is put together from these, so that few statements are prepared and a row
+/// costs a fraction of a statement. Not more rows, because SQLite looks each parameter up by walking the list of all.
+static LEDGER_INSERTS: LazyLock<[(usize, String); 2]> =
+    LazyLock::new(|| [8, 1].map(|rows| (rows, ledger_insert(rows))));
+
+fn ledger_insert(rows: usize) -> String {
+    let mut sql = LEDGER_INSERT.to_owned();
+    for row in 0..rows {
+        sql.push_str(if row == 0 { "(" } else { ", (" });
+        for column in 0..LEDGER_COLUMNS {
+            let separator = if column == 0 { "" } else { ", " };
+            let _ = write!(sql, "{separator}${}", row * LEDGER_COLUMNS + column + 1);
+        }
+        sql.push(')');
+    }
+    sql + " ON CONFLICT (id) DO NOTHING"
+}
+
+const KEY_TOUCH: &str = "-- tenancy.key_touch
+UPDATE keys SET last_use = $2 WHERE id = $1 AND (last_use IS NULL OR last_use < $2)";
+
+/// Writes a group of entries and last uses, all or nothing. An entry whose id is there already changes nothing.
+pub(in crate::tenancy) async fn write_group(store: &Store, entries: &[Entry], touches: &[Touch]) -> Result<()> {
+    let mut transaction = store.begin().await?;
+    let mut rest = entries;
+    for (rows, sql) in &*LEDGER_INSERTS {
+        while rest.len() >= *rows {
+            let (part, after) = rest.split_at(*rows);
+            insert_entries(&mut transaction, sql, part).await?;
+            rest = after;
+        }
+    }
+    for touch in touches {
+        let query = sqlx::query(KEY_TOUCH).bind(touch.key.as_str()).bind(touch.at.millis());
+        query.execute(&mut *transaction).await?;
+    }
+    Ok(transaction.commit().await?)
+}
+
+async fn insert_entries(connection: &mut AnyConnection, sql: &'static str, entries: &[Entry]) -> Result<()> {
+    let query = entries.iter().fold(sqlx::query(sql), bind_entry);
+    query.execute(connection).await?;
+    Ok(())
+}
+
+fn bind_entry<'q>(query: Query<'q, Any, AnyArguments>, entry: &Entry) -> Query<'q, Any, AnyArguments> {
+    query
+        .bind(clean(&entry.id))
+        .bind(clean(entry.request_id.as_str()))
+        .bind(entry.at.millis())
+        .bind(clean(entry.team.as_str()))
+        .bind(clean(entry.key.as_str()))
+        .bind(clean(&entry.surface))
+        .bind(clean(&entry.operation))
+        .bind(clean(&entry.model))
+        .bind(entry.region.as_deref().map(clean))
+        .bind(count(entry.input_tokens))
+        .bind(count(entry.output_tokens))
+        .bind(count(entry.cache_read_tokens))
+        .bind(count(entry.cache_write_tokens))
+        .bind(entry.cost.map(|cost| cost.0))
+        .bind(count(entry.latency_ms))
+        .bind(entry.ttft_ms.map(count))
+        .bind(i64::from(entry.attempts))
+        .bind(i64::from(entry.status))
+        .bind(clean(entry.outcome.as_str()))
+        .bind(entry.usage_source.to_string())
+        .bind(i64::from(entry.streamed))
+        .bind(entry.end_user.as_deref().map(clean))
+        .bind(clean(&entry.tier))
+}
+
+const LEDGER_LIST: &str = "-- ledger.list
+SELECT id, request_id, at, team_id, key_id, surface, operation, model, region, input_tokens, output_tokens,
+cache_read_tokens, cache_write_tokens, cost_micro_usd, latency_ms, ttft_ms, attempts, status, outcome, usage_source,
+streamed, end_user, tier
+FROM ledger WHERE at >= $1 ORDER BY at, id LIMIT $2";
+
+/// The oldest `limit` entries from `since` on.
+pub(in crate::tenancy) async fn list_entries(store: &Store, since: Timestamp, limit: u32) -> Result<Vec<Entry>> {
+    let query = sqlx::query(LEDGER_LIST).bind(since.millis()).bind(i64::from(limit));
+    let rows = query.fetch_all(store.pool()).await?;
+    Ok(rows.iter().filter_map(|row| readable("ledger entry", row, entry(row))).collect())
+}
+
+fn entry(row: &AnyRow) -> Decoded<Entry> {
+    let text = |column: &str| row.try_get::<String, _>(column);
+    let number = |column: &str| row.try_get::<i64, _>(column);
+    Ok(Entry {
+        id: text("id")?,
+        request_id: RequestId::from(text("request_id")?),
+        at: timestamp(row, "at")?,
+        team: TeamId::from(text("team_id")?),
+        key: KeyId::from(text("key_id")?),
+        surface: text("surface")?.into(),
+        operation: text("operation")?.into(),
+        model: text("model")?,
+        region: row.try_get("region")?,
+        input_tokens: u64::try_from(number("input_tokens")?)?,
+        output_tokens: u64::try_from(number("output_tokens")?)?,
+        cache_read_tokens: u64::try_from(number("cache_read_tokens")?)?,
+        cache_write_tokens: u64::try_from(number("cache_write_tokens")?)?,
+        cost: row.try_get::<Option<i64>, _>("cost_micro_usd")?.map(MicroUsd),
+        tier: text("tier")?.into(),
+        latency_ms: u64::try_from(number("latency_ms")?)?,
+        ttft_ms: row.try_get::<Option<i64>, _>("ttft_ms")?.map(u64::try_from).transpose()?,
+        attempts: u32::try_from(number("attempts")?)?,
+        status: u16::try_from(number("status")?)?,
+        outcome: text("outcome")?.into(),
+        usage_source: text("usage_source")?.parse()?,
+        streamed: number("streamed")? != 0,
+        end_user: row.try_get("end_user")?,
+    })
+}

@@ -1,0 +1,91 @@
+//! Every statement on the tables of tenancy, a file for each.
+//!
+//! Written in full in one dialect that SQLite and Postgres share. A function here is one statement or one transaction
+//! and decides nothing. A row that cannot be read, because a later version or a hand wrote it, is left out and logged:
+//! one such row must not keep a revocation of another key from counting.
+
+mod audit;
+mod keys;
+mod ledger;
+mod rules;
+mod teams;
+
+use sqlx::any::AnyRow;
+use sqlx::{Any, Row as _, Transaction};
+
+pub(super) use self::keys::{find_key, insert_key, keys, revoke_key};
+pub(super) use self::ledger::{list_entries, write_group};
+pub(super) use self::rules::{budgets, limits};
+pub(super) use self::teams::{find_team, insert_team, teams};
+use super::admin::Act;
+use super::allow_list::AllowList;
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::store::Store;
+
+type Decoded<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+const VERSION: &str = "-- tenancy.version
+SELECT version FROM tenancy_version WHERE id = 1";
+
+/// The version that teams, keys, limits and budgets have now.
+pub(super) async fn version(store: &Store) -> Result<i64> {
+    Ok(sqlx::query(VERSION).fetch_one(store.pool()).await?.try_get("version")?)
+}
+
+/// A change of teams, keys, limits or budgets: a transaction and the version that its rows get.
+///
+/// Taking the version holds up every other change until this one is committed, so versions become visible in their order
+/// and a process that knows one misses none before it.
+pub(super) struct Change {
+    pub(super) transaction: Transaction<'static, Any>,
+    pub(super) version: i64,
+}
+
+const VERSION_TAKE: &str = "-- tenancy.version_take
+UPDATE tenancy_version SET version = version + 1 WHERE id = 1 RETURNING version";
+
+impl Change {
+    /// Begins a change. Dropped, it changes nothing.
+    pub(super) async fn begin(store: &Store) -> Result<Self> {
+        let mut transaction = store.begin().await?;
+        let row = sqlx::query(VERSION_TAKE).fetch_one(&mut *transaction).await?;
+        Ok(Self { version: row.try_get("version")?, transaction })
+    }
+
+    /// Commits it together with its line in the audit log.
+    pub(super) async fn commit(mut self, act: &Act<'_>) -> Result<()> {
+        audit::insert(&mut self.transaction, act).await?;
+        Ok(self.transaction.commit().await?)
+    }
+}
+
+/// What could be read of a row.
+fn readable<T>(what: &str, row: &AnyRow, decoded: Decoded<T>) -> Option<T> {
+    let log = |cause: &_| {
+        let id: String = row.try_get("id").unwrap_or_default();
+        tracing::error!(%cause, id, "a {what} in the store cannot be read and does not count");
+    };
+    decoded.inspect_err(log).ok()
+}
+
+fn allow_list(row: &AnyRow, column: &str) -> Decoded<AllowList> {
+    Ok(AllowList::from_json(row.try_get::<Option<String>, _>(column)?.as_deref())?)
+}
+
+fn timestamp(row: &AnyRow, column: &str) -> Result<Timestamp, sqlx::Error> {
+    row.try_get(column).map(Timestamp::from_millis)
+}
+
+fn optional_timestamp(row: &AnyRow, column: &str) -> Result<Option<Timestamp>, sqlx::Error> {
+    Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_millis))
+}
+
+/// Text as both databases take it: Postgres refuses NUL, and one refused row would hold up every row behind it.
+fn clean(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+fn count(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
