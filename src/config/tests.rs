@@ -185,7 +185,6 @@ fn a_bad_variable_is_named_and_its_value_is_not() {
 fn what_this_version_cannot_do_is_refused() {
     for (text, path) in [
         ("server.trusted_proxies = [\"10.0.0.0/8\"]", "server.trusted_proxies"),
-        ("shared.url = \"redis://cache\"", "shared.url"),
         ("auth.jwt = [{ issuer = \"https://a.example\" }]", "auth.jwt"),
         ("telemetry.otlp_endpoint = \"http://a.example\"", "telemetry.otlp_endpoint"),
     ] {

@@ -27,7 +27,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::admission::{Demand, Hold, Need, Output, Refused, Standing, Used, Worst};
+pub use self::admission::{Demand, Hold, Need, Output, Refused, SharedState, Standing, Used, Worst};
 pub use self::allow_list::AllowList;
 pub use self::budget::{Budget, Period, UnknownPrice};
 pub use self::directory::Caller;
@@ -35,10 +35,11 @@ pub use self::key::{Key, NewKey, OnDisconnect, Scope, looks_own};
 pub use self::limit::{Limit, Subject};
 pub use self::team::{Guardrail, NewTeam, RoleArn, Team};
 
-use self::admission::Admission;
+use self::admission::{Admission, Shared};
 use self::directory::Directory;
 use self::key::Presented;
 use crate::clock::Clock;
+use crate::config;
 use crate::error::Result;
 use crate::store::Store;
 
@@ -61,12 +62,23 @@ impl Tenancy {
     ///
     /// Both end with `stop`. The writer first writes what was recorded until then, for ten seconds at most; what is
     /// recorded afterwards is lost. So cancel `stop` when the last call is settled, not when the drain begins.
-    pub async fn open(store: Store, clock: Clock, tracker: &TaskTracker, stop: CancellationToken) -> Result<Self> {
+    pub async fn open(
+        store: Store,
+        shared: &config::Shared,
+        clock: Clock,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Self> {
         let directory = Arc::new(Directory::load(store.clone()).await?);
+        let admission = if shared.url.is_empty() {
+            Admission::local(clock.clone())
+        } else {
+            let shared = Shared::open(shared, store.clone(), clock.clone(), tracker, stop.clone())?;
+            Admission::shared(clock.clone(), shared)
+        };
         let (recorder, writer) = writer::new(store, clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
         tracker.spawn(stop.clone().run_until_cancelled_owned(poll(Arc::clone(&directory))));
         tracker.spawn(writer.run(stop));
-        let admission = Admission::local(clock.clone());
         Ok(Self(Arc::new(Inner { clock, directory, admission, recorder })))
     }
 
@@ -111,6 +123,25 @@ impl Tenancy {
     /// How far the writer of the ledger is behind.
     pub fn ledger(&self) -> ledger::State {
         self.0.recorder.state(self.0.clock.now())
+    }
+
+    /// A journal has just written this entry's row for a call whose process had died: charges shared budgets, unless the
+    /// call was settled there before. Only for rows that were not in the ledger. Returns at once.
+    pub fn settle_replayed(&self, entry: &ledger::Entry) {
+        if let Some(caller) = self.0.directory.caller(entry.key.as_str()) {
+            self.0.admission.settle_replayed(&caller.rules, entry);
+        }
+    }
+
+    /// Charges shared budgets with what is recorded and was never held, such as an attempt that nobody waited for.
+    /// Returns at once.
+    pub fn charge(&self, caller: &Caller, entry: &ledger::Entry) {
+        self.0.admission.charge(&caller.rules, entry);
+    }
+
+    /// How the store is that limits and budgets are shared through; `None` without one.
+    pub fn shared_state(&self) -> Option<SharedState> {
+        self.0.admission.shared_state()
     }
 
     /// Waits until everything recorded so far is in the store, or the writer has ended. Waits as long as the store is

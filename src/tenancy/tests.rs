@@ -32,7 +32,9 @@ impl Served {
         let clock = Clock::manual(START);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         admin::create_team(&store, &clock, Actor::CommandLine, NewTeam::new("acme")).await.unwrap();
-        let tenancy = Tenancy::open(store.clone(), clock.clone(), &tracker, stop.clone()).await.unwrap();
+        let tenancy = Tenancy::open(store.clone(), &config::Shared::default(), clock.clone(), &tracker, stop.clone())
+            .await
+            .unwrap();
         Self { tenancy, clock, tracker, stop, store }
     }
 

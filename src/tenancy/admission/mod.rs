@@ -6,14 +6,19 @@
 
 mod local;
 mod rules;
+mod shared;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub(super) use self::rules::{RuleBook, Rules};
+pub(super) use self::shared::Shared;
+pub use self::shared::State as SharedState;
 use super::directory::Caller;
 use super::key::Scope;
+use super::ledger::Entry;
 use crate::clock::{Clock, Timestamp};
+use crate::config::OnFailure;
 use crate::error::{Error, Exception, Kind, Result};
 use crate::money::{MicroUsd, round_up};
 
@@ -172,7 +177,30 @@ pub struct Hold {
 struct Granted {
     output_tokens: u64,
     standing: Option<Standing>,
-    held: local::Held,
+    held: Held,
+}
+
+/// What is held, by where it is.
+#[derive(Debug)]
+enum Held {
+    Local(local::Held),
+    Shared(shared::Held),
+    /// The shared store was away: held here, and what the call cost is told there when it is back.
+    Apart(local::Held, shared::Held),
+}
+
+impl Held {
+    /// Gives back what was held beyond `used`; a second time does nothing.
+    fn settle(&mut self, used: Used, at: Timestamp) {
+        match self {
+            Self::Local(held) => held.settle(used, at),
+            Self::Shared(held) => held.settle(used, at),
+            Self::Apart(here, there) => {
+                here.settle(used, at);
+                there.settle(used, at);
+            }
+        }
+    }
 }
 
 impl Hold {
@@ -220,12 +248,32 @@ impl Caller {
 #[derive(Debug)]
 pub(super) struct Admission {
     clock: Clock,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Local,
+    Shared(Shared),
 }
 
 impl Admission {
     /// In this process alone.
     pub(super) fn local(clock: Clock) -> Self {
-        Self { clock }
+        Self { clock, place: Place::Local }
+    }
+
+    /// Together with other replicas.
+    pub(super) fn shared(clock: Clock, shared: Shared) -> Self {
+        Self { clock, place: Place::Shared(shared) }
+    }
+
+    /// How the shared store is, if there is one.
+    pub(super) fn shared_state(&self) -> Option<SharedState> {
+        match &self.place {
+            Place::Local => None,
+            Place::Shared(shared) => Some(shared.state()),
+        }
     }
 
     pub(super) async fn admit(&self, caller: &Caller, need: &Need<'_>) -> Result<Hold, Refused> {
@@ -235,8 +283,41 @@ impl Admission {
         {
             return Err(Error::model_not_found(model).into());
         }
-        let granted = local::admit(&caller.rules, need, self.clock.now())?;
+        let granted = match &self.place {
+            Place::Local => self.here(&caller.rules, need, Held::Local)?,
+            Place::Shared(shared) => self.there(shared, &caller.rules, need).await?,
+        };
         caller.activity.in_flight.fetch_add(1, Ordering::Relaxed);
         Ok(Hold { caller: caller.clone(), granted, clock: self.clock.clone() })
+    }
+
+    /// See [`super::Tenancy::settle_replayed`].
+    pub(super) fn settle_replayed(&self, rules: &Rules, entry: &Entry) {
+        if let Place::Shared(shared) = &self.place {
+            shared.settle_replayed(rules, entry);
+        }
+    }
+
+    /// See [`super::Tenancy::charge`].
+    pub(super) fn charge(&self, rules: &Rules, entry: &Entry) {
+        if let Place::Shared(shared) = &self.place {
+            shared.charge(rules, entry);
+        }
+    }
+
+    fn here(&self, rules: &Rules, need: &Need<'_>, held: impl FnOnce(local::Held) -> Held) -> Result<Granted, Refused> {
+        let local::Granted { output_tokens, standing, held: here } = local::admit(rules, need, self.clock.now())?;
+        Ok(Granted { output_tokens, standing, held: held(here) })
+    }
+
+    async fn there(&self, shared: &Shared, rules: &Rules, need: &Need<'_>) -> Result<Granted, Refused> {
+        match shared.admit(rules, need).await {
+            Ok(admitted) => {
+                let shared::Granted { output_tokens, standing, held } = admitted?;
+                Ok(Granted { output_tokens, standing, held: Held::Shared(held) })
+            }
+            Err(away) if shared.on_failure() == OnFailure::Deny => Err(away.denied().into()),
+            Err(_) => self.here(rules, need, |here| Held::Apart(here, shared.unheld(rules, need))),
+        }
     }
 }

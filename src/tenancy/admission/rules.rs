@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::Need;
 use crate::tenancy::budget::Budget;
 use crate::tenancy::limit::Limit;
 
@@ -12,6 +13,19 @@ use crate::tenancy::limit::Limit;
 pub(in crate::tenancy) struct Rules {
     pub(super) limits: Arc<[Arc<Limit>]>,
     pub(super) budgets: Arc<[Arc<Budget>]>,
+}
+
+impl Rules {
+    /// The limits that count the call.
+    pub(super) fn limits_of<'r>(&'r self, need: &Need<'r>) -> impl Iterator<Item = &'r Limit> {
+        let names = need.all_names();
+        self.limits.iter().map(|limit| &**limit).filter(move |limit| limit.counts(names.clone()))
+    }
+
+    /// The budgets that pay for it.
+    pub(super) fn budgets_of(&self) -> impl Iterator<Item = Arc<Budget>> {
+        self.budgets.iter().map(Arc::clone)
+    }
 }
 
 /// All limits and budgets of this process, and what is used of them.

@@ -2,12 +2,13 @@
 local now = clock()
 local id, lease = text(), number()
 local input, least, most = number(), number(), number()
-local fixed, whole, part = number(), number(), number() -- micro-dollars; per token of output whole and millionths
+local fixed, rest = number(), number() -- the price of the input: micro-dollars, and millionths of one
+local whole, part = number(), number() -- the price of a token of the answer, likewise
 local since = epoch(now)
 sweep(now, 100)
 
 local function cost(tokens)
-  return fixed + tokens * whole + ceil_div(tokens * part, 1000000)
+  return fixed + tokens * whole + ceil_div(rest + tokens * part, 1000000)
 end
 
 -- The most tokens up to `most` that `left` pays for. A first guess by division, put right by exact steps.

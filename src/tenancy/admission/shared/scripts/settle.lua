@@ -2,7 +2,7 @@
 local now = clock()
 local id, way, generation = text(), text(), number()
 local at, cost = number(), text()
-local reserved, used, requests_back = number(), number(), number()
+local reserved, used = number(), number()
 local since = epoch(now)
 
 local record = redis.call('GET', PREFIX .. 'hold:' .. id)
@@ -21,19 +21,14 @@ else
 end
 
 for _ = 1, number() do
-  local limit, requests, tokens = text(), number(), number()
-  if record then
-    local key = PREFIX .. 'rate:' .. limit
-    local had = redis.call('HMGET', key, 'rl', 'ra', 'rs', 'tl', 'ta', 'ts')
-    local function correct(letter, level, at_, size, per_minute, back)
-      if per_minute < 0 or back == 0 or not (level or back < 0) then return end
-      local new = level_of(level, at_, size, per_minute, now) + back * 60000
-      new = math.min(new, per_minute * 60000)
-      write_level(key, letter, new, per_minute, now)
-      keep_bucket(key, millis_to_full(new, per_minute))
-    end
-    correct('r', had[1], had[2], had[3], requests, requests_back)
-    correct('t', had[4], had[5], had[6], tokens, reserved - used)
+  local key, per_minute = PREFIX .. 'rate:' .. text(), number()
+  local had = redis.call('HMGET', key, 'tl', 'ta', 'ts')
+  -- A bucket that is not there is full: nothing can be given back to it.
+  if record and (had[1] or used > reserved) then
+    local level = level_of(had[1], had[2], had[3], per_minute, now) + (reserved - used) * 60000
+    level = math.min(level, per_minute * 60000)
+    write_level(key, 't', level, per_minute, now)
+    keep_bucket(key, millis_to_full(level, per_minute))
   end
 end
 

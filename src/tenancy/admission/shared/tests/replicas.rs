@@ -1,0 +1,1 @@
+//! Several of them at one store.
