@@ -27,6 +27,7 @@ pub mod shared;
 pub mod simulator;
 pub mod splice;
 pub mod store;
+mod table;
 pub mod telemetry;
 pub mod tenancy;
 pub mod upstream;

@@ -20,6 +20,7 @@ const LAYERS: [(&str, u8); 27] = [
     ("money", 0),
     ("report", 0),
     ("splice", 0),
+    ("table", 0),
     ("telemetry", 0),
     ("catalog", 1),
     ("families", 1),

@@ -9,6 +9,7 @@ pub mod admin;
 pub mod admission;
 mod allow_list;
 pub mod budget;
+mod carried;
 mod directory;
 mod key;
 pub mod ledger;
@@ -51,6 +52,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Tenancy(Arc<Inner>);
 
 struct Inner {
+    store: Store,
     clock: Clock,
     directory: Arc<Directory>,
     admission: Admission,
@@ -76,10 +78,10 @@ impl Tenancy {
             let shared = Shared::open(shared, store.clone(), clock.clone(), tracker, stop.clone())?;
             Admission::shared(clock.clone(), shared)
         };
-        let (recorder, writer) = writer::new(store, clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
+        let (recorder, writer) = writer::new(store.clone(), clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
         tracker.spawn(stop.clone().run_until_cancelled_owned(poll(Arc::clone(&directory))));
         tracker.spawn(writer.run(stop));
-        Ok(Self(Arc::new(Inner { clock, directory, admission, recorder })))
+        Ok(Self(Arc::new(Inner { store, clock, directory, admission, recorder })))
     }
 
     /// Who presents this key: the text of the key alone, whichever header it came in.
@@ -118,6 +120,11 @@ impl Tenancy {
     /// lost, counted in [`ledger::State::lost`] and logged.
     pub fn record(&self, entry: ledger::Entry) {
         self.0.recorder.record(entry);
+    }
+
+    /// Where teams, keys, limits and budgets are kept: for what [`admin`] does.
+    pub fn store(&self) -> &Store {
+        &self.0.store
     }
 
     /// How far the writer of the ledger is behind.

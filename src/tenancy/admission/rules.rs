@@ -26,6 +26,16 @@ impl Rules {
     pub(super) fn budgets_of(&self) -> impl Iterator<Item = Arc<Budget>> {
         self.budgets.iter().map(Arc::clone)
     }
+
+    /// Whether nothing counts the caller's calls.
+    pub(in crate::tenancy) fn is_empty(&self) -> bool {
+        self.limits.is_empty() && self.budgets.is_empty()
+    }
+
+    /// Whether a budget pays for them.
+    pub(in crate::tenancy) fn has_budgets(&self) -> bool {
+        !self.budgets.is_empty()
+    }
 }
 
 /// All limits and budgets of this process, and what is used of them.
