@@ -43,6 +43,8 @@ pub fn router(gateway: Gateway, readiness: Readiness) -> Router {
 async fn scrape(State(gateway): State<Gateway>) -> Response {
     let metrics = gateway.metrics();
     metrics.ledger_lag(gateway.tenancy().ledger().lag);
+    let remaining = gateway.tenancy().remaining();
+    metrics.budgets_remaining(remaining.iter().map(|(team, left)| (&**team, *left)));
     let now = gateway.clock().now();
     // What rests is an id that was called, maybe a profile's or an ARN: it goes by its model, as in all other metrics. With
     // whose role it was called is no label: what rests for one team does so in the sum.

@@ -19,6 +19,7 @@ mod team;
 mod tests;
 mod writer;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::admission::{Demand, Hold, Need, Output, Refused, Standing, Used, Worst};
+pub use self::admission::{Account, Balance, Demand, Hold, Need, Output, Refused, Standing, Used, Worst};
 pub use self::allow_list::AllowList;
 pub use self::budget::{Budget, Period, UnknownPrice};
 pub use self::directory::Caller;
@@ -35,12 +36,14 @@ pub use self::key::{Key, NewKey, OnDisconnect, Scope, looks_own};
 pub use self::limit::{Limit, Subject};
 pub use self::team::{Guardrail, NewTeam, RoleArn, Team};
 
-use self::admission::Admission;
+use self::admission::{Admission, RuleBook, Seeds};
 use self::directory::Directory;
 use self::key::Presented;
 use crate::clock::Clock;
 use crate::error::Result;
+use crate::money::MicroUsd;
 use crate::store::Store;
+use crate::telemetry::Metrics;
 
 /// How often a serving process looks whether teams or keys changed: a revocation counts after this at most.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -53,7 +56,7 @@ struct Inner {
     clock: Clock,
     directory: Arc<Directory>,
     admission: Admission,
-    recorder: ledger::Recorder,
+    recorder: Arc<ledger::Recorder>,
 }
 
 impl Tenancy {
@@ -61,12 +64,22 @@ impl Tenancy {
     ///
     /// Both end with `stop`. The writer first writes what was recorded until then, for ten seconds at most; what is
     /// recorded afterwards is lost. So cancel `stop` when the last call is settled, not when the drain begins.
-    pub async fn open(store: Store, clock: Clock, tracker: &TaskTracker, stop: CancellationToken) -> Result<Self> {
-        let directory = Arc::new(Directory::load(store.clone()).await?);
-        let (recorder, writer) = writer::new(store, clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
+    pub async fn open(
+        store: Store,
+        clock: Clock,
+        metrics: Metrics,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Self> {
+        let book = Arc::new(RuleBook::new(clock.clone()));
+        let directory = Arc::new(Directory::load(store.clone(), Arc::clone(&book)).await?);
+        let (recorder, writer) =
+            writer::new(store.clone(), clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
+        let recorder = Arc::new(recorder);
         tracker.spawn(stop.clone().run_until_cancelled_owned(poll(Arc::clone(&directory))));
         tracker.spawn(writer.run(stop));
-        let admission = Admission::local(clock.clone());
+        let seeds = Seeds::new(store, Arc::clone(&recorder));
+        let admission = Admission::local(clock.clone(), metrics, seeds, book);
         Ok(Self(Arc::new(Inner { clock, directory, admission, recorder })))
     }
 
@@ -95,7 +108,9 @@ impl Tenancy {
     /// [`crate::error::Kind::ModelNotFound`] when team or key may not use the model,
     /// [`crate::error::Kind::RateLimited`] and [`crate::error::Kind::BudgetExhausted`] by the limit or budget that the
     /// message names. Which Regions the call may go to is asked of [`Caller::allows_region`]. The hold is kept until the
-    /// call is settled. Waits for nothing unless limits are shared with other replicas: then for one answer of theirs.
+    /// call is settled. Waits for nothing unless a budget pays for its first call, which reads from the ledger what was
+    /// spent of it ([`crate::error::Kind::UpstreamUnavailable`] while the store is away), or limits are shared with
+    /// other replicas: then for one answer of theirs.
     pub async fn admit(&self, caller: &Caller, need: &Need<'_>) -> Result<Hold, Refused> {
         self.0.admission.admit(caller, need).await
     }
@@ -106,6 +121,30 @@ impl Tenancy {
     /// lost, counted in [`ledger::State::lost`] and logged.
     pub fn record(&self, entry: ledger::Entry) {
         self.0.recorder.record(entry);
+    }
+
+    /// How the budgets stand that paid for a call since this process began; of others only the ledger knows.
+    pub fn accounts(&self) -> Vec<Account> {
+        self.0.admission.accounts()
+    }
+
+    /// What is not spent of each team's tightest budget, as far as [`Tenancy::accounts`] knows: of those that are the
+    /// team's own, not its keys'.
+    pub fn remaining(&self) -> HashMap<String, MicroUsd> {
+        let mut tightest = HashMap::new();
+        for account in self.accounts() {
+            if let Subject::Team(_) = account.budget.subject {
+                let left = account.balance.unspent();
+                let known = tightest.entry(account.payer.name.clone()).or_insert(left);
+                *known = left.min(*known);
+            }
+        }
+        tightest
+    }
+
+    /// The most calls that any limit counts as open now.
+    pub fn most_open(&self) -> u32 {
+        self.0.admission.most_open()
     }
 
     /// How far the writer of the ledger is behind.

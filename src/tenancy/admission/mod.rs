@@ -5,17 +5,28 @@
 //! is settled, once. Invariant: a [`Hold`] that is dropped gives back everything it holds.
 
 mod local;
+mod meter;
+mod refusal;
 mod rules;
+mod seed;
+#[cfg(test)]
+mod tests;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+pub use self::meter::Balance;
 pub(super) use self::rules::{RuleBook, Rules};
+pub(super) use self::seed::Seeds;
+use super::budget::Budget;
 use super::directory::Caller;
 use super::key::Scope;
+use super::team::Team;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Exception, Kind, Result};
 use crate::money::{MicroUsd, round_up};
+use crate::telemetry::Metrics;
 
 /// The fewest tokens that an answer is capped to where less is left than it might need.
 pub const LEAST_OUTPUT: u64 = 1024;
@@ -144,6 +155,17 @@ pub struct Gauge {
     pub reset: Duration,
 }
 
+/// A budget of which this process knows how it stands.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The budget.
+    pub budget: Arc<Budget>,
+    /// The team that pays, for its own budget or its key's.
+    pub payer: Arc<Team>,
+    /// How it stands now.
+    pub balance: Balance,
+}
+
 /// A call that is not admitted.
 #[derive(Debug)]
 pub struct Refused {
@@ -159,12 +181,12 @@ impl From<Error> for Refused {
     }
 }
 
-/// What an admitted call holds. Dropping it gives everything back.
+/// What an admitted call holds. Dropping it gives everything back; that a call was made stays counted.
 #[derive(Debug)]
 pub struct Hold {
     caller: Caller,
     granted: Granted,
-    clock: Clock,
+    desk: Arc<Desk>,
 }
 
 /// What was granted, and where it is to be given back.
@@ -173,6 +195,15 @@ struct Granted {
     output_tokens: u64,
     standing: Option<Standing>,
     held: local::Held,
+}
+
+/// What settling a call brought about.
+#[derive(Debug, Default)]
+struct Settled {
+    /// It cost more than was held for it.
+    is_overrun: bool,
+    /// Budgets of which so many percent are spent now, and how they stand.
+    thresholds: Vec<(Arc<Budget>, u8, Balance)>,
 }
 
 impl Hold {
@@ -191,15 +222,26 @@ impl Hold {
         self.granted.standing.as_ref()
     }
 
-    /// The call has ended and really used this; `at` is when, by the ledger.
+    /// The call has ended and really used this; `at` is when, by the ledger: budgets count it in the window of that time.
     pub fn settle(mut self, used: Used, at: Timestamp) {
-        self.granted.held.settle(used, at);
+        self.finish(used, at);
+    }
+
+    /// Something else was spent for the call and is in the ledger on its own, such as a second attempt that was not
+    /// waited for; the hold stays.
+    pub fn spend(&self, cost: MicroUsd, at: Timestamp) {
+        self.desk.report(&self.caller, self.granted.held.spend(cost, at));
+    }
+
+    fn finish(&mut self, used: Used, at: Timestamp) {
+        let settled = self.granted.held.settle(used, at);
+        self.desk.report(&self.caller, settled);
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.granted.held.settle(Used { tokens: 0, cost: Some(MicroUsd::default()) }, self.clock.now());
+        self.finish(Used { tokens: 0, cost: Some(MicroUsd::default()) }, self.desk.clock.now());
         self.caller.activity.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -219,13 +261,32 @@ impl Caller {
 /// Where limits and budgets are counted.
 #[derive(Debug)]
 pub(super) struct Admission {
+    desk: Arc<Desk>,
+    book: Arc<RuleBook>,
+}
+
+/// What every hold needs to be given back.
+#[derive(Debug)]
+struct Desk {
     clock: Clock,
+    metrics: Metrics,
+    seeds: Seeds,
 }
 
 impl Admission {
     /// In this process alone.
-    pub(super) fn local(clock: Clock) -> Self {
-        Self { clock }
+    pub(super) fn local(clock: Clock, metrics: Metrics, seeds: Seeds, book: Arc<RuleBook>) -> Self {
+        Self { desk: Arc::new(Desk { clock, metrics, seeds }), book }
+    }
+
+    /// Every budget that paid for a call since this process began.
+    pub(super) fn accounts(&self) -> Vec<Account> {
+        self.book.accounts()
+    }
+
+    /// The most calls that any limit counts as open.
+    pub(super) fn most_open(&self) -> u32 {
+        self.book.most_open()
     }
 
     pub(super) async fn admit(&self, caller: &Caller, need: &Need<'_>) -> Result<Hold, Refused> {
@@ -235,8 +296,35 @@ impl Admission {
         {
             return Err(Error::model_not_found(model).into());
         }
-        let granted = local::admit(&caller.rules, need, self.clock.now())?;
+        let desk = &self.desk;
+        desk.seeds.sow(caller, &desk.clock).await?;
+        let granted = local::admit(caller, need, desk.clock.now())?;
         caller.activity.in_flight.fetch_add(1, Ordering::Relaxed);
-        Ok(Hold { caller: caller.clone(), granted, clock: self.clock.clone() })
+        Ok(Hold { caller: caller.clone(), granted, desk: Arc::clone(desk) })
+    }
+}
+
+impl Desk {
+    /// Counts and logs what is worth knowing of a settlement.
+    fn report(&self, caller: &Caller, settled: Settled) {
+        let team = &*caller.team.name;
+        if settled.is_overrun {
+            self.metrics.hold_overrun(team);
+        }
+        for (budget, percent, balance) in settled.thresholds {
+            self.metrics.budget_threshold(team, percent);
+            let (kind, subject) = budget.subject.parts();
+            tracing::warn!(
+                budget = budget.id.as_str(),
+                team,
+                subject_kind = kind,
+                subject,
+                period = %budget.period,
+                percent,
+                limit_usd = %balance.limit,
+                spent_usd = %balance.spent,
+                "a budget has reached a threshold"
+            );
+        }
     }
 }

@@ -14,7 +14,7 @@ use sqlx::any::AnyRow;
 use sqlx::{Any, Row as _, Transaction};
 
 pub(super) use self::keys::{find_key, insert_key, keys, revoke_key};
-pub(super) use self::ledger::{list_entries, write_group};
+pub(super) use self::ledger::{list_entries, spent, write_group};
 pub(super) use self::rules::{budgets, limits};
 pub(super) use self::teams::{find_team, insert_team, teams};
 use super::admin::Act;
