@@ -65,7 +65,8 @@ impl App {
         let invocations = Invocations::new(store.clone(), &config.batch);
         let responses = Responses::new(store.clone(), clock.clone(), &config.responses, config.server.max_body_bytes());
         responses.purge_in_background(&tracker, stop.clone());
-        let tenancy = Tenancy::open(store, &config.shared, clock.clone(), &tracker, stop.clone()).await?;
+        let tenancy =
+            Tenancy::open(store, &config.shared, clock.clone(), metrics.clone(), &tracker, stop.clone()).await?;
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
         let quotas = Quotas::configured(config, &catalog)?;
         let fetcher = Fetcher::new(&config.fetch, config.server.max_body_bytes())?;

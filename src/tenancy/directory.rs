@@ -129,9 +129,8 @@ impl Snapshot {
                 Subject::Team(id) => *id == key.team,
                 Subject::Key(id) => *id == key.id,
             };
-            let limits = limits.iter().filter(|limit| counts(&limit.subject)).cloned().collect();
-            let budgets = budgets.iter().filter(|budget| counts(&budget.subject)).cloned().collect();
-            let rules = book.rules(limits, budgets);
+            let limits = limits.iter().filter(|limit| counts(&limit.subject));
+            let rules = book.rules(limits, budgets.iter().filter(|budget| counts(&budget.subject)));
             Some((id, Caller::new(team, key, rules, activity.unwrap_or_default())))
         };
         Ok(Self { version, callers: keys.into_iter().filter_map(caller).collect() })
@@ -141,7 +140,7 @@ impl Snapshot {
 /// The teams and keys, always readable and refreshed when asked.
 pub(super) struct Directory {
     store: Store,
-    book: RuleBook,
+    book: Arc<RuleBook>,
     current: ArcSwap<Snapshot>,
     last: Mutex<Look>,
     looks: AtomicU64,
@@ -155,10 +154,9 @@ struct Look {
 
 impl Directory {
     /// Reads everything once; fails with what the store said.
-    pub(super) async fn load(store: Store) -> Result<Self> {
+    pub(super) async fn load(store: Store, book: Arc<RuleBook>) -> Result<Self> {
         let began = Instant::now();
         let version = queries::version(&store).await?;
-        let book = RuleBook::default();
         let snapshot = Snapshot::read(&store, &book, version, None).await?;
         Ok(Self {
             store,

@@ -20,6 +20,7 @@ mod team;
 mod tests;
 mod writer;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::admission::{Demand, Hold, Need, Output, Refused, SharedState, Standing, Used, Worst};
+pub use self::admission::{Account, Balance, Demand, Hold, Need, Output, Refused, SharedState, Standing, Used, Worst};
 pub use self::allow_list::AllowList;
 pub use self::budget::{Budget, Period, UnknownPrice};
 pub use self::directory::Caller;
@@ -36,13 +37,15 @@ pub use self::key::{Key, NewKey, OnDisconnect, Scope, looks_own};
 pub use self::limit::{Limit, Subject};
 pub use self::team::{Guardrail, NewTeam, RoleArn, Team};
 
-use self::admission::{Admission, Shared};
+use self::admission::{Admission, RuleBook, Seeds, Shared};
 use self::directory::Directory;
 use self::key::Presented;
 use crate::clock::Clock;
 use crate::config;
 use crate::error::Result;
+use crate::money::MicroUsd;
 use crate::store::Store;
+use crate::telemetry::Metrics;
 
 /// How often a serving process looks whether teams or keys changed: a revocation counts after this at most.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -56,7 +59,7 @@ struct Inner {
     clock: Clock,
     directory: Arc<Directory>,
     admission: Admission,
-    recorder: ledger::Recorder,
+    recorder: Arc<ledger::Recorder>,
 }
 
 impl Tenancy {
@@ -68,17 +71,23 @@ impl Tenancy {
         store: Store,
         shared: &config::Shared,
         clock: Clock,
+        metrics: Metrics,
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self> {
-        let directory = Arc::new(Directory::load(store.clone()).await?);
+        let book = Arc::new(RuleBook::new(clock.clone()));
+        let directory = Arc::new(Directory::load(store.clone(), Arc::clone(&book)).await?);
+        let (recorder, writer) =
+            writer::new(store.clone(), clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
+        let recorder = Arc::new(recorder);
+        let seeds = Seeds::new(store.clone(), Arc::clone(&recorder));
         let admission = if shared.url.is_empty() {
-            Admission::local(clock.clone())
+            Admission::local(clock.clone(), metrics, seeds, book)
         } else {
-            let shared = Shared::open(shared, store.clone(), clock.clone(), tracker, stop.clone())?;
-            Admission::shared(clock.clone(), shared)
+            let ends = (tracker, stop.clone());
+            let shared = Shared::open(shared, store.clone(), (clock.clone(), metrics.clone()), ends).await?;
+            Admission::shared(clock.clone(), metrics, seeds, (book, shared))
         };
-        let (recorder, writer) = writer::new(store.clone(), clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
         tracker.spawn(stop.clone().run_until_cancelled_owned(poll(Arc::clone(&directory))));
         tracker.spawn(writer.run(stop));
         Ok(Self(Arc::new(Inner { store, clock, directory, admission, recorder })))
@@ -109,7 +118,9 @@ impl Tenancy {
     /// [`crate::error::Kind::ModelNotFound`] when team or key may not use the model,
     /// [`crate::error::Kind::RateLimited`] and [`crate::error::Kind::BudgetExhausted`] by the limit or budget that the
     /// message names. Which Regions the call may go to is asked of [`Caller::allows_region`]. The hold is kept until the
-    /// call is settled. Waits for nothing unless limits are shared with other replicas: then for one answer of theirs.
+    /// call is settled. Waits for nothing unless a budget pays for its first call, which reads from the ledger what was
+    /// spent of it ([`crate::error::Kind::UpstreamUnavailable`] while the store is away), or limits are shared with
+    /// other replicas: then for one answer of theirs.
     pub async fn admit(&self, caller: &Caller, need: &Need<'_>) -> Result<Hold, Refused> {
         self.0.admission.admit(caller, need).await
     }
@@ -127,6 +138,30 @@ impl Tenancy {
         &self.0.store
     }
 
+    /// How the budgets stand that paid for a call since this process began; of others only the ledger knows.
+    pub fn accounts(&self) -> Vec<Account> {
+        self.0.admission.accounts()
+    }
+
+    /// What is not spent of each team's tightest budget, as far as [`Tenancy::accounts`] knows: of those that are the
+    /// team's own, not its keys'.
+    pub fn remaining(&self) -> HashMap<String, MicroUsd> {
+        let mut tightest = HashMap::new();
+        for account in self.accounts() {
+            if let Subject::Team(_) = account.budget.subject {
+                let left = account.balance.unspent();
+                let known = tightest.entry(account.payer.name.clone()).or_insert(left);
+                *known = left.min(*known);
+            }
+        }
+        tightest
+    }
+
+    /// The most calls that any limit counts as open now.
+    pub fn most_open(&self) -> u32 {
+        self.0.admission.most_open()
+    }
+
     /// How far the writer of the ledger is behind.
     pub fn ledger(&self) -> ledger::State {
         self.0.recorder.state(self.0.clock.now())
@@ -136,14 +171,8 @@ impl Tenancy {
     /// call was settled there before. Only for rows that were not in the ledger. Returns at once.
     pub fn settle_replayed(&self, entry: &ledger::Entry) {
         if let Some(caller) = self.0.directory.caller(entry.key.as_str()) {
-            self.0.admission.settle_replayed(&caller.rules, entry);
+            self.0.admission.settle_replayed(&caller, entry);
         }
-    }
-
-    /// Charges shared budgets with what is recorded and was never held, such as an attempt that nobody waited for.
-    /// Returns at once.
-    pub fn charge(&self, caller: &Caller, entry: &ledger::Entry) {
-        self.0.admission.charge(&caller.rules, entry);
     }
 
     /// How the store is that limits and budgets are shared through; `None` without one.

@@ -32,9 +32,9 @@ impl Served {
         let clock = Clock::manual(START);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         admin::create_team(&store, &clock, Actor::CommandLine, NewTeam::new("acme")).await.unwrap();
-        let tenancy = Tenancy::open(store.clone(), &config::Shared::default(), clock.clone(), &tracker, stop.clone())
-            .await
-            .unwrap();
+        let (shared, metrics) = (config::Shared::default(), Metrics::new().unwrap());
+        let tenancy =
+            Tenancy::open(store.clone(), &shared, clock.clone(), metrics, &tracker, stop.clone()).await.unwrap();
         Self { tenancy, clock, tracker, stop, store }
     }
 
@@ -367,7 +367,8 @@ async fn stopping_writes_what_was_recorded_and_counts_what_comes_too_late() {
 #[tokio::test]
 async fn a_full_queue_keeps_the_oldest_and_counts_the_rest() {
     let store = testing::sqlite().await;
-    let directory = Arc::new(Directory::load(store.clone()).await.unwrap());
+    let book = Arc::new(RuleBook::new(Clock::system()));
+    let directory = Arc::new(Directory::load(store.clone(), book).await.unwrap());
     let (recorder, writer) = writer::new(store.clone(), Clock::manual(START), directory, 10);
     (0..25).for_each(|number| recorder.record(entry(number)));
     assert_eq!(recorder.state(START), State { queued: 10, lost: 15, lag: Duration::ZERO });

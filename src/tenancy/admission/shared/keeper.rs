@@ -12,9 +12,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
-use super::script::{self, Settling};
-use super::{BOOKED_BY, Shared};
-use crate::error::Result;
+use super::script;
+use super::{BOOKED_BY, Leaving, Shared};
+use crate::error::{Error, Result};
+use crate::money::MicroUsd;
+use crate::tenancy::admission::Settled;
+use crate::tenancy::admission::meter::{Balance, THRESHOLDS};
 
 /// How long the shared store is left alone after it could not be reached.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -31,18 +34,33 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 pub(super) struct Keeper {
     shared: Shared,
-    queue: mpsc::Receiver<Settling>,
+    queue: mpsc::Receiver<Leaving>,
     /// Taken from the queue and not yet answered.
-    batch: Vec<Settling>,
+    batch: Vec<Leaving>,
     /// Answered within [`BOOKED_BY`], so that their rows may not be in the ledger yet: when, and under which generation.
-    recent: VecDeque<(Instant, i64, Settling)>,
+    recent: VecDeque<(Instant, i64, Leaving)>,
     /// Whether its absence was logged.
     told: bool,
 }
 
 impl Keeper {
-    pub(super) fn new(shared: Shared, queue: mpsc::Receiver<Settling>) -> Self {
+    pub(super) fn new(shared: Shared, queue: mpsc::Receiver<Leaving>) -> Self {
         Self { shared, queue, batch: Vec::new(), recent: VecDeque::new(), told: false }
+    }
+
+    /// Tries once to connect.
+    pub(super) async fn begin(mut self) -> Self {
+        if let Err(error) = self.greet().await {
+            self.tell(&error);
+        }
+        self
+    }
+
+    fn tell(&mut self, error: &Error) {
+        if !self.told {
+            tracing::warn!(%error, causes = error.causes(), "the shared store is away");
+            self.told = true;
+        }
     }
 
     /// Keeps until `stop`, then sends what is left, within a limit.
@@ -92,10 +110,7 @@ impl Keeper {
             match self.greet().await {
                 Ok(()) => break,
                 Err(error) => {
-                    if !self.told {
-                        tracing::warn!(%error, causes = error.causes(), "the shared store is away");
-                        self.told = true;
-                    }
+                    self.tell(&error);
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -117,12 +132,13 @@ impl Keeper {
         let anew = inner.overflow.load(Ordering::Acquire);
         let run = link.server().run.clone();
         let arguments = [script::moment(inner.clock.by_hand()), run.as_str().into(), i64::from(anew).into()];
-        let answer = inner.shared.run_over(&link, script::GREET, &inner.key, &arguments).await?;
-        let since = script::settled(answer)?;
+        let answer = inner.shared.run_over(&link, script::GREET, script::EPOCH, &arguments).await?;
+        let since = script::generation(answer)?;
         if anew {
             inner.overflow.store(false, Ordering::Release);
         }
         inner.shared.publish(link);
+        inner.connections.fetch_add(1, Ordering::AcqRel);
         self.shared.learn(since);
         Ok(())
     }
@@ -130,14 +146,18 @@ impl Keeper {
     /// Sends the batch. It is kept when that fails.
     async fn settle(&mut self) -> Result<()> {
         let inner = &self.shared.0;
-        let calls: Vec<_> = self.batch.iter().map(|hold| script::settle(inner.clock.by_hand(), hold)).collect();
-        let answers = inner.shared.run_all(script::SETTLE, &inner.key, &calls).await?;
+        let calls: Vec<_> =
+            self.batch.iter().map(|hold| script::settle(inner.clock.by_hand(), &hold.settling)).collect();
+        let answers = inner.shared.run_all(script::SETTLE, script::EPOCH, &calls).await?;
         let now = Instant::now();
-        for (settling, answer) in self.batch.drain(..).zip(answers) {
-            let since = script::settled(answer)?;
+        for (leaving, answer) in self.batch.drain(..).zip(answers) {
+            let (since, spent) = script::settled(answer)?;
             self.shared.learn(since);
-            if settling.cost > 0 && self.recent.len() < REMEMBERED {
-                self.recent.push_back((now, since, settling));
+            if let Some(payer) = &leaving.payer {
+                thresholds(&leaving, &spent).report(&inner.metrics, payer);
+            }
+            if leaving.settling.cost > 0 && self.recent.len() < REMEMBERED {
+                self.recent.push_back((now, since, leaving));
             }
         }
         while self.recent.front().is_some_and(|(at, ..)| at.elapsed() > BOOKED_BY) {
@@ -168,7 +188,7 @@ impl Keeper {
         // Without holds of its own it still asks: that sweeps, and tells the generation.
         let calls = if calls.is_empty() { vec![script::renew(by_hand, inner.lease, &[])] } else { calls };
         let mut unknown = Vec::new();
-        for answer in inner.shared.run_all(script::RENEW, &inner.key, &calls).await? {
+        for answer in inner.shared.run_all(script::RENEW, script::EPOCH, &calls).await? {
             let (since, ids) = script::renewed(answer)?;
             self.shared.learn(since);
             unknown.extend(ids);
@@ -188,8 +208,8 @@ impl Keeper {
         });
         for chunk in lost.chunks(RENEWED_AT_ONCE) {
             let arguments = script::restore(inner.clock.by_hand(), inner.lease, chunk);
-            for answer in inner.shared.run_all(script::RESTORE, &inner.key, &[arguments]).await? {
-                let since = script::settled(answer)?;
+            for answer in inner.shared.run_all(script::RESTORE, script::EPOCH, &[arguments]).await? {
+                let since = script::generation(answer)?;
                 self.live(|live| {
                     chunk.iter().filter_map(|(id, _)| live.get_mut(id).map(|live| live.since = since)).count()
                 });
@@ -201,4 +221,25 @@ impl Keeper {
     fn live<T>(&self, look: impl FnOnce(&mut std::collections::HashMap<String, super::Live>) -> T) -> T {
         look(&mut self.shared.0.live.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// The thresholds that this settlement, and no other of any replica, has reached.
+fn thresholds(leaving: &Leaving, spent: &[Option<i64>]) -> Settled {
+    let mut settled = Settled::default();
+    let windows = leaving.settling.budgets.iter().map(|(_, window)| *window);
+    for ((budget, window), spent) in leaving.budgets.iter().zip(windows).zip(spent) {
+        let Some(spent) = *spent else { continue };
+        let is_reached = |spent: i64, percent: u8| {
+            i128::from(spent) * 100 >= i128::from(budget.limit.0) * i128::from(percent) && budget.limit.0 > 0
+        };
+        let before = spent - leaving.settling.cost;
+        for percent in THRESHOLDS {
+            if is_reached(spent, percent) && !is_reached(before, percent) {
+                let held = MicroUsd::default();
+                let balance = Balance { limit: budget.limit, spent: MicroUsd(spent), held, window };
+                settled.thresholds.push((budget.clone(), percent, balance));
+            }
+        }
+    }
+    settled
 }

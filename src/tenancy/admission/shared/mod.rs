@@ -17,7 +17,7 @@ mod tests;
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,17 +26,23 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::script::{Booked, BudgetRow, LimitRow, Rates, Settling, Verdict, Way};
-use super::{Gauge, Need, Refused, Rules, Standing, Used};
+use self::script::{Booked, BudgetRow, LimitRow, Rates, Settling, Use, Verdict, Way};
+use super::meter::Balance;
+use super::refusal::{Refusal, Shortage};
+use super::{Account, Gauge, Granted, Need, Refused, Settled, Standing, Used, Worst};
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::error::{Error, Kind, Result};
+use crate::money::MicroUsd;
 use crate::shared::SharedStore;
 use crate::store::Store;
-use crate::tenancy::budget::Budget;
+use crate::telemetry::Metrics;
+use crate::tenancy::budget::{Budget, UnknownPrice};
+use crate::tenancy::directory::Caller;
 use crate::tenancy::ledger::Entry;
 use crate::tenancy::limit::Limit;
 use crate::tenancy::queries;
+use crate::tenancy::team::Team;
 
 /// Settlements that wait while the shared store is away.
 const QUEUE: usize = 100_000;
@@ -58,10 +64,9 @@ pub(in crate::tenancy) struct Shared(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     shared: SharedStore,
-    /// [`script::EPOCH`], or a test's own.
-    key: String,
     ledger: Store,
     clock: Clock,
+    metrics: Metrics,
     lease: Duration,
     on_failure: config::OnFailure,
     /// The generation, as far as this process knows; 0: not yet.
@@ -70,7 +75,12 @@ struct Inner {
     ahead: AtomicI64,
     /// The holds of running calls.
     live: Mutex<HashMap<String, Live>>,
-    settlements: mpsc::Sender<Settling>,
+    /// How the budgets stood when they last were asked.
+    accounts: Mutex<HashMap<String, Account>>,
+    /// How often there was a connection; and when calls were last admitted without one.
+    connections: AtomicU64,
+    absence: AtomicU64,
+    settlements: mpsc::Sender<Leaving>,
     /// The generation is another one.
     forgotten: Notify,
     /// Settlements found no room in the queue.
@@ -98,12 +108,22 @@ pub struct State {
     pub errors: u64,
 }
 
+/// A settlement on its way, and what is told of the budgets that it is charged to.
+#[derive(Clone, Debug)]
+struct Leaving {
+    settling: Settling,
+    budgets: Vec<Arc<Budget>>,
+    payer: Option<Arc<Team>>,
+}
+
 /// What a call holds in the shared store. Dropping it without [`Held::settle`] leaves it to its lease.
 #[derive(Debug)]
 pub(super) struct Held {
     shared: Shared,
     /// None when it is settled.
     open: Option<Open>,
+    /// How often there had been a connection.
+    connections: u64,
 }
 
 #[derive(Debug)]
@@ -112,8 +132,11 @@ struct Open {
     /// The generation of its admission; 0: it was admitted while the store was away.
     since: i64,
     reserved: u64,
+    /// Micro-dollars.
+    held: i64,
     limits: Vec<(String, u64)>,
     budgets: Vec<Arc<Budget>>,
+    payer: Option<Arc<Team>>,
 }
 
 /// Why the shared store could not say.
@@ -127,52 +150,37 @@ impl Away {
     }
 }
 
-/// What was granted.
-#[derive(Debug)]
-pub(super) struct Granted {
-    pub(super) output_tokens: u64,
-    pub(super) standing: Option<Standing>,
-    pub(super) held: Held,
-}
-
 impl Shared {
-    /// Spawns the keeper on `tracker`. It tries to connect at once and whenever the connection is gone, and ends with
-    /// `stop`, after it has sent what was settled until then. Fails only when the URL cannot be one.
-    pub(in crate::tenancy) fn open(
+    /// Tries to connect, and spawns the keeper on `tracker`, which tries again whenever there is no connection. It ends
+    /// with `stop`, after it has sent what was settled until then. Fails only when the URL cannot be one.
+    pub(in crate::tenancy) async fn open(
         settings: &config::Shared,
         ledger: Store,
-        clock: Clock,
-        tracker: &TaskTracker,
-        stop: CancellationToken,
-    ) -> Result<Self> {
-        Self::open_at(script::EPOCH, settings, ledger, clock, (tracker, stop))
-    }
-
-    fn open_at(
-        key: &str,
-        settings: &config::Shared,
-        ledger: Store,
-        clock: Clock,
+        (clock, metrics): (Clock, Metrics),
         (tracker, stop): (&TaskTracker, CancellationToken),
     ) -> Result<Self> {
         let (settlements, queue) = mpsc::channel(QUEUE);
         let shared = Self(Arc::new(Inner {
             shared: SharedStore::new(&settings.url, script::texts())?,
-            key: key.to_owned(),
             ledger,
             clock,
+            metrics,
             lease: Duration::from_secs(settings.lease_seconds),
             on_failure: settings.on_failure,
             since: AtomicI64::new(0),
             ahead: AtomicI64::new(0),
             live: Mutex::default(),
+            accounts: Mutex::default(),
+            connections: AtomicU64::new(0),
+            absence: AtomicU64::new(u64::MAX),
             settlements,
             forgotten: Notify::new(),
             seeding: std::array::from_fn(|_| tokio::sync::Mutex::default()),
             overflow: AtomicBool::new(false),
             hasher: RandomState::new(),
         }));
-        tracker.spawn(keeper::Keeper::new(shared.clone(), queue).run(stop));
+        let keeper = keeper::Keeper::new(shared.clone(), queue).begin().await;
+        tracker.spawn(keeper.run(stop));
         Ok(shared)
     }
 
@@ -186,14 +194,31 @@ impl Shared {
         self.0.on_failure
     }
 
+    /// How the budgets stood that were last asked for calls of this process.
+    pub(super) fn accounts(&self) -> Vec<Account> {
+        self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// The calls of this process that hold something in the shared store.
+    pub(super) fn open_calls(&self) -> u32 {
+        u32::try_from(self.0.live.lock().unwrap_or_else(PoisonError::into_inner).len()).unwrap_or(u32::MAX)
+    }
+
     /// Asks for the call under all of its limits and budgets. The outer error is that nobody could say, the inner one
     /// that it is refused. Without limits and budgets nobody is asked.
-    pub(super) async fn admit(&self, rules: &Rules, need: &Need<'_>) -> Result<Result<Granted, Refused>, Away> {
-        let limits: Vec<&Limit> = rules.limits_of(need).collect();
-        let budgets: Vec<Arc<Budget>> = rules.budgets_of().collect();
+    pub(super) async fn admit(&self, caller: &Caller, need: &Need<'_>) -> Result<Result<Granted<Held>, Refused>, Away> {
+        let limits: Vec<&Limit> = caller.rules.limits_of(need).map(|rule| &*rule.limit).collect();
+        let budgets: Vec<Arc<Budget>> = budgets_of(caller);
         if limits.is_empty() && budgets.is_empty() {
-            let held = Held { shared: self.clone(), open: None };
-            return Ok(Ok(Granted { output_tokens: need.demand.output.most(), standing: None, held }));
+            let output_tokens = need.demand.output.most();
+            return Ok(Ok(Granted { output_tokens, standing: None, held: self.held(None) }));
+        }
+        if let Some(budget) = budgets.first()
+            && need.demand.cost == Worst::Unknown
+            && caller.team.unknown_price == UnknownPrice::Refuse
+        {
+            let error = Refusal { caller, need, shortage: Shortage::Price(budget) }.error();
+            return Ok(Err(error.into()));
         }
         let limit_rows: Vec<LimitRow<'_>> = limits.iter().map(|limit| row(limit)).collect();
         for _ in 0..TRIES {
@@ -208,39 +233,65 @@ impl Shared {
                         }
                     }
                 }
-                (_, Verdict::Refused { what, place, wait, rates, uses }) => {
-                    let error = refusal::error(what, place, wait, (&limits, &budget_rows, &budgets), &uses);
-                    return Ok(Err(Refused { error, standing: standing(&limits, &rates) }));
+                (_, Verdict::Refused(refused)) => {
+                    let balances = self.balances(caller, &budgets, &budget_rows, &refused.uses);
+                    let shortage = refusal::shortage(&refused, &limits, (&budgets, &balances), need);
+                    let error =
+                        shortage.map_or_else(refusal::unasked, |shortage| Refusal { caller, need, shortage }.error());
+                    return Ok(Err(Refused { error, standing: standing(&limits, &refused.rates) }));
                 }
-                (since, Verdict::Admitted { output, held, rates, .. }) => {
+                (since, Verdict::Admitted { output, held, rates, uses }) => {
+                    self.balances(caller, &budgets, &budget_rows, &uses);
                     let record = script::record(held, &limit_rows, &budget_rows);
                     self.remember(need.id, Live { record, since });
                     let reserved = need.demand.input_tokens.saturating_add(output);
-                    let open = Open::new(need.id, since, reserved, (&limits, budgets));
-                    let held = Held { shared: self.clone(), open: Some(open) };
-                    return Ok(Ok(Granted { output_tokens: output, standing: standing(&limits, &rates), held }));
+                    let payer = Some(Arc::clone(&caller.team));
+                    let open = Open { since, reserved, held, payer, ..Open::new(need.id, &limits, budgets) };
+                    let standing = standing(&limits, &rates);
+                    return Ok(Ok(Granted { output_tokens: output, standing, held: self.held(Some(open)) }));
                 }
             }
         }
         Err(Away(Error::new(Kind::UpstreamUnavailable, "The shared store forgets what it is told.")))
     }
 
+    /// Whether no call was admitted yet since the shared store is away. True once.
+    pub(super) fn is_first_of_absence(&self) -> bool {
+        let connections = self.0.connections.load(Ordering::Acquire);
+        self.0.absence.swap(connections, Ordering::AcqRel) != connections
+    }
+
     /// The hold of a call that was admitted without the shared store: what it costs is told there when it is back.
-    pub(super) fn unheld(&self, rules: &Rules, need: &Need<'_>) -> Held {
-        let budgets: Vec<_> = rules.budgets_of().collect();
-        let open = (!budgets.is_empty()).then(|| Open::new(need.id, 0, 0, (&[], budgets)));
-        Held { shared: self.clone(), open }
+    pub(super) fn unheld(&self, caller: &Caller, need: &Need<'_>) -> Held {
+        let budgets = budgets_of(caller);
+        let payer = Some(Arc::clone(&caller.team));
+        self.held((!budgets.is_empty()).then(|| Open { payer, ..Open::new(need.id, &[], budgets) }))
     }
 
     /// A journal has written the row of a call whose process died: charges it, unless it was settled before. Returns at
     /// once. Call it after the row was written, and only when that made a new row.
-    pub(super) fn settle_replayed(&self, rules: &Rules, entry: &Entry) {
-        self.queue(Settling { way: Way::Replayed, ..booked(rules, entry) });
+    pub(super) fn settle_replayed(&self, caller: &Caller, entry: &Entry) {
+        let open = Open { payer: Some(Arc::clone(&caller.team)), ..Open::new(&entry.id, &[], budgets_of(caller)) };
+        let mut leaving = open.leaving(0, entry.cost.unwrap_or_default(), entry.at);
+        leaving.settling.way = Way::Replayed;
+        self.queue(leaving);
     }
 
-    /// Charges what is in the ledger and was never held, such as an attempt that nobody waited for. Returns at once.
-    pub(super) fn charge(&self, rules: &Rules, entry: &Entry) {
-        self.queue(booked(rules, entry));
+    fn held(&self, open: Option<Open>) -> Held {
+        Held { shared: self.clone(), open, connections: self.0.connections.load(Ordering::Acquire) }
+    }
+
+    /// How the budgets stand, as the shared store told; remembered for who asks.
+    fn balances(&self, caller: &Caller, budgets: &[Arc<Budget>], rows: &[BudgetRow<'_>], uses: &[Use]) -> Vec<Balance> {
+        let mut accounts = self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let balance = |((budget, row), used): ((&Arc<Budget>, &BudgetRow<'_>), &Use)| {
+            let (spent, held) = (MicroUsd(used.spent), MicroUsd(used.held));
+            let balance = Balance { limit: budget.limit, spent, held, window: row.window };
+            let account = Account { budget: Arc::clone(budget), payer: Arc::clone(&caller.team), balance };
+            accounts.insert(row.id.to_owned(), account);
+            balance
+        };
+        budgets.iter().zip(rows).zip(uses).map(balance).collect()
     }
 
     async fn ask(
@@ -253,7 +304,7 @@ impl Shared {
         let hold = (need.id, inner.lease);
         let arguments = script::admit(inner.clock.by_hand(), hold, need.demand, limits, budgets);
         let pending = Pending { shared: self, id: need.id, answered: !inner.shared.is_up() };
-        let answer = inner.shared.run(script::ADMIT, &inner.key, &arguments).await.map_err(Away)?;
+        let answer = inner.shared.run(script::ADMIT, script::EPOCH, &arguments).await.map_err(Away)?;
         let (since, now, verdict) = script::verdict(answer, limits.len(), budgets.len()).map_err(Away)?;
         pending.answered();
         inner.ahead.store(now.millis() - inner.clock.now().millis(), Ordering::Relaxed);
@@ -281,7 +332,7 @@ impl Shared {
         let booked =
             Booked { cutoff, before: before.0, since: since_then.into_iter().map(|(id, cost)| (id, cost.0)).collect() };
         let arguments = script::seed(inner.clock.by_hand(), since, row, &booked);
-        inner.shared.run_all(script::SEED, &inner.key, &[arguments]).await.map_err(Away)?;
+        inner.shared.run_all(script::SEED, script::EPOCH, &[arguments]).await.map_err(Away)?;
         seeded.insert(row.id.to_owned(), (row.window.start, since, Instant::now()));
         Ok(())
     }
@@ -303,8 +354,8 @@ impl Shared {
         self.0.live.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), live);
     }
 
-    fn queue(&self, settling: Settling) {
-        if self.0.settlements.try_send(settling).is_err() {
+    fn queue(&self, leaving: Leaving) {
+        if self.0.settlements.try_send(leaving).is_err() {
             // Full after a long absence. The ledger has it, and the keeper begins a generation that is seeded from there.
             self.0.overflow.store(true, Ordering::Release);
         }
@@ -328,51 +379,70 @@ impl Drop for Pending<'_> {
     fn drop(&mut self) {
         if !self.answered {
             let inner = &self.shared.0;
-            let open = Open::new(self.id, inner.since.load(Ordering::Acquire), 0, (&[], Vec::new()));
-            self.shared.queue(open.settling(0, 0, inner.clock.now()));
+            let open = Open { since: inner.since.load(Ordering::Acquire), ..Open::new(self.id, &[], Vec::new()) };
+            self.shared.queue(open.leaving(0, MicroUsd::default(), inner.clock.now()));
         }
     }
 }
 
 impl Open {
-    fn new(id: &str, since: i64, reserved: u64, (limits, budgets): (&[&Limit], Vec<Arc<Budget>>)) -> Self {
+    /// Of nothing that the shared store was told.
+    fn new(id: &str, limits: &[&Limit], budgets: Vec<Arc<Budget>>) -> Self {
         let by_tokens = |limit: &&Limit| Some((limit.id.as_str().to_owned(), limit.tokens_per_minute?));
-        Self { id: id.to_owned(), since, reserved, limits: limits.iter().filter_map(by_tokens).collect(), budgets }
+        let limits = limits.iter().filter_map(by_tokens).collect();
+        Self { id: id.to_owned(), since: 0, reserved: 0, held: 0, limits, budgets, payer: None }
     }
 
-    fn settling(self, used: u64, cost: i64, at: Timestamp) -> Settling {
+    fn leaving(self, used: u64, cost: MicroUsd, at: Timestamp) -> Leaving {
         let window = |budget: &Arc<Budget>| (budget.id.as_str().to_owned(), budget.period.window(at));
-        Settling {
+        let settling = Settling {
             way: Way::Settled,
             since: self.since,
             at,
-            cost,
+            cost: cost.0,
             reserved: self.reserved,
             used,
             limits: self.limits,
             budgets: self.budgets.iter().map(window).collect(),
             id: self.id,
-        }
+        };
+        Leaving { settling, budgets: self.budgets, payer: self.payer }
     }
 }
 
 impl Held {
     /// Gives back what was held beyond `used` and charges it, behind; a second time does nothing.
-    pub(super) fn settle(&mut self, used: Used, at: Timestamp) {
-        let Some(mut open) = self.open.take() else { return };
+    pub(super) fn settle(&mut self, used: Used, at: Timestamp) -> Settled {
+        let Some(mut open) = self.open.take() else { return Settled::default() };
         let live = self.shared.0.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&open.id);
         if let Some(live) = live {
             open.since = live.since; // It may have been held again under another one.
         }
-        let cost = used.cost.unwrap_or_default().0;
-        self.shared.queue(open.settling(used.tokens, cost, at));
+        let cost = used.cost.unwrap_or_default();
+        let is_overrun = open.since > 0 && cost.0 > open.held && !open.budgets.is_empty();
+        self.shared.queue(open.leaving(used.tokens, cost, at));
+        Settled { is_overrun, ..Settled::default() }
+    }
+
+    /// Something was spent that is in the ledger by this id and is not what is held.
+    pub(super) fn spend(&self, id: &str, cost: MicroUsd, at: Timestamp) {
+        if let Some(open) = &self.open {
+            let payer = open.payer.clone();
+            let other = Open { payer, ..Open::new(id, &[], open.budgets.clone()) };
+            self.shared.queue(other.leaving(0, cost, at));
+        }
+    }
+
+    /// Where the shared store was back in the meantime, the budgets of this process no longer know the call.
+    pub(super) fn part_from(&self, here: &mut super::local::Held) {
+        if self.connections != self.shared.0.connections.load(Ordering::Acquire) {
+            here.part_from_budgets();
+        }
     }
 }
 
-/// What is in the ledger by an entry that nothing is held for here, or not by this process.
-fn booked(rules: &Rules, entry: &Entry) -> Settling {
-    let open = Open::new(&entry.id, 0, 0, (&[], rules.budgets_of().collect()));
-    open.settling(0, entry.cost.unwrap_or_default().0, entry.at)
+fn budgets_of(caller: &Caller) -> Vec<Arc<Budget>> {
+    caller.rules.budgets.iter().map(|rule| Arc::clone(&rule.budget)).collect()
 }
 
 fn row(limit: &Limit) -> LimitRow<'_> {

@@ -1,69 +1,55 @@
-//! What a caller is told that the shared store refuses, or that cannot be asked.
+//! What stands against a call by the word of the shared store; and what is said when it cannot be asked.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::script::{BudgetRow, Use, What};
+use super::script::{Refused, What};
 use crate::error::{Error, Kind};
-use crate::money::MicroUsd;
+use crate::tenancy::admission::Need;
+use crate::tenancy::admission::meter::{Balance, Full, Short};
+use crate::tenancy::admission::refusal::Shortage;
 use crate::tenancy::budget::Budget;
-use crate::tenancy::limit::{Limit, Subject};
+use crate::tenancy::limit::Limit;
 
-/// The limit or budget at `place` of its list refuses.
-pub(super) fn error(
-    what: What,
-    place: usize,
-    wait: Option<Duration>,
-    (limits, rows, budgets): (&[&Limit], &[BudgetRow<'_>], &[Arc<Budget>]),
-    uses: &[Use],
-) -> Error {
-    let missing = || Error::internal("the shared store refuses by a rule that it was not asked about");
-    if what == What::Budget {
-        let budget = budgets.get(place).zip(rows.get(place)).zip(uses.get(place));
-        return budget.map_or_else(missing, |((budget, row), used)| exhausted(budget, row, *used));
+/// What refused, by its place among those that were asked.
+pub(super) fn shortage<'a>(
+    refused: &Refused,
+    limits: &[&'a Limit],
+    (budgets, balances): (&'a [Arc<Budget>], &[Balance]),
+    need: &Need<'_>,
+) -> Option<Shortage<'a>> {
+    let demand = &need.demand;
+    if refused.what == What::Budget {
+        let short = match demand.cost.with(demand.output.least()) {
+            cost if cost.0 > 0 => Short::Of(cost),
+            _ => Short::OfAnything,
+        };
+        return Some(Shortage::Budget(budgets.get(refused.place)?, short, *balances.get(refused.place)?));
     }
-    limits.get(place).map_or_else(missing, |limit| reached(what, limit, wait))
-}
-
-fn reached(what: What, limit: &Limit, wait: Option<Duration>) -> Error {
-    let (allowed, of) = match what {
-        What::Requests => (limit.requests_per_minute.unwrap_or_default(), "requests per minute"),
-        What::Tokens => (limit.tokens_per_minute.unwrap_or_default(), "tokens per minute"),
-        What::Concurrency | What::Budget => {
-            (limit.concurrent_requests.map(u64::from).unwrap_or_default(), "requests at the same time")
-        }
+    let limit = *limits.get(refused.place)?;
+    let rates = refused.rates.get(refused.place)?;
+    let used = |limit: Option<u64>, level: Option<super::script::Level>| {
+        limit.unwrap_or_default().saturating_sub(level.map(|level| level.remaining).unwrap_or_default())
     };
-    let model = limit.model.as_ref().map(|model| format!(" on `{model}`")).unwrap_or_default();
-    let what = format!("The limit of {allowed} {of} of {}{model}", whose(&limit.subject));
-    match wait {
-        Some(wait) => Error::new(Kind::RateLimited, format!("{what} is reached.")).retry_after(wait),
-        None => Error::new(Kind::RateLimited, format!("{what} is less than this request needs.")),
-    }
+    let wait = refused.wait;
+    Some(Shortage::Limit(
+        limit,
+        match refused.what {
+            What::Requests => Full::Requests { used: used(limit.requests_per_minute, rates.requests), wait },
+            What::Tokens => {
+                let needed = demand.input_tokens.saturating_add(demand.output.least());
+                Full::Tokens { used: used(limit.tokens_per_minute, rates.tokens), needed, wait }
+            }
+            What::Concurrency | What::Budget => {
+                Full::Open { open: limit.concurrent_requests.unwrap_or_default(), wait }
+            }
+        },
+    ))
 }
 
-fn exhausted(budget: &Budget, row: &BudgetRow<'_>, used: Use) -> Error {
-    let period = budget.period;
-    let text = format!(
-        "The {period} budget of {}, {} USD, has no room for this request: {} USD are spent, {} USD are held for \
-         requests that run.",
-        whose(&budget.subject),
-        budget.limit,
-        MicroUsd(used.spent),
-        MicroUsd(used.held),
-    );
-    let text = match row.window.end.and_then(|end| jiff::Timestamp::from_millisecond(end.millis()).ok()) {
-        Some(end) => format!("{text} It begins anew at {end}."),
-        None => text,
-    };
-    Error::new(Kind::BudgetExhausted, text)
-}
-
-fn whose(subject: &Subject) -> &'static str {
-    match subject {
-        Subject::Everyone => "this gateway",
-        Subject::Team(_) => "this team",
-        Subject::Key(_) => "this key",
-    }
+/// The shared store named what it was not asked about.
+pub(super) fn unasked() -> Error {
+    Error::internal("the shared store refuses by a rule that it was not asked about")
 }
 
 /// Nobody can say whether there is room, and without that nothing is admitted.

@@ -87,6 +87,7 @@ pub(super) fn admit<'a>(
     arguments.extend_from_slice(&[tokens(demand.output.least()).into(), tokens(demand.output.most()).into()]);
     // Without a budget nobody pays.
     let cost = if budgets.is_empty() { Worst::Free } else { demand.cost };
+    arguments.push(i64::from(cost == Worst::Unknown).into());
     arguments.extend(prices(cost).map(Argument::Number));
     arguments.push(length(limits));
     for limit in limits {
@@ -157,13 +158,27 @@ pub(super) struct Use {
     pub(super) held: i64,
 }
 
+/// The limit or budget at this place of its list refuses; without a wait it will go on to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) what: What,
+    pub(super) place: usize,
+    pub(super) wait: Option<Duration>,
+    pub(super) rates: Vec<Rates>,
+    pub(super) uses: Vec<Use>,
+}
+
 /// What came of [`ADMIT`].
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It may begin: so many tokens of output, so many micro-dollars held.
-    Admitted { output: u64, held: i64, rates: Vec<Rates>, uses: Vec<Use> },
-    /// The limit or budget at this place of its list refuses; without a wait it will go on to.
-    Refused { what: What, place: usize, wait: Option<Duration>, rates: Vec<Rates>, uses: Vec<Use> },
+    Admitted {
+        output: u64,
+        held: i64,
+        rates: Vec<Rates>,
+        uses: Vec<Use>,
+    },
+    Refused(Refused),
     /// Nobody told yet what was spent of these budgets.
     Unseeded(Vec<usize>),
     /// A window is not the one that counts at the server's time.
@@ -188,7 +203,7 @@ pub(super) fn verdict(mut answer: Answer, limits: usize, budgets: usize) -> Resu
             let place = place(&mut answer)?;
             let wait = u64::try_from(answer.number()?).ok().map(Duration::from_millis);
             let (rates, uses) = (rates(&mut answer, limits)?, uses(&mut answer, budgets)?);
-            Verdict::Refused { what, place, wait, rates, uses }
+            Verdict::Refused(Refused { what, place, wait, rates, uses })
         }
     };
     Ok((since, now, verdict))
@@ -262,8 +277,16 @@ pub(super) fn settle(now: Option<Timestamp>, hold: &Settling) -> Vec<Argument<'_
     arguments
 }
 
-/// The generation after a settlement.
-pub(super) fn settled(mut answer: Answer) -> Result<i64> {
+/// The generation after a settlement, and what is spent of each budget now, where it was charged.
+pub(super) fn settled(mut answer: Answer) -> Result<(i64, Vec<Option<i64>>)> {
+    answer.text()?;
+    let since = answer.number()?;
+    let spent = (0..answer.left()).map(|_| Ok(Some(answer.number()?).filter(|spent| *spent >= 0)));
+    Ok((since, spent.collect::<Result<_>>()?))
+}
+
+/// The generation that any other script answers.
+pub(super) fn generation(mut answer: Answer) -> Result<i64> {
     answer.text()?;
     answer.number()
 }

@@ -2,6 +2,7 @@
 local now = clock()
 local id, lease = text(), number()
 local input, least, most = number(), number(), number()
+local unpriced = text() == '1' -- it costs something, and nobody knows how much
 local fixed, rest = number(), number() -- the price of the input: micro-dollars, and millionths of one
 local whole, part = number(), number() -- the price of a token of the answer, likewise
 local since = epoch(now)
@@ -50,7 +51,8 @@ for index = 1, number() do
   if limit.tokens >= 0 then
     limit.tokens_level = level_of(had[4], had[5], had[6], limit.tokens, now)
     local left = floor_div(limit.tokens_level, 60000) - input
-    if left < least then refuse('tokens', index, wait_for(limit.tokens_level, input + least, limit.tokens)) end
+    -- What uses no tokens is none of its business, even if it is in debt.
+    if left < least and input + least > 0 then refuse('tokens', index, wait_for(limit.tokens_level, input + least, limit.tokens)) end
     grant = math.min(grant, left)
   end
   if limit.running >= 0 then
@@ -75,15 +77,15 @@ for index = 1, number() do
     budget.spent = tonumber(seeded[2])
     budget.held = tonumber(redis.call('GET', PREFIX .. 'held:' .. budget.id) or '0')
     local left = budget.limit - budget.spent - budget.held
-    if cost(least) > left and cost(least) > 0 then exhausted = exhausted or index end
+    if (cost(least) > left and cost(least) > 0) or (unpriced and left <= 0) then exhausted = exhausted or index end
     if cost(most) > 0 then grant = math.min(grant, affordable(left)) end
   end
   budgets[index] = budget
 end
 if #unseeded > 0 then return { 'unseeded', since, now, unpack(unseeded) } end
 
--- No waiting helps against a budget, so it is told first.
-if exhausted then refusal = { 'budget', exhausted, -1 } end
+-- No waiting helps against a budget, so it is told before what waiting helps against.
+if exhausted and not (refusal and refusal[3] == -1) then refusal = { 'budget', exhausted, -1 } end
 grant = math.max(grant, least)
 local price = cost(grant)
 if not refusal then

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::script::{self, ADMIT, Booked, BudgetRow, LimitRow, RENEW, SEED, SETTLE, Settling, Use, Verdict, Way, What};
+use super::script::{
+    self, ADMIT, Booked, BudgetRow, LimitRow, RENEW, Refused, SEED, SETTLE, Settling, Use, Verdict, Way, What,
+};
 use super::{LEASE, Scripts, at};
 use crate::bucket::Bucket;
 use crate::clock::Timestamp;
@@ -69,13 +71,14 @@ impl Model {
         let least = demand.output.least();
         let cost = |tokens| demand.cost.with(tokens).0;
         let mut refusals = Vec::new();
+        let mut exhausted = None;
         let mut fits = demand.output.most();
         for (place, (rule, requests, tokens)) in self.rules.iter().enumerate() {
             if rule.requests.is_some() && !requests.fits(1, now) {
                 refusals.push((What::Requests, place, requests.wait_for(1, now)));
             }
             if rule.tokens.is_some() {
-                if !tokens.fits(demand.input_tokens + least, now) {
+                if demand.input_tokens + least > 0 && !tokens.fits(demand.input_tokens + least, now) {
                     refusals.push((What::Tokens, place, tokens.wait_for(demand.input_tokens + least, now)));
                 }
                 while fits > least && !tokens.fits(demand.input_tokens + fits, now) {
@@ -89,12 +92,17 @@ impl Model {
         }
         for (place, limit) in self.limits.iter().enumerate() {
             let left = limit - self.spent - self.held();
-            if cost(least) > left && cost(least) > 0 {
-                return Err((What::Budget, place, None));
+            let unpriced = demand.cost == Worst::Unknown && left <= 0;
+            if (cost(least) > left && cost(least) > 0 || unpriced) && exhausted.is_none() {
+                exhausted = Some(place);
             }
             while fits > least && cost(fits) > left && cost(demand.output.most()) > 0 {
                 fits -= 1;
             }
+        }
+        let never = refusals.iter().any(|(_, _, wait)| wait.is_none());
+        if let Some(place) = exhausted.filter(|_| !never) {
+            return Err((What::Budget, place, None));
         }
         let longest = refusals.iter().map(|(_, _, wait)| wait.unwrap_or(Duration::MAX)).max();
         if let Some(longest) = longest {
@@ -147,6 +155,7 @@ fn demand() -> impl Strategy<Value = Demand> {
         prop_oneof![(0..4000_u64).prop_map(Output::Asked), (0..4000_u64).prop_map(|most| Output::Open { most }),];
     let cost = prop_oneof![
         Just(Worst::Free),
+        Just(Worst::Unknown),
         (0..90_000_000_000_u128, 0..3_000_000_000_u64)
             .prop_map(|(input_pico, output_pico)| Worst::Known { input_pico, output_pico }),
         // A few pico-dollars beside whole micro-dollars: what rounds up.
@@ -226,7 +235,7 @@ async fn compare(scripts: &Scripts, rules: &[Rule], limits: &[i64], steps: &[Ste
                         }
                         uses
                     }
-                    Verdict::Refused { what, place, wait, uses, .. } => {
+                    Verdict::Refused(Refused { what, place, wait, uses, .. }) => {
                         assert_eq!(Err((what, place, wait)), expected, "{demand:?}");
                         uses
                     }
@@ -298,18 +307,18 @@ async fn amounts_stay_exact_up_to_the_largest() {
         let asked = script::admit(Some(at(START)), (id, LEASE), demand, &[limit], &[budget]);
         script::verdict(scripts.run(ADMIT, asked).await, 1, 1).unwrap().2
     };
-    let Verdict::Refused { what, .. } = ask("a", Output::Asked(4), 999_999).await else { panic!() };
+    let Verdict::Refused(Refused { what, .. }) = ask("a", Output::Asked(4), 999_999).await else { panic!() };
     assert_eq!(what, What::Budget, "4,499,997 pico-dollars are five micro-dollars");
     // What costs more than any number holds is refused, and neither passes nor fails as a script.
     for pico in [u64::MAX, u64::MAX / 1_000_000] {
-        let Verdict::Refused { what, .. } = ask("b", Output::Asked(u64::MAX), pico).await else { panic!() };
+        let Verdict::Refused(Refused { what, .. }) = ask("b", Output::Asked(u64::MAX), pico).await else { panic!() };
         assert_eq!(what, What::Budget);
     }
     let Verdict::Admitted { output, held, rates, uses } = ask("c", Output::Asked(3), 1_000_000).await else { panic!() };
     assert_eq!((output, held, uses), (3, 4, vec![Use { spent: largest - 4, held: 4 }]));
     let level = rates[0].tokens.unwrap();
     assert_eq!((level.remaining, level.reset), (100_000_000_000 - 4, Duration::from_millis(1)));
-    let Verdict::Refused { what, .. } = ask("d", Output::Asked(0), 0).await else { panic!() };
+    let Verdict::Refused(Refused { what, .. }) = ask("d", Output::Asked(0), 0).await else { panic!() };
     assert_eq!(what, What::Budget, "not one micro-dollar is left");
 }
 
