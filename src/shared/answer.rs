@@ -29,8 +29,7 @@ impl Answer {
     pub fn text(&mut self) -> Result<String> {
         match self.0.next() {
             Some(Value::BulkString(bytes)) => String::from_utf8(bytes).map_err(Error::internal),
-            Some(Value::SimpleString(text)) => Ok(text),
-            Some(Value::VerbatimString { text, .. }) => Ok(text),
+            Some(Value::SimpleString(text) | Value::VerbatimString { text, .. }) => Ok(text),
             Some(Value::Okay) => Ok("OK".to_owned()),
             other => Err(unexpected(other.as_ref(), "a text")),
         }

@@ -179,7 +179,9 @@ impl Link {
         let command = |name: &str, which: &str| {
             let mut command = redis::cmd(name);
             command.arg(which).arg(1).arg(key);
-            arguments.iter().for_each(|argument| argument.append_to(&mut command));
+            for argument in arguments {
+                argument.append_to(&mut command);
+            }
             command
         };
         let digest = self.digests.get(script.0).ok_or_else(missing)?;

@@ -85,6 +85,7 @@ impl Metrics {
     ///
     /// # Errors
     /// Two families of one name, which only a change of this file can bring about.
+    #[expect(clippy::too_many_lines, reason = "the list of all families, one after the other")]
     pub fn new() -> Result<Self, prometheus::Error> {
         let mut make = Maker { registry: Registry::new(), announced: Vec::new() };
         let requests = make.int_counters(

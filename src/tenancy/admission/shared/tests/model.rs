@@ -118,9 +118,9 @@ impl Model {
             }
         }
         let cost = if self.limits.is_empty() { 0 } else { cost(fits) };
-        let lease = self.now + 30_000;
+        let until = self.now + 30_000;
         let reserved = demand.input_tokens + fits;
-        self.holds.insert(id, Hold { lease, live: true, settled: false, reserved, cost });
+        self.holds.insert(id, Hold { lease: until, live: true, settled: false, reserved, cost });
         Ok((fits, cost))
     }
 
@@ -140,11 +140,11 @@ impl Model {
     }
 
     fn renew(&mut self, id: usize) -> bool {
-        let lease = self.now + 30_000;
+        let until = self.now + 30_000;
         let hold = self.holds.get_mut(&id).unwrap();
         // A hold that is over but was not swept yet is renewed.
         if hold.live {
-            hold.lease = lease;
+            hold.lease = until;
         }
         hold.live
     }
