@@ -33,6 +33,8 @@ pub enum Kind {
     MethodNotAllowed,
     /// The request contradicts the present state.
     Conflict,
+    /// What is to be changed is no longer as the request says: `If-Match` names another version.
+    Stale,
     /// The body is over its limit.
     TooLarge,
     /// One of our own limits was reached.

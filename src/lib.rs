@@ -26,6 +26,7 @@ pub mod responses;
 pub mod simulator;
 pub mod splice;
 pub mod store;
+mod table;
 pub mod telemetry;
 pub mod tenancy;
 pub mod upstream;

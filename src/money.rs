@@ -11,6 +11,32 @@ use std::ops::{Add, AddAssign};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MicroUsd(pub i64);
 
+impl MicroUsd {
+    /// Reads a decimal number of dollars, such as `12.5`, `0.000001` or JSON's `1e3`, exactly: `None` for what is none,
+    /// has more than six decimals, or is too large.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (number, exponent) = match text.split_once(['e', 'E']) {
+            Some((number, exponent)) => (number, exponent.parse::<i8>().ok()?),
+            None => (text, 0),
+        };
+        let (sign, number) = number.strip_prefix('-').map_or((1, number), |number| (-1, number));
+        let (whole, fraction) = match number.split_once('.') {
+            Some((_, "")) => return None,
+            Some(parts) => parts,
+            None => (number, ""),
+        };
+        let is_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+        if whole.is_empty() || !is_digits(whole) || !is_digits(fraction) || number.len() > 40 {
+            return None;
+        }
+        let digits: i128 = [whole, fraction].concat().parse().ok()?;
+        let decimals = i32::try_from(fraction.len()).ok()? - i32::from(exponent);
+        let shift = u32::try_from(6 - decimals).ok()?;
+        let micros = digits.checked_mul(10_i128.checked_pow(shift)?)?;
+        i64::try_from(sign * micros).ok().map(Self)
+    }
+}
+
 impl Add for MicroUsd {
     type Output = Self;
     fn add(self, other: Self) -> Self {
@@ -65,6 +91,53 @@ mod tests {
         let pico = PerMillion(1_100_000).pico(10) + PerMillion(5_500_000).pico(3);
         assert_eq!(round_up(pico), MicroUsd(28));
         assert_eq!(round_up(pico).to_string(), "0.000028");
+    }
+
+    #[test]
+    fn a_decimal_number_is_read_exactly_or_not_at_all() {
+        for (text, micros) in [
+            ("12.50", 12_500_000),
+            ("12.5", 12_500_000),
+            ("0", 0),
+            ("0.000001", 1),
+            ("0.1", 100_000),
+            ("9007199254.740993", 9_007_199_254_740_993),
+            ("9223372036854.775807", i64::MAX),
+            ("-1.5", -1_500_000),
+            ("1e3", 1_000_000_000),
+            ("1.5E-3", 1_500),
+            ("1e-6", 1),
+            ("007", 7_000_000),
+        ] {
+            assert_eq!(MicroUsd::parse(text), Some(MicroUsd(micros)), "{text}");
+        }
+        for none in [
+            "",
+            ".",
+            ".5",
+            "5.",
+            "+1",
+            "--1",
+            " 1",
+            "1 ",
+            "1,5",
+            "$1",
+            "NaN",
+            "inf",
+            "0x1",
+            "1e",
+            "1e-7",
+            "1e300",
+            "e3",
+            "0.0000001",
+            "0.1000000",
+            "9223372036854.775808",
+            "1_000",
+            "\u{661}",
+        ] {
+            assert_eq!(MicroUsd::parse(none), None, "{none}");
+        }
+        assert_eq!(MicroUsd::parse(&"9".repeat(10_000)), None);
     }
 
     #[test]

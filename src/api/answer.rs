@@ -32,8 +32,11 @@ pub(super) fn annotate(mut response: Response, served: &Served, report: &Report)
     if let Some(latency) = served.service.latency {
         set(LATENCY, latency.name());
     }
-    if !report.is_empty() {
-        set("x-gateway-translation", &report.to_string());
+    match (report.is_empty(), served.changes.is_empty()) {
+        (true, true) => {}
+        (false, true) => set("x-gateway-translation", &report.to_string()),
+        (true, false) => set("x-gateway-translation", &served.changes.to_string()),
+        (false, false) => set("x-gateway-translation", &format!("{report},{}", served.changes)),
     }
     headers.insert("x-gateway-attempts", HeaderValue::from(served.attempts));
     response

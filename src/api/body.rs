@@ -83,6 +83,19 @@ fn locate<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Error 
             return Error::invalid(path, message);
         }
     }
+    // The reader's path leads to the field already, or to the object that it is in.
+    if let Some(field) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
+        let known =
+            message.rsplit(", expected ").next().map(|known| known.split(" at line ").next().unwrap_or_default());
+        let path = match path {
+            Some(path) if path == field || path.ends_with(&format!(".{field}")) => path,
+            Some(path) => format!("{path}.{field}"),
+            None => field.to_owned(),
+        };
+        let path: String = path.chars().take(128).collect();
+        let message = format!("There is no field `{path}` here; expected {}.", known.unwrap_or("none"));
+        return Error::invalid(path, message);
+    }
     let expected = expectation(&message);
     match path {
         Some(path) => {
@@ -142,6 +155,23 @@ mod tests {
         assert_eq!(fault(r#"{"inner":[{}]}"#).0.as_deref(), Some("inner[0].number"));
         assert_eq!(fault(r#"{"inner":[],"inner":[]}"#).1, "`inner` is given twice.");
         assert_eq!(fault("7"), (None, "The body has a wrong type: expected an object.".into()));
+    }
+
+    #[test]
+    fn a_field_that_is_not_known_is_named_where_none_may_be_passed_over() {
+        #[derive(Debug, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Closed {
+            #[expect(dead_code, reason = "only its reading is tested")]
+            inner: Option<Box<Self>>,
+        }
+        for (body, path) in [(r#"{"x":1}"#, "x"), (r#"{"inner":{"inner":{"y":1}}}"#, "inner.inner.y")] {
+            let error = read::<Closed>(body.as_bytes()).unwrap_err();
+            assert_eq!(error.blamed(), Some(path));
+            assert_eq!(error.message(), format!("There is no field `{path}` here; expected `inner`."));
+        }
+        let long = format!("{{\"{}\":1}}", "x".repeat(10_000));
+        assert!(read::<Closed>(long.as_bytes()).unwrap_err().message().len() < 512);
     }
 
     #[test]

@@ -145,7 +145,13 @@ impl<S: Send + Sync> FromRequestParts<S> for Strictness {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         match parts.headers.get("x-gateway-strict").map(HeaderValue::as_bytes) {
             None | Some(b"" | b"0" | b"false") => Ok(Self::Lenient),
-            Some(b"1" | b"true") => Ok(Self::Strict),
+            Some(b"1" | b"true") => {
+                // The gateway caps an answer where little is left of a budget.
+                if let Some(trail) = parts.extensions.get::<Trail>() {
+                    trail.forbid_changes();
+                }
+                Ok(Self::Strict)
+            }
             Some(_) => Err(Error::invalid("x-gateway-strict", "The header x-gateway-strict takes 1 or 0.")),
         }
     }

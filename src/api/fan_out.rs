@@ -109,6 +109,7 @@ fn both(total: Served, other: &Served) -> Served {
         attempts: total.attempts + other.attempts,
         receipt: total.receipt,
         service: total.service,
+        changes: total.changes,
         cost: match (total.cost, other.cost) {
             (Cost::Known(one), Cost::Known(two)) => Cost::Known(one + two),
             (Cost::Open, _) | (_, Cost::Open) => Cost::Open,

@@ -27,6 +27,7 @@ mod remote;
 mod rerank;
 mod route;
 mod sse;
+mod standing;
 mod surface;
 #[cfg(test)]
 mod tests;
@@ -103,8 +104,9 @@ pub fn openapi() -> OpenApi {
 
 fn documented() -> OpenApiRouter<Gateway> {
     let mut document = Document::openapi();
-    let bearer =
-        Http::builder().scheme(HttpAuthScheme::Bearer).description(Some("A gateway key: `bgw_<id>_<secret>`."));
+    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some(
+        "A gateway key: `bgw_<id>_<secret>`. What is named of an operation are the scopes of which the key needs one.",
+    ));
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("key", SecurityScheme::Http(bearer.build()));
     OpenApiRouter::with_openapi(document)
@@ -129,7 +131,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
     };
     let cors = CorsLayer::new()
         .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::POST, Method::DELETE, Method::PUT])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         // `*` would not cover `Authorization`: <https://fetch.spec.whatwg.org/#cors-non-wildcard-request-header-name>.
         .allow_headers(AllowHeaders::mirror_request())
         // Without cookies `*` is every header: <https://fetch.spec.whatwg.org/#http-new-header-syntax>.

@@ -71,7 +71,7 @@ pub(super) enum One {
         (status = 200, description = "The models.", body = List),
         (status = "4XX", description = "Refused.", body = ErrorBody),
     ),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn list(
     State(gateway): State<Gateway>,
@@ -117,7 +117,7 @@ pub(super) async fn list(
         (status = 200, description = "The model.", body = One),
         (status = "4XX", description = "Refused, or unknown.", body = ErrorBody),
     ),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn retrieve(
     State(gateway): State<Gateway>,

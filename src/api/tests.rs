@@ -23,6 +23,7 @@ fn meaning(kind: Kind) -> &'static str {
         Kind::ModelNotFound => "The model is unknown, offered in none of the Regions, or not allowed to this key",
         Kind::MethodNotAllowed => "The route exists, but not with this method",
         Kind::Conflict => "The request contradicts the present state",
+        Kind::Stale => "What is to be changed has another version than `If-Match` names",
         Kind::TooLarge => "The body is larger than `server.max_body_mb`",
         Kind::RateLimited => "A limit of the gateway is reached",
         Kind::BudgetExhausted => "A budget is spent",

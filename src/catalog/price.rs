@@ -138,17 +138,27 @@ impl Price {
     /// What `usage` costs in `tier`. The price of a long prompt is known for the standard tier only; reserved capacity has
     /// none by the token.
     pub fn cost_at(&self, tier: Tier, usage: &Usage) -> Option<MicroUsd> {
-        let prompt = usage.prompt_tokens();
+        self.rates(tier, usage.prompt_tokens())?.cost(usage)
+    }
+
+    /// The most that a token of the input and one of the answer may cost in `tier`, for a prompt of about so many tokens
+    /// of which some may be written to a prompt cache if it `is_cached`. `None` when one of them has no price.
+    pub fn dearest(&self, tier: Tier, prompt: u64, is_cached: bool) -> Option<(PerMillion, PerMillion)> {
+        let rates = self.rates(tier, prompt)?;
+        let written = if is_cached { rates.cache_write_5m.max(rates.cache_write_1h) } else { None };
+        Some((rates.input?.max(written.unwrap_or_default()), rates.output.unwrap_or_default()))
+    }
+
+    fn rates(&self, tier: Tier, prompt: u64) -> Option<&Rates> {
         let long = self.long.iter().rev().find(|(threshold, _)| prompt > *threshold).map(|(_, rates)| rates);
-        let rates = match (tier, long) {
-            (Tier::Standard, None) => &self.standard,
-            (Tier::Standard, Some(long)) => long,
-            (Tier::Flex, None) => &self.flex,
-            (Tier::Priority, None) => &self.priority,
-            (Tier::Batch, None) => &self.batch,
-            (Tier::Reserved | Tier::Other, None) | (_, Some(_)) => return None,
-        };
-        rates.cost(usage)
+        match (tier, long) {
+            (Tier::Standard, None) => Some(&self.standard),
+            (Tier::Standard, Some(long)) => Some(long),
+            (Tier::Flex, None) => Some(&self.flex),
+            (Tier::Priority, None) => Some(&self.priority),
+            (Tier::Batch, None) => Some(&self.batch),
+            (Tier::Reserved | Tier::Other, None) | (_, Some(_)) => None,
+        }
     }
 
     fn fill(&mut self, other: Self) {

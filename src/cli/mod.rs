@@ -1,4 +1,4 @@
-//! The command line: `serve`, `simulate`, `keys`, `teams`, `config check`, `doctor`,
+//! The command line: `serve`, `simulate`, `keys`, `teams`, `limits`, `budgets`, `audit`, `config check`, `doctor`,
 //! `iam-policy`, `openapi`.
 //!
 //! The environment and the arguments are read here and nowhere else.
@@ -36,12 +36,20 @@ enum Command {
     Serve(serve::Serve),
     /// Run the simulator alone: Bedrock's runtime and control plane over HTTP, without an AWS account.
     Simulate(serve::Simulate),
-    /// Make, list and revoke keys.
+    /// Make, list, change and revoke keys.
     #[command(subcommand)]
     Keys(admin::Keys),
-    /// Make and list teams.
+    /// Make, list, change and revoke teams.
     #[command(subcommand)]
     Teams(admin::Teams),
+    /// Set, list and remove limits.
+    #[command(subcommand)]
+    Limits(admin::Limits),
+    /// Set, list and remove budgets.
+    #[command(subcommand)]
+    Budgets(admin::Budgets),
+    /// List administrative acts, the newest first.
+    Audit(admin::Audit),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -171,6 +179,9 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Simulate(simulate) => block_on(simulate.run()),
         Command::Keys(keys) => block_on(keys.run()),
         Command::Teams(teams) => block_on(teams.run()),
+        Command::Limits(limits) => block_on(limits.run()),
+        Command::Budgets(budgets) => block_on(budgets.run()),
+        Command::Audit(audit) => block_on(audit.run()),
         Command::Doctor(doctor) => block_on(doctor.run()),
         Command::IamPolicy(policy) => block_on(policy.run()),
     }

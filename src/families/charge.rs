@@ -28,6 +28,28 @@ pub fn charged(model: &Model, request: &[u8], answer: &[u8]) -> Option<Charged> 
     }
 }
 
+/// The most that a call is charged by whose body is `request`, if that can be told before there is an answer.
+pub fn charged_at_most(model: &Model, request: &[u8]) -> Option<Charged> {
+    if !matches!(model.kind, Kind::Image | Kind::ImageEdit) {
+        return charged(model, request, &[]);
+    }
+    let wanted: Wanted = serde_json::from_slice(request).ok()?;
+    Some(Charged::Images(wanted.config.and_then(|config| config.images).unwrap_or(1)))
+}
+
+/// How many images are asked for; one where nothing is said.
+#[derive(Deserialize)]
+struct Wanted {
+    #[serde(rename = "imageGenerationConfig")]
+    config: Option<ImageConfig>,
+}
+
+#[derive(Deserialize)]
+struct ImageConfig {
+    #[serde(rename = "numberOfImages")]
+    images: Option<u64>,
+}
+
 /// A filter may have stopped them all.
 #[derive(Deserialize)]
 struct Made {

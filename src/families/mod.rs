@@ -12,7 +12,7 @@ mod nova;
 pub mod reasoning;
 pub mod rerank;
 
-pub use charge::charged;
+pub use charge::{charged, charged_at_most};
 pub use facts::traits;
 pub use reasoning::Reasoning;
 

@@ -4,6 +4,7 @@
 //! [`Gateway::forward_stream`] with bytes that already are what the model speaks. No call that was admitted ends
 //! without being booked, once; see `settle.rs`.
 
+mod admit;
 mod attempt;
 mod candidates;
 mod meter;
@@ -15,6 +16,7 @@ mod statement;
 mod stream;
 mod trail;
 mod unveil;
+mod weight;
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,17 +40,19 @@ use crate::families;
 use crate::fetch::Fetcher;
 use crate::invocations::Invocations;
 use crate::money::MicroUsd;
+use crate::report::Report;
 use crate::responses::Responses;
 use crate::telemetry::Metrics;
-use crate::tenancy::ledger::Entry;
-use crate::tenancy::{Caller, Demand, Hold, Need, Scope, Tenancy};
+use crate::tenancy::{Caller, Tenancy};
 use crate::upstream::sticky::Sticky;
 use crate::upstream::{Call, Operation, Region, Regions, Reply, TeamRole, Upstream};
+use admit::Admitted;
 use attempt::Ask;
 use candidates::Work;
 use meter::Meter;
 use settle::Settlement;
 use statement::Statement;
+use weight::Ratios;
 
 /// What every request needs. A cheap clone.
 #[derive(Clone)]
@@ -61,6 +65,8 @@ struct Inner {
     /// Who served which conversation last.
     sticky: Sticky,
     profiles: unveil::Profiles,
+    /// What bodies weighed so far.
+    ratios: Ratios,
 }
 
 /// What a gateway is made of.
@@ -143,6 +149,8 @@ pub struct Served {
     pub cost: Cost,
     /// How it was served, as far as AWS said so by then.
     pub service: Service,
+    /// What the gateway changed about the call for the sake of the caller's limits.
+    pub changes: Report,
 }
 
 /// What an answer cost.
@@ -161,7 +169,7 @@ impl Gateway {
     pub fn new(parts: Parts) -> Self {
         let regions = parts.upstream.regions().map(|region| region.name().clone()).collect();
         let profiles = unveil::Profiles::default();
-        Self(Arc::new(Inner { parts, regions, sticky: Sticky::default(), profiles }))
+        Self(Arc::new(Inner { parts, regions, sticky: Sticky::default(), profiles, ratios: Ratios::default() }))
     }
 
     /// Models and where they can be called, as it is known now.
@@ -232,6 +240,11 @@ impl Gateway {
         &self.0.sticky
     }
 
+    /// What bodies weighed so far.
+    fn ratios(&self) -> &Ratios {
+        &self.0.ratios
+    }
+
     /// What time it is.
     pub fn clock(&self) -> &Clock {
         &self.0.parts.clock
@@ -257,7 +270,7 @@ impl Gateway {
         request: &converse::Request,
     ) -> Result<Answer<converse::Response>, Error> {
         let call = call(Operation::Converse, request)?;
-        let (reply, mut settlement) = self.ask(caller, origin, model, &call).await?;
+        let (reply, _, mut settlement) = self.ask(caller, origin, model, call).await?;
         match serde_json::from_slice::<converse::Response>(&reply.body) {
             Ok(body) => {
                 let served = settle_whole(settlement, Statement::of_response(&body), &reply.body);
@@ -296,7 +309,7 @@ impl Gateway {
         call: Call,
     ) -> Result<Answer<Reply>, Error> {
         let operation = call.operation;
-        let (reply, mut settlement) = self.ask(caller, origin, model, &call).await?;
+        let (reply, call, mut settlement) = self.ask(caller, origin, model, call).await?;
         let told = Statement::of(operation, &reply.headers, &reply.body);
         if settlement.is_by_unit() {
             let charged = model.resolved.model.as_ref();
@@ -318,19 +331,20 @@ impl Gateway {
         caller: &Caller,
         origin: Origin,
         model: &Asked,
-        call: &Call,
-    ) -> Result<(Reply, Settlement), Error> {
-        let mut settlement = self.admit(caller, origin, model, call).await?;
-        let ask = self.asking(caller, model, call, &settlement)?;
+        call: Call,
+    ) -> Result<(Reply, Call, Settlement), Error> {
+        let Admitted { mut settlement, call, places } = self.admit(caller, origin, model, call).await?;
+        let ask = self.asking(caller, model, &call, places, &settlement);
         // Tokens are counted by the model itself: an inference profile is refused.
         let counted = model.resolved.model.as_ref().filter(|_| call.operation == Operation::CountTokens);
+        let body = &call;
         let one = |region: Region, id: Arc<str>| async move {
-            region.send(counted.map_or(&id, |model| &model.id), call).await
+            region.send(counted.map_or(&id, |model| &model.id), body).await
         };
         match attempt::first_success(self, ask, &mut settlement, one).await {
             Ok((reply, attempt)) => {
                 attempt.succeeded();
-                Ok((reply, settlement))
+                Ok((reply, call, settlement))
             }
             Err(error) => {
                 settlement.fail(&error);
@@ -347,8 +361,8 @@ impl Gateway {
         model: &Asked,
         call: Call,
     ) -> Result<Answer<(HeaderMap, FrameStream)>, Error> {
-        let mut settlement = self.admit(caller, origin, model, &call).await?;
-        let ask = self.asking(caller, model, &call, &settlement)?;
+        let Admitted { mut settlement, call, places } = self.admit(caller, origin, model, call).await?;
+        let ask = self.asking(caller, model, &call, places, &settlement);
         let body = &call;
         let one = |region: Region, id: Arc<str>| async move { region.open(&id, body).await };
         let opened = attempt::first_success(self, ask, &mut settlement, one).await;
@@ -368,55 +382,20 @@ impl Gateway {
         Ok(Answer { body: (headers, frames), served })
     }
 
-    /// Whether this caller may make this call now; what it may cost is held until the settlement.
-    async fn admit(&self, caller: &Caller, origin: Origin, model: &Asked, call: &Call) -> Result<Settlement, Error> {
-        let input_estimate = if call.operation == Operation::CountTokens {
-            // Free, even when nobody waited for the answer.
-            0
-        } else {
-            // A picture has many bytes and few tokens; no call that AWS took had more than the model can read.
-            let most = model.resolved.model.as_ref().and_then(|model| model.context_window);
-            settle::input_estimate(call.body.len()).min(most.unwrap_or(u64::MAX))
-        };
-        let names = model.resolved.names(&model.name);
-        let id = Entry::fresh_id();
-        let demand = Demand::NOTHING;
-        let need = Need { id: &id, scope: Scope::Inference, model: Some(&model.name), names: &names, demand };
-        let hold = self.admitted(caller, &origin, &need).await?;
-        let charged = (&model.resolved.name, Charge::Tokens);
-        let mut settlement = Settlement::begin(self, caller, origin, charged, (hold, input_estimate));
-        settlement.asks_for(Service::asked(call));
-        Ok(settlement)
-    }
-
-    /// What is held for a call; the request's trail learns how far the limits are used.
-    async fn admitted(&self, caller: &Caller, origin: &Origin, need: &Need<'_>) -> Result<Hold, Error> {
-        match self.tenancy().admit(caller, need).await {
-            Ok(hold) => {
-                origin.trail.stands(hold.standing().copied());
-                Ok(hold)
-            }
-            Err(refused) => {
-                origin.trail.stands(refused.standing);
-                Err(refused.error)
-            }
-        }
-    }
-
     /// What is to be asked, and of whom.
     fn asking<'a>(
         &self,
         caller: &'a Caller,
         model: &'a Asked,
         call: &'a Call,
+        candidates: Vec<Arc<Place>>,
         settlement: &Settlement,
-    ) -> Result<Ask<'a>, Error> {
+    ) -> Ask<'a> {
         // Counting counts against no quota of the model.
         let worked = model.resolved.model.as_deref().filter(|_| call.operation != Operation::CountTokens);
         let input = settlement.input_estimate();
         let work = worked.map(|model| Work { model, call, input, team: caller.team.id.as_str() });
-        let candidates = self.candidates(caller, &model.resolved)?;
-        Ok(Ask { label: &model.resolved.name, failover: self.failover(), candidates, work })
+        Ask { label: &model.resolved.name, failover: self.failover(), candidates, work }
     }
 
     /// Where this caller may have a model called, best first.
@@ -448,6 +427,7 @@ fn served(settlement: &Settlement) -> Served {
         receipt: settlement.receipt().clone(),
         cost: Cost::Open,
         service: Service::default(),
+        changes: settlement.changes().clone(),
     }
 }
 
@@ -476,6 +456,6 @@ fn settle_whole(mut settlement: Settlement, mut told: Statement, written: &[u8])
 
 /// The usage of an answer that does not tell it: estimated by its size.
 fn untold(input_tokens: u64, body: &[u8]) -> Usage {
-    let output_tokens = settle::input_estimate(body.len());
+    let output_tokens = meter::estimate(body.len());
     Usage { input_tokens, output_tokens, total_tokens: input_tokens + output_tokens, ..Usage::default() }
 }

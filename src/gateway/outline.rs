@@ -16,6 +16,18 @@ use crate::upstream::sticky::Conversation;
 /// Of each part of a conversation's beginning, this much tells it from others.
 const TELLING: usize = 64 * 1024;
 
+/// The names by which the dialects say the most tokens of an answer. Where a body says it more than once, the most counts:
+/// which one the model goes by is not known.
+const MAX_TOKENS: [&[u8]; 7] = [
+    b"max_tokens",
+    b"max_completion_tokens",
+    b"max_output_tokens",
+    b"max_gen_len",
+    b"maxTokens",
+    b"max_new_tokens",
+    b"maxTokenCount",
+];
+
 /// What a call says of how much it may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Wish {
@@ -31,15 +43,12 @@ pub(super) fn wish(call: &Call) -> Wish {
     for (key, value) in members(&call.body) {
         let inner = |names: &[&[u8]]| members(value).find(|(key, _)| names.contains(key)).map(|(_, value)| value);
         match key {
-            b"max_tokens" | b"max_completion_tokens" | b"max_output_tokens" | b"max_gen_len" => {
-                wish.max_tokens = count(value).or(wish.max_tokens);
+            b"inferenceConfig" | b"textGenerationConfig" | b"additionalModelRequestFields" => {
+                for (_, value) in members(value).filter(|(key, _)| MAX_TOKENS.contains(key)) {
+                    wish.max_tokens = wish.max_tokens.max(count(value));
+                }
             }
-            b"inferenceConfig" => {
-                wish.max_tokens = inner(&[b"maxTokens", b"max_new_tokens"]).and_then(count).or(wish.max_tokens);
-            }
-            b"textGenerationConfig" => {
-                wish.max_tokens = inner(&[b"maxTokenCount"]).and_then(count).or(wish.max_tokens);
-            }
+            key if MAX_TOKENS.contains(&key) => wish.max_tokens = wish.max_tokens.max(count(value)),
             b"service_tier" => wish.is_apart |= value == b"\"reserved\"",
             b"serviceTier" => wish.is_apart |= inner(&[b"type"]) == Some(b"\"reserved\""),
             b"performanceConfig" => wish.is_apart |= inner(&[b"latency"]) == Some(b"\"optimized\""),
@@ -184,6 +193,8 @@ mod tests {
             (json!({"max_tokens": "7"}), None),
             (json!({"max_tokens": -7}), None),
             (json!({"max_tokens": null, "max_completion_tokens": 7}), Some(7)),
+            (json!({"max_tokens": 7, "max_completion_tokens": 5}), Some(7)),
+            (json!({"inferenceConfig": {"maxTokens": 5}, "additionalModelRequestFields": {"max_tokens": 7}}), Some(7)),
             (json!({"inferenceConfig": 7}), None),
             (json!([{"max_tokens": 7}]), None),
         ] {

@@ -10,7 +10,7 @@ use crate::catalog::Place;
 use crate::converse::Usage;
 use crate::error::{Error, Exception, Kind};
 use crate::tenancy::ledger::Entry;
-use crate::tenancy::{Caller, Demand, Need, Scope};
+use crate::tenancy::{Caller, Demand, Need, Scope, Worst};
 use crate::upstream::{Failure, PlainCall, Region, Reply};
 
 /// What a call that is on no model is on.
@@ -24,6 +24,14 @@ pub struct Target<'a> {
     pub region: Option<&'a str>,
     /// What AWS charges for the call.
     pub charge: Charge,
+}
+
+/// What such a call may use at most.
+fn demand(charge: Charge) -> Demand {
+    match charge {
+        Charge::Tokens => Demand::NOTHING,
+        Charge::Otherwise => Demand { cost: Worst::Unknown, ..Demand::NOTHING },
+    }
 }
 
 impl Gateway {
@@ -41,7 +49,7 @@ impl Gateway {
         call: &PlainCall,
     ) -> Result<Answer<Reply>, Error> {
         let id = Entry::fresh_id();
-        let need = Need { id: &id, scope: Scope::Inference, model: None, names: &[], demand: Demand::NOTHING };
+        let need = Need { id: &id, scope: Scope::Inference, model: None, names: &[], demand: demand(target.charge) };
         let hold = self.admitted(caller, &origin, &need).await?;
         let candidates = self.regions_with(caller, target)?;
         let label: Arc<str> = target.sort.into();
@@ -70,7 +78,7 @@ impl Gateway {
         let names = model.resolved.names(&model.name);
         let id = Entry::fresh_id();
         let model_name = Some(&*model.name);
-        let demand = Demand::NOTHING;
+        let demand = demand(Charge::Otherwise);
         let need = Need { id: &id, scope: Scope::Inference, model: model_name, names: &names, demand };
         let hold = self.admitted(caller, &origin, &need).await?;
         let mut candidates = self.candidates(caller, &model.resolved)?;

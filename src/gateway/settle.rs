@@ -9,14 +9,16 @@ use std::time::{Duration, Instant};
 
 use super::service::{Latency, Service};
 use super::statement::Statement;
-use super::{Gateway, Origin, Trail, meter};
+use super::weight::Weight;
+use super::{Gateway, Origin, Trail};
 use crate::catalog::{Charged, Fence, Order, Place, Price, Tier};
 use crate::converse::Usage;
 use crate::error::Error;
 use crate::money::MicroUsd;
+use crate::report::Report;
 use crate::telemetry::metrics::Tokens;
 use crate::tenancy::ledger::{Entry, Outcome, UsageSource};
-use crate::tenancy::{Caller, Hold};
+use crate::tenancy::{Caller, Hold, Used};
 use crate::upstream::quota::Reservation;
 
 /// What the access log and the response headers may know of a call.
@@ -125,6 +127,10 @@ pub(super) struct Settlement {
     /// What is set aside of the quota of the account.
     reservation: Option<Reservation>,
     input_estimate: u64,
+    /// What the body weighs, where that was looked at: from it the estimates are learnt.
+    weight: Option<Weight>,
+    /// What was changed about the call that its caller could notice.
+    changes: Report,
     /// What a stream was seen to use so far.
     seen: Option<Usage>,
     started: Instant,
@@ -162,6 +168,8 @@ impl Settlement {
             beside: None,
             reservation: None,
             input_estimate,
+            weight: None,
+            changes: Report::default(),
             seen: None,
             started: Instant::now(),
             first_event: None,
@@ -209,7 +217,11 @@ impl Settlement {
             ..self.entry(&place.region, told, Outcome::CANCELLED)
         };
         self.count(&entry);
+        let at = entry.at;
         self.gateway.tenancy().record(entry);
+        if let Some(hold) = &self.hold {
+            hold.spend(cost.unwrap_or_default(), at);
+        }
     }
 
     /// The attempt that is answered has set this aside.
@@ -240,6 +252,20 @@ impl Settlement {
     /// That is how it is asked to be served.
     pub(super) fn asks_for(&mut self, service: Service) {
         self.service = service;
+    }
+
+    /// That is what its body weighs.
+    pub(super) fn weighs(&mut self, weight: Option<Weight>) {
+        self.weight = weight;
+    }
+
+    /// That was changed about it.
+    pub(super) fn changed(&mut self, changes: Report) {
+        self.changes = changes;
+    }
+
+    pub(super) fn changes(&self) -> &Report {
+        &self.changes
     }
 
     /// AWS said this of the answer.
@@ -329,9 +355,9 @@ impl Settlement {
 
     fn book(&mut self, end: &End<'_>, usage: Usage, source: UsageSource) -> Option<MicroUsd> {
         // The hold goes with the booking, so that a second one finds none.
-        drop(self.hold.take()?);
+        let hold = self.hold.take()?;
         if self.attempts == 0 {
-            // Nothing was asked of AWS, so there is nothing to book.
+            // Nothing was asked of AWS, so there is nothing to book, and what is held goes back.
             return None;
         }
         let cost = match (end, self.charge) {
@@ -353,7 +379,14 @@ impl Settlement {
         let end_user = self.origin.end_user.take();
         let entry = Entry { status, end_user, ..self.entry(&self.region, (&usage, source, cost), outcome.clone()) };
         self.count(&entry);
+        let tokens = usage.input_tokens + usage.cache_write_input_tokens + usage.output_tokens;
+        if let (Some(weight), UsageSource::Final, End::Ok) = (self.weight, source, end) {
+            self.gateway.ratios().learn(&self.receipt.model, weight, usage.prompt_tokens());
+        }
+        let at = entry.at;
+        // Whoever reads from the ledger what was spent finds there whatever was settled before.
         self.gateway.tenancy().record(entry);
+        hold.settle(Used { tokens, cost }, at);
         let booked = Booked { region: self.region.clone(), attempts: self.attempts, usage, cost, outcome };
         // Set once, because the hold was taken above.
         self.receipt.booked.set(booked).ok();
@@ -419,11 +452,6 @@ impl Drop for Settlement {
         };
         self.book(&End::Cancelled, usage, source);
     }
-}
-
-/// The estimate of what a body of `bytes` will be counted as.
-pub(super) fn input_estimate(bytes: usize) -> u64 {
-    meter::estimate(bytes)
 }
 
 fn millis(duration: Duration) -> u64 {

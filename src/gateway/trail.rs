@@ -1,5 +1,6 @@
 //! What becomes known of a request on its way: the one thing that all layers it passes share.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::{Booked, Receipt};
@@ -14,6 +15,8 @@ pub struct Trail(Arc<Marks>);
 struct Marks {
     id: RequestId,
     caller: OnceLock<Caller>,
+    /// Whether the request is to be sent as it is, or not at all.
+    strict: AtomicBool,
     /// Of the first call; most requests make one.
     receipt: OnceLock<Arc<Receipt>>,
     /// How far the caller's limits were used after its last call was admitted, or refused.
@@ -28,6 +31,7 @@ impl Trail {
         Self(Arc::new(Marks {
             id,
             caller: OnceLock::new(),
+            strict: AtomicBool::new(false),
             receipt: OnceLock::new(),
             standing: Mutex::default(),
             further: Mutex::default(),
@@ -62,6 +66,16 @@ impl Trail {
             sum.add(receipt.booked()?);
         }
         Some(sum)
+    }
+
+    /// Its request is to be sent as it is, or not at all.
+    pub fn forbid_changes(&self) {
+        self.0.strict.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was said.
+    pub(super) fn forbids_changes(&self) -> bool {
+        self.0.strict.load(Ordering::Relaxed)
     }
 
     /// How far the caller's limits are used, as far as they were asked.

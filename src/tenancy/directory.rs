@@ -62,6 +62,16 @@ impl Caller {
         self.team.models.allows(names.clone()) && self.key.models.allows(names)
     }
 
+    /// Whether any limit or budget counts its calls.
+    pub fn is_counted(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// Whether any budget pays for its calls.
+    pub fn is_budgeted(&self) -> bool {
+        self.rules.has_budgets()
+    }
+
     /// Calls of this key that hold something now.
     pub fn in_flight(&self) -> u32 {
         self.activity.in_flight.load(Ordering::Relaxed)

@@ -2,9 +2,11 @@
 //! in constant time; the secret exists in full only where it is made and where it is presented.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use sha2::{Digest as _, Sha256};
+use strum::VariantNames as _;
 use subtle::ConstantTimeEq as _;
 
 use super::allow_list::AllowList;
@@ -102,6 +104,14 @@ pub enum OnDisconnect {
     Drain,
 }
 
+impl OnDisconnect {
+    /// Reads `cancel` or `drain`. Fails with [`Kind::Invalid`].
+    pub fn parse(text: &str) -> Result<Self> {
+        let told = Self::VARIANTS.join("` or `");
+        text.parse().map_err(|_| Error::invalid("on_disconnect", format!("`on_disconnect` has to be `{told}`.")))
+    }
+}
+
 impl Key {
     /// Whether the key may be used for `scope`.
     pub fn may(&self, scope: Scope) -> bool {
@@ -138,6 +148,10 @@ pub struct NewKey {
     pub models: Option<Vec<String>>,
     /// Allowed Regions; `None`: what the team may.
     pub regions: Option<Vec<String>>,
+    /// Networks that calls have to come from, such as `10.0.0.0/8`; `None`: anywhere.
+    pub networks: Option<Vec<String>>,
+    /// What becomes of a call whose client leaves.
+    pub on_disconnect: OnDisconnect,
 }
 
 impl NewKey {
@@ -150,18 +164,16 @@ impl NewKey {
             expires_at: None,
             models: None,
             regions: None,
+            networks: None,
+            on_disconnect: OnDisconnect::default(),
         }
     }
 
     /// The key of `team` and its whole text, or which field keeps it from being one.
     pub(super) fn check(self, team: TeamId, now: Timestamp) -> Result<(Key, Secret)> {
         check_name(&self.name)?;
-        if self.scopes.is_empty() {
-            return Err(Error::invalid("scopes", "A key needs at least one scope."));
-        }
-        if self.expires_at.is_some_and(|end| end <= now) {
-            return Err(Error::invalid("expires_at", "`expires_at` must be in the future."));
-        }
+        let scopes = check_scopes(self.scopes)?;
+        check_expiry(self.expires_at, now)?;
         // 76 random bits and no underscore: an id that is short in logs and that nobody meets twice.
         let (id, secret) = (ids::secret()[..20].to_owned(), ids::secret());
         let text = Secret::new(format!("{PREFIX}{id}_{secret}"));
@@ -169,11 +181,11 @@ impl NewKey {
             id: KeyId::from(id),
             team,
             name: self.name,
-            scopes: self.scopes,
+            scopes,
             models: AllowList::models("models", self.models)?,
             regions: AllowList::regions("regions", self.regions)?,
-            networks: None,
-            on_disconnect: OnDisconnect::default(),
+            networks: networks(self.networks)?,
+            on_disconnect: self.on_disconnect,
             created_at: now,
             expires_at: self.expires_at,
             revoked_at: None,
@@ -185,6 +197,50 @@ impl NewKey {
         };
         Ok((key, text))
     }
+}
+
+/// Most networks of one key.
+const MAX_NETWORKS: usize = 100;
+
+/// At least one scope, each once. Fails with [`Kind::Invalid`].
+pub(super) fn check_scopes(scopes: Vec<Scope>) -> Result<Vec<Scope>> {
+    if scopes.is_empty() {
+        return Err(Error::invalid("scopes", "A key needs at least one scope."));
+    }
+    let mut each = Vec::with_capacity(scopes.len());
+    for scope in scopes {
+        if !each.contains(&scope) {
+            each.push(scope);
+        }
+    }
+    Ok(each)
+}
+
+/// A key that ends, ends in the future. Fails with [`Kind::Invalid`].
+pub(super) fn check_expiry(end: Option<Timestamp>, now: Timestamp) -> Result<()> {
+    if end.is_some_and(|end| end <= now) {
+        return Err(Error::invalid("expires_at", "`expires_at` must be in the future."));
+    }
+    Ok(())
+}
+
+/// Networks in CIDR notation, or single addresses. Fails with [`Kind::Invalid`], the entry to blame.
+pub(super) fn networks(entries: Option<Vec<String>>) -> Result<Option<Vec<IpNet>>> {
+    let Some(entries) = entries else { return Ok(None) };
+    if entries.is_empty() {
+        let message = "`networks` is empty and would allow nothing. Leave it out to allow calls from anywhere.";
+        return Err(Error::invalid("networks", message));
+    }
+    if entries.len() > MAX_NETWORKS {
+        return Err(Error::invalid("networks", format!("`networks` may have at most {MAX_NETWORKS} entries.")));
+    }
+    let network = |(index, text): (usize, &String)| {
+        let parsed = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        let path = format!("networks[{index}]");
+        let message = format!("`{path}` has to be a network such as 10.0.0.0/8 or 2001:db8::/32, or one address.");
+        parsed.map(|network| network.trunc()).map_err(|_| Error::invalid(path, message))
+    };
+    entries.iter().enumerate().map(network).collect::<Result<_>>().map(Some)
 }
 
 /// A key as somebody presents it.
@@ -322,12 +378,23 @@ mod tests {
             (NewKey { expires_at: Some(NOW), ..base() }, "expires_at"),
             (NewKey { models: Some(vec!["*x".into()]), ..base() }, "models[0]"),
             (NewKey { regions: Some(vec!["mars".into()]), ..base() }, "regions[0]"),
+            (NewKey { networks: Some(vec![]), ..base() }, "networks"),
+            (NewKey { networks: Some(vec!["10.0.0.0/8".into(), "10.0.0.0/33".into()]), ..base() }, "networks[1]"),
         ];
         for (new, field) in cases {
             assert_eq!(new.check(TeamId::from("t"), NOW).unwrap_err().blamed(), Some(field));
         }
         assert_eq!(Scope::parse("root").unwrap_err().blamed(), Some("scopes"));
+        assert_eq!(OnDisconnect::parse("stay").unwrap_err().blamed(), Some("on_disconnect"));
+        assert_eq!(OnDisconnect::parse("drain").unwrap(), OnDisconnect::Drain);
         assert_eq!(Scope::parse("metrics").unwrap(), Scope::Metrics);
+    }
+
+    #[test]
+    fn a_network_is_told_by_its_first_address_and_an_address_is_a_network_of_its_own() {
+        let told = networks(Some(vec!["10.1.2.3/8".into(), "2001:db8::1".into()])).unwrap().unwrap();
+        assert_eq!(told.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "2001:db8::1/128"]);
+        assert_eq!(check_scopes(vec![Scope::Admin, Scope::Batch, Scope::Admin]).unwrap(), [Scope::Admin, Scope::Batch]);
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod admin;
 pub mod admission;
 mod allow_list;
 pub mod budget;
+mod carried;
 mod directory;
 mod key;
 pub mod ledger;
@@ -28,7 +29,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::admission::{Account, Balance, Demand, Hold, Need, Output, Refused, Standing, Used, Worst};
+pub use self::admission::{Account, Balance, Demand, Gauge, Hold, Need, Output, Refused, Standing, Used, Worst};
 pub use self::allow_list::AllowList;
 pub use self::budget::{Budget, Period, UnknownPrice};
 pub use self::directory::Caller;
@@ -53,6 +54,7 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Tenancy(Arc<Inner>);
 
 struct Inner {
+    store: Store,
     clock: Clock,
     directory: Arc<Directory>,
     admission: Admission,
@@ -78,9 +80,9 @@ impl Tenancy {
         let recorder = Arc::new(recorder);
         tracker.spawn(stop.clone().run_until_cancelled_owned(poll(Arc::clone(&directory))));
         tracker.spawn(writer.run(stop));
-        let seeds = Seeds::new(store, Arc::clone(&recorder));
+        let seeds = Seeds::new(store.clone(), Arc::clone(&recorder));
         let admission = Admission::local(clock.clone(), metrics, seeds, book);
-        Ok(Self(Arc::new(Inner { clock, directory, admission, recorder })))
+        Ok(Self(Arc::new(Inner { store, clock, directory, admission, recorder })))
     }
 
     /// Who presents this key: the text of the key alone, whichever header it came in.
@@ -145,6 +147,11 @@ impl Tenancy {
     /// The most calls that any limit counts as open now.
     pub fn most_open(&self) -> u32 {
         self.0.admission.most_open()
+    }
+
+    /// Where teams, keys, limits and budgets are kept: for what [`admin`] does.
+    pub fn store(&self) -> &Store {
+        &self.0.store
     }
 
     /// How far the writer of the ledger is behind.

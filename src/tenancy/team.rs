@@ -3,8 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+use strum::VariantNames as _;
+use utoipa::ToSchema;
+
 use super::allow_list::AllowList;
 use super::budget::UnknownPrice;
+use super::carried;
 use crate::catalog::Geography;
 use crate::clock::Timestamp;
 use crate::config;
@@ -43,7 +48,8 @@ pub struct Team {
 }
 
 /// A guardrail of Amazon Bedrock.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub struct Guardrail {
     /// Its id or ARN.
     pub id: String,
@@ -64,6 +70,14 @@ pub struct NewTeam {
     pub geography: Option<String>,
     /// The ARN of an IAM role that calls are made with; `None`: the gateway's own identity.
     pub role_arn: Option<String>,
+    /// The guardrail that every call on a model carries; `None`: whatever the caller asks for.
+    pub guardrail: Option<Guardrail>,
+    /// What every call tells AWS's invocation log: at most 16 entries, as Converse takes them.
+    pub request_metadata: BTreeMap<String, String>,
+    /// ARNs of application inference profiles, by model.
+    pub profiles: BTreeMap<String, String>,
+    /// `refuse` (`None`) or `allow_unpriced`.
+    pub unknown_price: Option<String>,
 }
 
 /// The ARN of an IAM role. `Debug` does not show it: it names an account.
@@ -107,15 +121,21 @@ impl NewTeam {
             regions: AllowList::regions("regions", self.regions)?,
             geography: self.geography.map(|name| Geography::parse("geography", &name)).transpose()?,
             role: self.role_arn.map(|arn| RoleArn::parse("role_arn", &arn)).transpose()?,
-            guardrail: None,
-            request_metadata: BTreeMap::new(),
-            profiles: BTreeMap::new(),
-            unknown_price: UnknownPrice::default(),
+            guardrail: self.guardrail.map(|new| carried::guardrail("guardrail", new)).transpose()?,
+            request_metadata: carried::metadata("request_metadata", self.request_metadata)?,
+            profiles: carried::profiles("profiles", self.profiles)?,
+            unknown_price: self.unknown_price.map(|text| unknown_price(&text)).transpose()?.unwrap_or_default(),
             created_at: now,
             revoked_at: None,
             version: 0,
         })
     }
+}
+
+/// `refuse` or `allow_unpriced`. Fails with [`crate::error::Kind::Invalid`].
+pub(super) fn unknown_price(text: &str) -> Result<UnknownPrice> {
+    let told = UnknownPrice::VARIANTS.join("` or `");
+    text.parse().map_err(|_| Error::invalid("unknown_price", format!("`unknown_price` has to be `{told}`.")))
 }
 
 /// Names of teams and keys: shown in tables, logs and metric labels, so nothing invisible and nothing long.

@@ -20,7 +20,6 @@ pub mod route;
 pub mod sign;
 mod sse;
 pub mod sticky;
-mod table;
 #[cfg(test)]
 mod tests;
 mod time;

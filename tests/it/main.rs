@@ -26,6 +26,7 @@ mod fault_matrix;
 mod hostile_input;
 mod keys;
 mod lifecycle;
+mod limits;
 mod openai;
 mod ops;
 mod policies;

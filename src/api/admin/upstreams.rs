@@ -88,7 +88,7 @@ pub(super) struct LastFailure {
         (status = 200, description = "The upstreams.", body = UpstreamList),
         (status = "4XX", description = "Refused.", body = ErrorBody),
     ),
-    security(("key" = []))
+    security(("key" = ["admin"]))
 )]
 pub(super) async fn list(State(gateway): State<Gateway>, caller: Caller) -> Result<Json<UpstreamList>> {
     caller.require(Scope::Admin)?;

@@ -49,7 +49,7 @@ pub(super) struct Count {
         (status = "4XX", description = "The request cannot be served as it is, or Bedrock does not count for this model.", body = ErrorBody),
         (status = "5XX", description = "Bedrock or the gateway failed.", body = ErrorBody),
     ),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn count(
     State(gateway): State<Gateway>,

@@ -80,6 +80,7 @@ fn classify(error: &Error) -> (u16, &'static str) {
         Kind::NotFound | Kind::ModelNotFound => (404, "not_found_error"),
         Kind::MethodNotAllowed => (405, REQUEST),
         Kind::Conflict => (409, REQUEST),
+        Kind::Stale => (412, REQUEST),
         Kind::TooLarge => (413, "request_too_large"),
         Kind::RateLimited | Kind::BudgetExhausted | Kind::UpstreamThrottled => (429, "rate_limit_error"),
         Kind::UpstreamRejected => match error.aws().map(|exception| exception.status) {

@@ -42,7 +42,7 @@ const AT_ONCE: usize = 8;
     tag = "Bedrock runtime",
     request_body(content = serde_json::Value, content_type = "application/json"),
     responses((status = 200, description = "It has begun.", body = Started), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn start(
     State(gateway): State<Gateway>,
@@ -87,7 +87,7 @@ pub(super) async fn start(
     tag = "Bedrock runtime",
     params(("invocation" = String, Path, description = "ARN, percent-encoded as one segment.")),
     responses((status = 200, description = "The invocation.", body = Told), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn get(
     State(gateway): State<Gateway>,
@@ -121,7 +121,7 @@ pub(super) async fn get(
         ("sortOrder" = Option<String>, Query, description = "Ascending or Descending."),
     ),
     responses((status = 200, description = "The invocations.", body = Listed), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn list(
     State(gateway): State<Gateway>,

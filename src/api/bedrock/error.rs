@@ -58,7 +58,7 @@ fn exception(error: &Error) -> Exception {
     }
     let (name, status) = match error.kind() {
         Kind::Invalid | Kind::Unsupported | Kind::TooLarge | Kind::UpstreamRejected => ("ValidationException", 400),
-        Kind::Conflict => ("ConflictException", 400),
+        Kind::Conflict | Kind::Stale => ("ConflictException", 400),
         Kind::Unauthenticated => ("UnrecognizedClientException", 403),
         Kind::Forbidden => ("AccessDeniedException", 403),
         Kind::ModelNotFound => ("ResourceNotFoundException", 404),

@@ -30,7 +30,7 @@ use crate::tenancy::{Caller, Scope};
         ("byCustomizationType" = Option<String>, Query, description = "FINE_TUNING, CONTINUED_PRE_TRAINING or DISTILLATION."),
     ),
     responses((status = 200, description = "The models.", body = FoundationModels), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn list(
     State(gateway): State<Gateway>,
@@ -56,7 +56,7 @@ pub(super) async fn list(
     tag = "Bedrock control plane",
     params(("model" = String, Path, description = "Id or ARN, percent-encoded as one segment.")),
     responses((status = 200, description = "The model.", body = FoundationModelAnswer), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn get(
     State(gateway): State<Gateway>,

@@ -30,7 +30,7 @@ use crate::upstream::PlainCall;
     ),
     request_body(content = serde_json::Value, content_type = "application/json"),
     responses((status = 200, description = "As AWS answers.", body = serde_json::Value), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn apply(
     State(gateway): State<Gateway>,

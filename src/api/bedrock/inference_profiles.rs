@@ -34,7 +34,7 @@ const LONGEST_DESCRIPTION: usize = 200;
         ("nextToken" = Option<String>, Query, description = "Of the page before."),
     ),
     responses((status = 200, description = "The profiles.", body = InferenceProfiles), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn list(
     State(gateway): State<Gateway>,
@@ -71,7 +71,7 @@ pub(super) async fn list(
     tag = "Bedrock control plane",
     params(("profile" = String, Path, description = "Id or ARN, percent-encoded as one segment.")),
     responses((status = 200, description = "The profile.", body = Profile), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn get(
     State(gateway): State<Gateway>,

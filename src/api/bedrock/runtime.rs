@@ -34,7 +34,7 @@ use crate::upstream::{Call, Operation};
     params(("model_id" = String, Path, description = "Model, alias, inference profile or ARN, percent-encoded as one segment.")),
     request_body(content = serde_json::Value, content_type = "application/json"),
     responses((status = 200, description = "As AWS answers.", body = serde_json::Value), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn converse(native: Native) -> Result<Response> {
     native.unary("converse", Operation::Converse).await
@@ -50,7 +50,7 @@ pub(super) async fn converse(native: Native) -> Result<Response> {
     params(("model_id" = String, Path, description = "Model, alias, inference profile or ARN, percent-encoded as one segment.")),
     request_body(content = serde_json::Value, content_type = "application/json"),
     responses((status = 200, description = "An event stream.", content_type = "application/vnd.amazon.eventstream"), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn converse_stream(native: Native) -> Result<Response> {
     native.streamed("converse_stream", Operation::ConverseStream).await
@@ -66,7 +66,7 @@ pub(super) async fn converse_stream(native: Native) -> Result<Response> {
     params(("model_id" = String, Path, description = "Model, alias, inference profile or ARN, percent-encoded as one segment.")),
     request_body(content = serde_json::Value, content_type = "application/json"),
     responses((status = 200, description = "As the model answers.", body = serde_json::Value), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn invoke(native: Native) -> Result<Response> {
     native.unary("invoke_model", Operation::InvokeModel).await
@@ -82,7 +82,7 @@ pub(super) async fn invoke(native: Native) -> Result<Response> {
     params(("model_id" = String, Path, description = "Model, alias, inference profile or ARN, percent-encoded as one segment.")),
     request_body(content = serde_json::Value, content_type = "application/json"),
     responses((status = 200, description = "An event stream.", content_type = "application/vnd.amazon.eventstream"), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn invoke_with_response_stream(native: Native) -> Result<Response> {
     native.streamed("invoke_model_with_response_stream", Operation::InvokeModelWithResponseStream).await
@@ -98,7 +98,7 @@ pub(super) async fn invoke_with_response_stream(native: Native) -> Result<Respon
     params(("model_id" = String, Path, description = "Model, alias, inference profile or ARN, percent-encoded as one segment.")),
     request_body(content = serde_json::Value, content_type = "application/json"),
     responses((status = 200, description = "As AWS answers.", body = serde_json::Value), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn count_tokens(native: Native) -> Result<Response> {
     native.unary("count_tokens", Operation::CountTokens).await

@@ -41,7 +41,7 @@ use crate::tenancy::Caller;
         (status = 304, description = "They are those that `If-None-Match` names."),
         (status = "4XX", description = "Refused.", body = ErrorBody),
     ),
-    security(("key" = []))
+    security(("key" = ["inference"]), ("key" = ["batch"]), ("key" = ["admin"]))
 )]
 pub(super) async fn list(
     State(gateway): State<Gateway>,

@@ -35,7 +35,7 @@ use crate::tenancy::Caller;
         (status = "4XX", description = "The request cannot be served as it is.", body = ErrorBody),
         (status = "5XX", description = "Bedrock or the gateway failed.", body = ErrorBody),
     ),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn create(
     State(gateway): State<Gateway>,

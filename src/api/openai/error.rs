@@ -70,6 +70,7 @@ fn classify(error: &Error) -> (u16, &'static str, Option<&'static str>) {
         Kind::ModelNotFound => (404, REQUEST, Some("model_not_found")),
         Kind::MethodNotAllowed => (405, REQUEST, Some("method_not_allowed")),
         Kind::Conflict => (409, REQUEST, Some("conflict")),
+        Kind::Stale => (412, REQUEST, Some("precondition_failed")),
         Kind::TooLarge => (413, REQUEST, Some("request_too_large")),
         Kind::RateLimited | Kind::UpstreamThrottled => (429, "rate_limit_error", Some("rate_limit_exceeded")),
         Kind::BudgetExhausted => (429, "insufficient_quota", Some("insufficient_quota")),

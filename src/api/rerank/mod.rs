@@ -48,7 +48,7 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         (status = "4XX", description = "The request cannot be served as it is.", body = ErrorBody),
         (status = "5XX", description = "Bedrock or the gateway failed.", body = ErrorBody),
     ),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 async fn create(
     State(gateway): State<Gateway>,

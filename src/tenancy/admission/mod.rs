@@ -258,6 +258,18 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Fails with [`Kind::Forbidden`] without the scope, and with [`Kind::ModelNotFound`] when team or key may not use
+    /// the model.
+    pub fn permits(&self, need: &Need<'_>) -> Result<()> {
+        self.require(need.scope)?;
+        match need.model {
+            Some(model) if !self.allows_model(need.all_names()) => Err(Error::model_not_found(model)),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Where limits and budgets are counted.
 #[derive(Debug)]
 pub(super) struct Admission {
@@ -290,12 +302,7 @@ impl Admission {
     }
 
     pub(super) async fn admit(&self, caller: &Caller, need: &Need<'_>) -> Result<Hold, Refused> {
-        caller.require(need.scope)?;
-        if let Some(model) = need.model
-            && !caller.allows_model(need.all_names())
-        {
-            return Err(Error::model_not_found(model).into());
-        }
+        caller.permits(need)?;
         let desk = &self.desk;
         desk.seeds.sow(caller, &desk.clock).await?;
         let granted = local::admit(caller, need, desk.clock.now())?;

@@ -96,6 +96,18 @@ impl BudgetMeter {
     }
 }
 
+impl Rules {
+    /// Whether nothing counts the caller's calls.
+    pub(in crate::tenancy) fn is_empty(&self) -> bool {
+        self.limits.is_empty() && self.budgets.is_empty()
+    }
+
+    /// Whether a budget pays for them.
+    pub(in crate::tenancy) fn has_budgets(&self) -> bool {
+        !self.budgets.is_empty()
+    }
+}
+
 /// All limits and budgets of this process, and what is used of them.
 #[derive(Debug)]
 pub(in crate::tenancy) struct RuleBook {
@@ -136,6 +148,8 @@ impl RuleBook {
     /// How every budget stands of which that is known.
     pub(super) fn accounts(&self) -> Vec<Account> {
         let (pages, now) = (self.lock(), self.clock.now());
+        // What was removed stays until it is swept.
+        let counted = pages.budgets.values().filter(|rule| Arc::strong_count(&rule.meter) > 1);
         let account = |rule: &BudgetRule| {
             let purse = rule.lock(now);
             let purse = purse.as_ref()?;
@@ -145,7 +159,7 @@ impl RuleBook {
                 balance: purse.balance(),
             })
         };
-        pages.budgets.values().filter_map(account).collect()
+        counted.filter_map(account).collect()
     }
 
     /// How many limits and budgets it knows.

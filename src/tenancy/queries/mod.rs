@@ -13,10 +13,14 @@ mod teams;
 use sqlx::any::AnyRow;
 use sqlx::{Any, Row as _, Transaction};
 
-pub(super) use self::keys::{find_key, insert_key, keys, revoke_key};
+pub(super) use self::audit::page_of_acts;
+pub(super) use self::keys::{find_key, find_key_in, insert_key, keys, page_of_keys, update_key};
 pub(super) use self::ledger::{list_entries, spent, write_group};
-pub(super) use self::rules::{budgets, limits};
-pub(super) use self::teams::{find_team, insert_team, teams};
+pub(super) use self::rules::{
+    Names, budgets, find_budget, find_budget_of, find_limit, find_limit_of, limits, page_of_budgets, page_of_limits,
+    write_budget, write_limit,
+};
+pub(super) use self::teams::{find_team, find_team_in, insert_team, page_of_teams, teams, update_team};
 use super::admin::Act;
 use super::allow_list::AllowList;
 use crate::clock::Timestamp;

@@ -11,9 +11,9 @@ use std::time::Duration;
 use super::classify::{Failure, Reason};
 use super::quota::{InUse, Use};
 use super::retry::Allowance;
-use super::table::Table;
 use crate::catalog::Known;
 use crate::clock::Timestamp;
+use crate::table::Table;
 
 /// After this long a probe that nobody reported on is thought lost.
 const PROBE: Duration = Duration::from_mins(1);

@@ -162,7 +162,7 @@ fn calls_in_flight_and_the_use_of_the_quota_are_told() {
 #[test]
 fn made_up_ids_do_not_grow_the_table_without_bound() {
     let health = Health::default();
-    let count = super::super::table::CAPACITY;
+    let count = crate::table::CAPACITY;
     for id in 0..count * 2 {
         health.begin(&id.to_string().into(), None, at(100)).note(Reason::Throttled, None, at(100));
     }
@@ -178,7 +178,7 @@ fn made_up_ids_do_not_keep_the_table_from_what_is_real() {
     for refused in [Reason::Missing, Reason::Denied] {
         let health = Health::default();
         health.begin(&"busy".into(), None, at(100)).note(Reason::Throttled, None, at(100));
-        for id in 0..super::super::table::CAPACITY * 2 {
+        for id in 0..crate::table::CAPACITY * 2 {
             health.begin(&id.to_string().into(), None, at(100)).note(refused, None, at(100));
         }
         begin(&health, 100).note(Reason::Throttled, None, at(100));

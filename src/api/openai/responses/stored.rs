@@ -29,7 +29,7 @@ type Parameters = Result<Query<HashMap<String, String>>, QueryRejection>;
     tag = "OpenAI",
     params(("response_id" = String, Path, description = "`resp_...`")),
     responses((status = 200, description = "The response.", body = Response), (status = "4XX", description = "Refused, or not kept.", body = ErrorBody)),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn retrieve(
     State(gateway): State<Gateway>,
@@ -56,7 +56,7 @@ pub(super) async fn retrieve(
     tag = "OpenAI",
     params(("response_id" = String, Path, description = "`resp_...`")),
     responses((status = 200, description = "It is gone.", body = Deleted), (status = "4XX", description = "Refused, or not kept.", body = ErrorBody)),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn delete(
     State(gateway): State<Gateway>,
@@ -85,7 +85,7 @@ pub(super) async fn delete(
         ("after" = Option<String>, Query, description = "The id of the item before the page."),
     ),
     responses((status = 200, description = "A page of items.", body = ItemList), (status = "4XX", description = "Refused, or not kept.", body = ErrorBody)),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn input_items(
     State(gateway): State<Gateway>,
@@ -109,7 +109,7 @@ pub(super) async fn input_items(
     tag = "OpenAI",
     params(("response_id" = String, Path, description = "`resp_...`")),
     responses((status = "4XX", description = "Always.", body = ErrorBody)),
-    security(("key" = []))
+    security(("key" = ["inference"]))
 )]
 pub(super) async fn cancel(
     State(gateway): State<Gateway>,

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 /// Ids come from callers, who may make some up: a table does not grow beyond this.
-pub(super) const CAPACITY: usize = 1024;
+pub(crate) const CAPACITY: usize = 1024;
 
 type Rows<V> = HashMap<Arc<str>, Arc<V>>;
 
 /// A table by id. New ids are rare, so each is paid for by a copy of the table, and looking one up costs no lock.
-pub(super) struct Table<V>(ArcSwap<Rows<V>>);
+pub(crate) struct Table<V>(ArcSwap<Rows<V>>);
 
 impl<V> Default for Table<V> {
     fn default() -> Self {
@@ -21,13 +21,13 @@ impl<V> Default for Table<V> {
 
 impl<V> Table<V> {
     /// What is kept for `id`, if anything.
-    pub(super) fn find(&self, id: &str) -> Option<Arc<V>> {
+    pub(crate) fn find(&self, id: &str) -> Option<Arc<V>> {
         self.0.load().get(id).cloned()
     }
 
     /// What is kept for `id`, made by `new` where nothing is. When the table is full those go that are `idle`; when none
     /// is, what is returned is kept by nobody else.
-    pub(super) fn find_or_add(&self, id: &Arc<str>, new: impl Fn() -> V, idle: impl Fn(&V) -> bool) -> Arc<V> {
+    pub(crate) fn find_or_add(&self, id: &Arc<str>, new: impl Fn() -> V, idle: impl Fn(&V) -> bool) -> Arc<V> {
         if let Some(found) = self.find(id) {
             return found;
         }
@@ -52,7 +52,7 @@ impl<V> Table<V> {
     }
 
     /// All rows as they are now, in no order.
-    pub(super) fn rows(&self) -> Vec<(Arc<str>, Arc<V>)> {
+    pub(crate) fn rows(&self) -> Vec<(Arc<str>, Arc<V>)> {
         self.0.load().iter().map(|(id, row)| (Arc::clone(id), Arc::clone(row))).collect()
     }
 }
