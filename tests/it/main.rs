@@ -11,6 +11,7 @@
     reason = "a test fails by panicking, wherever in the harness it does"
 )]
 
+mod admin;
 mod anthropic;
 mod arns;
 mod bedrock;
@@ -35,6 +36,9 @@ mod refresh;
 mod rerank;
 mod residency;
 mod settlement;
+mod signed;
 mod support;
 mod tiers;
+mod tokens;
 mod unauthorized;
+mod usage;

@@ -5,6 +5,7 @@ mod books;
 pub(crate) mod calls;
 pub(crate) mod canned;
 pub(crate) mod frames;
+pub(crate) mod issuer;
 pub(crate) mod log;
 mod raw;
 pub(crate) mod reply;
@@ -257,6 +258,11 @@ impl TestGateway {
         let text = text.expose().to_owned();
         self.lock_keys().push(text.clone());
         (key, text)
+    }
+
+    /// Has [`TestGateway::finish`] look after a key that was made elsewhere.
+    pub(crate) fn watch(&self, key: &str) {
+        self.lock_keys().push(key.to_owned());
     }
 
     /// Makes a team as the command line does.
