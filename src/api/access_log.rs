@@ -23,6 +23,7 @@ use super::answer;
 use super::caller::request_id;
 use super::problem::Problem;
 use super::route;
+use super::standing;
 use super::surface::Surface;
 use crate::error::Error;
 use crate::gateway::{Gateway, Trail};
@@ -72,6 +73,9 @@ pub(super) async fn observe(State(gateway): State<Gateway>, mut request: Request
             headers.insert(name, id.clone());
         }
         headers.insert("x-request-id", id);
+    }
+    if let Some(told) = line.trail.standing() {
+        standing::tell(surface, &told, line.gateway.clock().now(), response.headers_mut());
     }
     if response.status().is_success() {
         line.warn(response.headers_mut());

@@ -35,7 +35,9 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         "/admin/v1/limits" | "/admin/v1/limits/{limit}" => ("admin", "limits"),
         "/admin/v1/budgets" | "/admin/v1/budgets/{budget}" => ("admin", "budgets"),
         "/admin/v1/audit" => ("admin", "audit"),
+        "/v1/usage" => ("openai", "usage"),
         "/admin/v1/upstreams" => ("admin", "upstreams"),
+        "/admin/v1/usage" => ("admin", "usage"),
         _ => ("none", "none"),
     }
 }

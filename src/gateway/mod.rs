@@ -7,6 +7,7 @@
 mod admit;
 mod attempt;
 mod candidates;
+mod identify;
 mod meter;
 mod outline;
 mod plain;
@@ -26,6 +27,7 @@ use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
 
 pub use attempt::Failover;
+pub use identify::Guests;
 pub use plain::Target;
 pub use service::{LATENCY, Latency, Service, TIER};
 pub use settle::{Booked, Charge, Receipt};
@@ -43,6 +45,7 @@ use crate::money::MicroUsd;
 use crate::report::Report;
 use crate::responses::Responses;
 use crate::telemetry::Metrics;
+use crate::tenancy::usage::Usage as Reports;
 use crate::tenancy::{Caller, Tenancy};
 use crate::upstream::sticky::Sticky;
 use crate::upstream::{Call, Operation, Region, Regions, Reply, TeamRole, Upstream};
@@ -75,12 +78,16 @@ pub struct Parts {
     pub catalog: Live,
     /// Teams, keys, and the ledger.
     pub tenancy: Tenancy,
+    /// Who calls without a key of the store.
+    pub guests: Guests,
     /// Whose the asynchronous invocations are.
     pub invocations: Invocations,
     /// AWS, Region by Region.
     pub upstream: Upstream,
     /// What is kept of answers.
     pub responses: Responses,
+    /// What calls used and cost.
+    pub usage: Reports,
     /// Files that requests point to.
     pub fetcher: Fetcher,
     /// What is counted.
@@ -213,6 +220,11 @@ impl Gateway {
     /// What is kept of answers.
     pub fn responses(&self) -> &Responses {
         &self.0.parts.responses
+    }
+
+    /// What calls used and cost.
+    pub fn usage(&self) -> &Reports {
+        &self.0.parts.usage
     }
 
     /// Files that requests point to.

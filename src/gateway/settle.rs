@@ -217,7 +217,11 @@ impl Settlement {
             ..self.entry(&place.region, told, Outcome::CANCELLED)
         };
         self.count(&entry);
+        let at = entry.at;
         self.gateway.tenancy().record(entry);
+        if let Some(hold) = &self.hold {
+            hold.spend(cost.unwrap_or_default(), at);
+        }
     }
 
     /// The attempt that is answered has set this aside.
@@ -376,11 +380,13 @@ impl Settlement {
         let entry = Entry { status, end_user, ..self.entry(&self.region, (&usage, source, cost), outcome.clone()) };
         self.count(&entry);
         let tokens = usage.input_tokens + usage.cache_write_input_tokens + usage.output_tokens;
-        hold.settle(Used { tokens, cost }, entry.at);
         if let (Some(weight), UsageSource::Final, End::Ok) = (self.weight, source, end) {
             self.gateway.ratios().learn(&self.receipt.model, weight, usage.prompt_tokens());
         }
+        let at = entry.at;
+        // Whoever reads from the ledger what was spent finds there whatever was settled before.
         self.gateway.tenancy().record(entry);
+        hold.settle(Used { tokens, cost }, at);
         let booked = Booked { region: self.region.clone(), attempts: self.attempts, usage, cost, outcome };
         // Set once, because the hold was taken above.
         self.receipt.booked.set(booked).ok();

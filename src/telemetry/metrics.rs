@@ -47,11 +47,38 @@ struct Families {
     ledger_lag: Gauge,
     shared_up: GaugeVec,
     shared_errors: IntCounterVec,
-    budget_remaining: GaugeVec,
-    budget_thresholds: IntCounterVec,
-    hold_overruns: IntCounterVec,
+    budgets: Budgets,
     catalog_refreshes: IntCounterVec,
     catalog_age: GaugeVec,
+}
+
+/// The families of budgets.
+#[derive(Debug)]
+struct Budgets {
+    remaining: GaugeVec,
+    thresholds: IntCounterVec,
+    overruns: IntCounterVec,
+}
+
+impl Budgets {
+    fn new(make: &mut Maker) -> Result<Self, prometheus::Error> {
+        let remaining = make.gauges(
+            "gateway_budget_remaining_usd",
+            "US dollars that are not spent of the budget that has the fewest left, of those of a team itself.",
+            &["team"],
+        )?;
+        let thresholds = make.int_counters(
+            "gateway_budget_thresholds_total",
+            "How often 50, 80 or 100 percent of a budget of a team or of one of its keys were reached.",
+            &["team", "threshold"],
+        )?;
+        let overruns = make.int_counters(
+            "gateway_hold_overruns_total",
+            "Calls that cost more than was held of their budgets.",
+            &["team"],
+        )?;
+        Ok(Self { remaining, thresholds, overruns })
+    }
 }
 
 /// What is said of a family even before it has a series.
@@ -142,21 +169,6 @@ impl Metrics {
         )?;
         let ledger_lag =
             make.gauge("gateway_ledger_lag_seconds", "Age of the oldest call that is not yet in the ledger.")?;
-        let budget_remaining = make.gauges(
-            "gateway_budget_remaining_usd",
-            "US dollars that are not spent of the budget that has the fewest left, of those of a team itself.",
-            &["team"],
-        )?;
-        let budget_thresholds = make.int_counters(
-            "gateway_budget_thresholds_total",
-            "How often 50, 80 or 100 percent of a budget of a team or of one of its keys were reached.",
-            &["team", "threshold"],
-        )?;
-        let hold_overruns = make.int_counters(
-            "gateway_hold_overruns_total",
-            "Calls that cost more than was held of their budgets.",
-            &["team"],
-        )?;
         let shared_up = make.gauges(
             "gateway_shared_store_up",
             "Whether the store that limits and budgets are shared through could be reached last (1) or not (0).",
@@ -167,6 +179,7 @@ impl Metrics {
             "Scripts and connections of the shared store that failed or took too long.",
             &[],
         )?;
+        let budgets = Budgets::new(&mut make)?;
         let catalog_refreshes = make.int_counters(
             "gateway_catalog_refreshes_total",
             "Looks at which models and inference profiles AWS has in a Region, by result (ok, denied, throttled, ...).",
@@ -197,9 +210,7 @@ impl Metrics {
             ledger_lag,
             shared_up,
             shared_errors,
-            budget_remaining,
-            budget_thresholds,
-            hold_overruns,
+            budgets,
             catalog_refreshes,
             catalog_age,
         })))
@@ -287,25 +298,23 @@ impl Metrics {
 
     /// What is not spent of each team's tightest budget, now.
     pub fn budgets_remaining<'a>(&self, remaining: impl Iterator<Item = (&'a str, MicroUsd)>) {
-        self.0.budget_remaining.reset();
+        self.0.budgets.remaining.reset();
         for (team, left) in remaining {
             #[expect(clippy::cast_precision_loss, reason = "exact up to nine billion dollars")]
-            self.0.budget_remaining.with_label_values(&[self.0.teams.label(team)]).set(left.0 as f64 / 1e6);
+            self.0.budgets.remaining.with_label_values(&[self.0.teams.label(team)]).set(left.0 as f64 / 1e6);
         }
     }
 
     /// So many percent of a budget are spent now.
     pub fn budget_threshold(&self, team: &str, percent: u8) {
-        let percent = itoa(percent.into());
-        self.0
-            .budget_thresholds
-            .with_label_values(&[self.0.teams.label(team), percent.text().trim_start_matches('0')])
-            .inc();
+        let (team, percent) = (self.0.teams.label(team), itoa(percent.into()));
+        let threshold = percent.text().trim_start_matches('0');
+        self.0.budgets.thresholds.with_label_values(&[team, threshold]).inc();
     }
 
     /// A call cost more than was held for it.
     pub fn hold_overrun(&self, team: &str) {
-        self.0.hold_overruns.with_label_values(&[self.0.teams.label(team)]).inc();
+        self.0.budgets.overruns.with_label_values(&[self.0.teams.label(team)]).inc();
     }
 
     /// How the shared store is, and how many errors there were since the start.

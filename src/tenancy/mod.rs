@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod admission;
 mod allow_list;
+mod bootstrap;
 pub mod budget;
 mod carried;
 mod directory;
@@ -15,9 +16,13 @@ mod key;
 pub mod ledger;
 pub mod limit;
 mod queries;
+mod sealed;
+mod signed;
+mod stand_in;
 mod team;
 #[cfg(test)]
 mod tests;
+pub mod usage;
 mod writer;
 
 use std::collections::HashMap;
@@ -29,12 +34,18 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::admission::{Account, Balance, Demand, Hold, Need, Output, Refused, SharedState, Standing, Used, Worst};
+pub use self::admission::{
+    Account, Balance, Demand, Gauge, Hold, Need, Output, Refused, SharedState, Standing, Used, Worst,
+};
 pub use self::allow_list::AllowList;
+pub use self::bootstrap::Administrators;
 pub use self::budget::{Budget, Period, UnknownPrice};
-pub use self::directory::Caller;
+pub use self::directory::{Caller, Membership};
 pub use self::key::{Key, NewKey, OnDisconnect, Scope, looks_own};
 pub use self::limit::{Limit, Subject};
+pub use self::sealed::{Scoped, Sealer};
+pub use self::signed::Claimed;
+pub use self::stand_in::StandIn;
 pub use self::team::{Guardrail, NewTeam, RoleArn, Team};
 
 use self::admission::{Admission, RuleBook, Seeds, Shared};
@@ -101,17 +112,32 @@ impl Tenancy {
     /// only to who has its secret.
     pub async fn authenticate(&self, presented: Option<&str>) -> Result<Caller> {
         let presented = Presented::parse(presented.ok_or_else(key::missing)?)?;
+        let caller = self.find(presented.id).await?.ok_or_else(key::unknown)?;
+        caller.key.check_secret(presented.secret, self.0.clock.now())?;
+        self.accept(&caller)?;
+        Ok(caller)
+    }
+
+    /// Who has the key with this id, whatever state it is in and without any proof.
+    async fn find(&self, id: &str) -> Result<Option<Caller>> {
         let directory = &self.0.directory;
-        let mut caller = directory.caller(presented.id);
+        let mut caller = directory.caller(id);
         if caller.is_none() {
             directory.refresh_since(Instant::now()).await;
-            caller = directory.caller(presented.id);
+            caller = directory.caller(id);
         }
-        let caller = caller.ok_or_else(key::unknown)?;
-        let now = self.0.clock.now();
-        caller.key.check(presented.secret, now)?;
-        caller.touch(now);
         Ok(caller)
+    }
+
+    /// The caller has proved to have the secret: whether its key still counts. If so, it is used now.
+    fn accept(&self, caller: &Caller) -> Result<()> {
+        let now = self.0.clock.now();
+        caller.key.check(now)?;
+        if caller.team.revoked_at.is_some() {
+            return Err(key::refused("The team of this key was revoked."));
+        }
+        caller.touch(now);
+        Ok(())
     }
 
     /// Admits a call, or says why not: [`crate::error::Kind::Forbidden`] without the scope,

@@ -1,5 +1,8 @@
 //! Tenancy as the rest of the gateway uses it, on every kind of store.
 
+mod guests;
+mod signed;
+
 use std::time::Duration;
 
 use tokio::time::Instant;

@@ -11,6 +11,7 @@
     reason = "a test fails by panicking, wherever in the harness it does"
 )]
 
+mod admin;
 mod anthropic;
 mod arns;
 mod bedrock;
@@ -26,6 +27,7 @@ mod fault_matrix;
 mod hostile_input;
 mod keys;
 mod lifecycle;
+mod limits;
 mod openai;
 mod ops;
 mod policies;
@@ -34,6 +36,9 @@ mod refresh;
 mod rerank;
 mod residency;
 mod settlement;
+mod signed;
 mod support;
 mod tiers;
+mod tokens;
 mod unauthorized;
+mod usage;

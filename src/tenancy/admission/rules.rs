@@ -146,6 +146,8 @@ impl RuleBook {
     /// How every budget stands of which that is known.
     pub(super) fn accounts(&self) -> Vec<Account> {
         let (pages, now) = (self.lock(), self.clock.now());
+        // What was removed stays until it is swept.
+        let counted = pages.budgets.values().filter(|rule| Arc::strong_count(&rule.meter) > 1);
         let account = |rule: &BudgetRule| {
             let purse = rule.lock(now);
             let purse = purse.as_ref()?;
@@ -155,7 +157,7 @@ impl RuleBook {
                 balance: purse.balance(),
             })
         };
-        pages.budgets.values().filter_map(account).collect()
+        counted.filter_map(account).collect()
     }
 
     /// Forgets what was spent: the ledger is read again for the next call.

@@ -16,7 +16,7 @@ use crate::store::Store;
 use crate::tenancy::budget::Window;
 use crate::tenancy::directory::Caller;
 use crate::tenancy::ledger::Recorder;
-use crate::tenancy::queries;
+use crate::tenancy::usage;
 
 /// A look into the ledger that takes longer has failed, and so has who waits longer for somebody else's.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,7 +67,7 @@ impl Seeds {
     async fn spent(&self, rule: &BudgetRule, clock: &Clock) -> Result<(Window, MicroUsd)> {
         self.recorder.flush().await;
         let window = rule.budget.period.window(clock.now());
-        Ok((window, queries::spent(&self.store, &rule.budget.subject, window.start).await?))
+        Ok((window, usage::spent(&self.store, &rule.budget.subject, window.end.map(|_| window.start)).await?))
     }
 }
 

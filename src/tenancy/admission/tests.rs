@@ -8,9 +8,10 @@ use tokio_util::task::TaskTracker;
 
 use super::meter::Purse;
 use super::*;
-use crate::ids::{BudgetId, LimitId};
+use crate::ids::{BudgetId, KeyId, LimitId, RequestId};
 use crate::store::testing;
-use crate::tenancy::admin::{self, Actor};
+use crate::tenancy::admin::{self, Actor, Precondition, SetBudget, Whose};
+use crate::tenancy::ledger::{Entry, Outcome, UsageSource};
 use crate::tenancy::{Limit, NewKey, NewTeam, Period, Subject, Tenancy, UnknownPrice};
 
 /// Half a minute before midnight.
@@ -122,7 +123,10 @@ fn admitted(caller: &Caller, demand: Demand) -> Granted<local::Held> {
     local::admit(caller, &need(HAIKU, demand), START).unwrap()
 }
 
-fn told(error: &Error) -> (Kind, Option<&'static str>, Option<u128>, Option<(&'static str, u16)>) {
+/// Kind, reason, wait in milliseconds, AWS's exception.
+type Told = (Kind, Option<&'static str>, Option<u128>, Option<(&'static str, u16)>);
+
+fn told(error: &Error) -> Told {
     let exception = error.aws().map(|exception| (exception.name, exception.status));
     (error.kind(), error.refused_by(), error.wait().map(|wait| wait.as_millis()), exception)
 }
@@ -330,6 +334,118 @@ fn a_book_forgets_what_nobody_is_counted_by() {
     }
     assert!(book.size() < 4000, "{}", book.size());
     assert!(Arc::ptr_eq(&kept.limits[0].meter, &book.rules(&many[..1], [] as [Budget; 0]).limits[0].meter));
+}
+
+/// A serving process on a store with the team `acme` and a key of its own.
+struct Served {
+    store: testing::TestStore,
+    clock: Clock,
+    tenancy: Tenancy,
+    caller: Caller,
+    _stop: tokio_util::sync::DropGuard,
+}
+
+impl Served {
+    /// With a daily budget of a dollar for the key, and what was spent before.
+    async fn on(store: testing::TestStore, before: impl FnOnce(&Caller) -> Vec<Entry>) -> Self {
+        let clock = Clock::manual(START);
+        admin::create_team(&store, &clock, Actor::Gateway, NewTeam::new("acme")).await.unwrap();
+        let (key, text) = admin::create_key(&store, &clock, Actor::Gateway, NewKey::new("acme", "ci")).await.unwrap();
+        let whose = Whose { team: None, key: Some(key.id.to_string()) };
+        let set = SetBudget { whose, period: "day".into(), limit_usd: "1".into() };
+        admin::set_budget(&store, &clock, Actor::Gateway, &Precondition::Any, set).await.unwrap();
+        let (metrics, tracker, stop) = (Metrics::new().unwrap(), TaskTracker::new(), CancellationToken::new());
+        let tenancy = Tenancy::open(store.clone(), clock.clone(), metrics, &tracker, stop.clone()).await.unwrap();
+        let caller = tenancy.authenticate(Some(text.expose())).await.unwrap();
+        for entry in before(&caller) {
+            tenancy.record(entry);
+        }
+        Self { store, clock, tenancy, caller, _stop: stop.drop_guard() }
+    }
+
+    async fn admit(&self, micros: u64) -> Result<Hold, Refused> {
+        self.tenancy.admit(&self.caller, &need(HAIKU, costs(micros))).await
+    }
+
+    fn spent(&self) -> MicroUsd {
+        self.tenancy.accounts()[0].balance.spent
+    }
+}
+
+fn entry(id: &str, caller: &Caller, at: Timestamp, cost: Option<i64>) -> Entry {
+    Entry {
+        id: id.into(),
+        request_id: RequestId::from("req_1"),
+        at,
+        team: caller.team.id.clone(),
+        key: caller.key.id.clone(),
+        surface: "openai".into(),
+        operation: "chat".into(),
+        model: HAIKU.into(),
+        region: None,
+        input_tokens: 1,
+        output_tokens: 1,
+        cache_read_tokens: 0,
+        cache_write_tokens: 0,
+        cost: cost.map(MicroUsd),
+        tier: "default".into(),
+        latency_ms: 1,
+        ttft_ms: None,
+        attempts: 1,
+        status: 200,
+        outcome: Outcome::OK,
+        usage_source: UsageSource::Final,
+        streamed: false,
+        end_user: None,
+    }
+}
+
+#[tokio::test]
+async fn a_budget_begins_with_what_the_ledger_has_and_what_is_still_on_its_way_there() {
+    for store in testing::stores().await {
+        let yesterday = Timestamp::from_millis(START.millis() - 86_400_000);
+        let before = |caller: &Caller| {
+            let somebody_else = Entry { key: KeyId::from("other"), ..entry("call_4", caller, START, Some(7)) };
+            vec![
+                entry("call_1", caller, START, Some(300_000)),
+                entry("call_2", caller, START, None),
+                entry("call_3", caller, yesterday, Some(5)),
+                somebody_else,
+                entry("call_5", caller, START, Some(40)),
+            ]
+        };
+        let served = Served::on(store, before).await;
+        assert!(served.tenancy.accounts().is_empty(), "nobody asked yet");
+        let holds = futures_util::future::join_all((0..20).map(|_| served.admit(10_000))).await;
+        assert_eq!(served.spent(), MicroUsd(300_040));
+        assert!(holds.iter().all(Result::is_ok));
+        let last = served.admit(499_961).await.unwrap_err().error;
+        assert_eq!(last.kind(), Kind::BudgetExhausted, "{last}");
+        assert!(served.admit(499_960).await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn who_cannot_know_what_was_spent_spends_nothing_and_who_knows_needs_no_store() {
+    for store in testing::stores().await {
+        let served = Served::on(store, |_| Vec::new()).await;
+        served.store.execute("ALTER TABLE ledger RENAME TO away").await;
+        let error = served.admit(1).await.unwrap_err().error;
+        assert_eq!((error.kind(), error.refused_by()), (Kind::UpstreamUnavailable, Some("budget")));
+        assert!(error.wait().is_some() && error.message().contains("the daily budget of the key `ci`"), "{error}");
+        served.store.execute("ALTER TABLE away RENAME TO ledger").await;
+        let again = async {
+            while served.admit(1).await.is_err() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), again).await.unwrap();
+
+        served.store.execute("ALTER TABLE ledger RENAME TO away").await;
+        served.admit(100).await.unwrap().settle(used(2, 90), served.clock.now());
+        served.clock.advance(Duration::from_hours(24));
+        assert!(served.admit(1_000_000).await.is_ok(), "a new day begins with nothing");
+    }
 }
 
 /// Everything the long way: buckets filled drop by drop, budgets as sums over all that was ever settled.

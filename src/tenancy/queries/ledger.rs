@@ -16,7 +16,6 @@ use crate::store::Store;
 use crate::tenancy::budget::Window;
 use crate::tenancy::directory::Touch;
 use crate::tenancy::ledger::Entry;
-use crate::tenancy::limit::Subject;
 
 const LEDGER_COLUMNS: usize = 23;
 
@@ -95,24 +94,6 @@ fn bind_entry<'q>(query: Query<'q, Any, AnyArguments>, entry: &Entry) -> Query<'
         .bind(i64::from(entry.streamed))
         .bind(entry.end_user.as_deref().map(clean))
         .bind(clean(&entry.tier))
-}
-
-// Postgres adds BIGINTs up to a NUMERIC.
-const LEDGER_SPENT_BY_TEAM: &str = "-- ledger.spent_by_team
-SELECT CAST(COALESCE(SUM(cost_micro_usd), 0) AS BIGINT) AS spent FROM ledger WHERE team_id = $1 AND at >= $2";
-
-const LEDGER_SPENT_BY_KEY: &str = "-- ledger.spent_by_key
-SELECT CAST(COALESCE(SUM(cost_micro_usd), 0) AS BIGINT) AS spent FROM ledger WHERE key_id = $1 AND at >= $2";
-
-/// What the calls of a team or of a key cost from `since` on; those whose price was not known cost nothing.
-pub(in crate::tenancy) async fn spent(store: &Store, subject: &Subject, since: Timestamp) -> Result<MicroUsd> {
-    let (sql, id) = match subject {
-        Subject::Everyone => return Ok(MicroUsd::default()),
-        Subject::Team(id) => (LEDGER_SPENT_BY_TEAM, id.as_str()),
-        Subject::Key(id) => (LEDGER_SPENT_BY_KEY, id.as_str()),
-    };
-    let row = sqlx::query(sql).bind(id).bind(since.millis()).fetch_one(store.pool()).await?;
-    Ok(MicroUsd(row.try_get("spent")?))
 }
 
 const LEDGER_LIST: &str = "-- ledger.list

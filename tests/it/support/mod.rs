@@ -5,6 +5,7 @@ mod books;
 pub(crate) mod calls;
 pub(crate) mod canned;
 pub(crate) mod frames;
+pub(crate) mod issuer;
 pub(crate) mod log;
 mod raw;
 pub(crate) mod reply;
@@ -22,11 +23,12 @@ use bedrock_gateway::catalog::Catalog;
 use bedrock_gateway::clock::{Clock, Timestamp};
 use bedrock_gateway::config::{Aws, Config, Secret};
 use bedrock_gateway::gateway::Gateway;
+use bedrock_gateway::money::MicroUsd;
 use bedrock_gateway::simulator::{Settings, Simulator};
 use bedrock_gateway::store::Store;
-use bedrock_gateway::tenancy::admin::{self, Actor};
+use bedrock_gateway::tenancy::admin::{self, Actor, Precondition, SetBudget, SetLimit, Whose};
 use bedrock_gateway::tenancy::ledger::{self, Entry};
-use bedrock_gateway::tenancy::{Key, NewKey, NewTeam};
+use bedrock_gateway::tenancy::{Balance, Key, NewKey, NewTeam, Period};
 use reqwest::{Method, RequestBuilder};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -258,9 +260,37 @@ impl TestGateway {
         (key, text)
     }
 
+    /// Has [`TestGateway::finish`] look after a key that was made elsewhere.
+    pub(crate) fn watch(&self, key: &str) {
+        self.lock_keys().push(key.to_owned());
+    }
+
     /// Makes a team as the command line does.
     pub(crate) async fn make_team(&self, new: NewTeam) {
         admin::create_team(&self.store, &self.clock, Actor::CommandLine, new).await.unwrap();
+    }
+
+    /// Sets a limit as the command line does, and returns when it counts.
+    pub(crate) async fn set_limit(&self, limit: SetLimit) {
+        let any = Precondition::Any;
+        admin::set_limit(&self.store, &self.clock, Actor::CommandLine, &any, limit).await.unwrap();
+        self.gateway.tenancy().refresh().await;
+    }
+
+    /// Sets a budget of the team that every key belongs to, and returns when it counts.
+    pub(crate) async fn set_budget(&self, period: Period, limit: MicroUsd) {
+        let whose = Whose { team: Some(TEAM.into()), key: None };
+        let set = SetBudget { whose, period: period.to_string(), limit_usd: limit.to_string() };
+        let any = Precondition::Any;
+        admin::set_budget(&self.store, &self.clock, Actor::CommandLine, &any, set).await.unwrap();
+        self.gateway.tenancy().refresh().await;
+    }
+
+    /// How the one budget stands that there is, once it paid for a call.
+    pub(crate) fn balance(&self) -> Balance {
+        let accounts = self.gateway.tenancy().accounts();
+        assert_eq!(accounts.len(), 1, "{accounts:?}");
+        accounts[0].balance
     }
 
     /// The gateway itself, for what no surface tells.
@@ -332,6 +362,7 @@ impl TestGateway {
         }
         let ledger = self.ledger().await;
         books::agree(&ledger, &self.metrics(), &self.sim, self.lost.load(Ordering::Relaxed)).await;
+        books::agree_with_budgets(&ledger, self.gateway.tenancy()).await;
         assert_eq!(self.gateway.tenancy().ledger().lost, 0);
         log::assert_without(keys.iter().filter_map(|key| key.rsplit('_').next()));
 
