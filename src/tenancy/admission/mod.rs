@@ -25,7 +25,6 @@ pub use self::shared::State as SharedState;
 use super::budget::Budget;
 use super::directory::Caller;
 use super::key::Scope;
-use super::ledger::Entry;
 use super::team::Team;
 use crate::clock::{Clock, Timestamp};
 use crate::config::OnFailure;
@@ -372,13 +371,6 @@ impl Admission {
         };
         caller.activity.in_flight.fetch_add(1, Ordering::Relaxed);
         Ok(Hold { caller: caller.clone(), granted, desk: Arc::clone(desk) })
-    }
-
-    /// See [`super::Tenancy::settle_replayed`].
-    pub(super) fn settle_replayed(&self, caller: &Caller, entry: &Entry) {
-        if let Some(shared) = self.desk.shared() {
-            shared.settle_replayed(caller, entry);
-        }
     }
 
     async fn here(

@@ -12,7 +12,7 @@ use crate::ids::{BudgetId, KeyId, LimitId, RequestId};
 use crate::store::testing;
 use crate::tenancy::admin::{self, Actor, Precondition, SetBudget, Whose};
 use crate::tenancy::ledger::{Entry, Outcome, UsageSource};
-use crate::tenancy::{Limit, NewKey, NewTeam, Period, Subject, Tenancy, UnknownPrice};
+use crate::tenancy::{Limit, NewKey, NewTeam, Options, Period, Subject, Tenancy, UnknownPrice};
 
 /// Half a minute before midnight.
 const START: Timestamp = Timestamp::from_millis(1_700_006_400_000 - 30_000);
@@ -27,10 +27,7 @@ static CALLER: LazyLock<Caller> = LazyLock::new(|| {
         admin::create_team(&store, &clock, Actor::Gateway, NewTeam::new("acme")).await.unwrap();
         let (_, text) = admin::create_key(&store, &clock, Actor::Gateway, NewKey::new("acme", "ci")).await.unwrap();
         let (metrics, tracker, stop) = (Metrics::new().unwrap(), TaskTracker::new(), CancellationToken::new());
-        let tenancy =
-            Tenancy::open(store.clone(), &crate::config::Shared::default(), clock, metrics, &tracker, stop.clone())
-                .await
-                .unwrap();
+        let tenancy = Tenancy::open(store.clone(), clock, Options::new(metrics), &tracker, stop.clone()).await.unwrap();
         let caller = tenancy.authenticate(Some(text.expose())).await.unwrap();
         stop.cancel();
         tracker.close();
@@ -355,7 +352,8 @@ impl Served {
         let set = SetBudget { whose, period: "day".into(), limit_usd: "1".into() };
         admin::set_budget(&store, &clock, Actor::Gateway, &Precondition::Any, set).await.unwrap();
         let (metrics, tracker, stop) = (Metrics::new().unwrap(), TaskTracker::new(), CancellationToken::new());
-        let tenancy = Tenancy::open(store.clone(), clock.clone(), metrics, &tracker, stop.clone()).await.unwrap();
+        let tenancy =
+            Tenancy::open(store.clone(), clock.clone(), Options::new(metrics), &tracker, stop.clone()).await.unwrap();
         let caller = tenancy.authenticate(Some(text.expose())).await.unwrap();
         for entry in before(&caller) {
             tenancy.record(entry);

@@ -16,6 +16,7 @@ use crate::store::Store;
 use crate::tenancy::budget::Window;
 use crate::tenancy::directory::Touch;
 use crate::tenancy::ledger::Entry;
+use crate::tenancy::limit::Subject;
 
 const LEDGER_COLUMNS: usize = 23;
 
@@ -139,13 +140,20 @@ fn entry(row: &AnyRow) -> Decoded<Entry> {
     })
 }
 
+/// Milliseconds of a day.
+const DAY: i64 = 86_400_000;
+
 const TEAM_BOOKED_BEFORE: &str = "-- ledger.team_booked_before
-SELECT CAST(COALESCE(SUM(cost_micro_usd), 0) AS BIGINT) AS spent FROM ledger
-WHERE team_id = $1 AND at >= $2 AND at < $3";
+SELECT CAST(COALESCE(SUM(cost_micro_usd), 0) AS BIGINT) AS spent FROM (
+    SELECT cost_micro_usd FROM ledger WHERE team_id = $1 AND at >= $2 AND at < $3
+    UNION ALL SELECT cost_micro_usd FROM usage_daily WHERE team_id = $1 AND day >= $4
+) calls";
 
 const KEY_BOOKED_BEFORE: &str = "-- ledger.key_booked_before
-SELECT CAST(COALESCE(SUM(cost_micro_usd), 0) AS BIGINT) AS spent FROM ledger
-WHERE key_id = $1 AND at >= $2 AND at < $3";
+SELECT CAST(COALESCE(SUM(cost_micro_usd), 0) AS BIGINT) AS spent FROM (
+    SELECT cost_micro_usd FROM ledger WHERE key_id = $1 AND at >= $2 AND at < $3
+    UNION ALL SELECT cost_micro_usd FROM usage_daily WHERE key_id = $1 AND day >= $4
+) calls";
 
 const TEAM_BOOKED_SINCE: &str = "-- ledger.team_booked_since
 SELECT id, cost_micro_usd FROM ledger WHERE team_id = $1 AND at >= $2 AND at < $3 AND cost_micro_usd > 0";
@@ -153,7 +161,7 @@ SELECT id, cost_micro_usd FROM ledger WHERE team_id = $1 AND at >= $2 AND at < $
 const KEY_BOOKED_SINCE: &str = "-- ledger.key_booked_since
 SELECT id, cost_micro_usd FROM ledger WHERE key_id = $1 AND at >= $2 AND at < $3 AND cost_micro_usd > 0";
 
-/// What the calls of a team or key cost in `window`: the sum of those booked before `cutoff`, and those since, row by row
+/// What the calls of a team or key cost in `window`, those of days that are kept in sums only too: the sum of those booked before `cutoff`, and those since, row by row
 /// with the id. Nothing for a subject that is neither.
 pub(in crate::tenancy) async fn booked(
     store: &Store,
@@ -167,7 +175,7 @@ pub(in crate::tenancy) async fn booked(
         Subject::Key(id) => (KEY_BOOKED_BEFORE, KEY_BOOKED_SINCE, id.as_str()),
     };
     let (start, end) = (window.start.millis(), window.end.map_or(i64::MAX, Timestamp::millis));
-    let query = sqlx::query(before).bind(id).bind(start).bind(cutoff.millis().min(end));
+    let query = sqlx::query(before).bind(id).bind(start).bind(cutoff.millis().min(end)).bind(start.div_euclid(DAY));
     let sum = MicroUsd(query.fetch_one(store.pool()).await?.try_get("spent")?);
     let query = sqlx::query(since).bind(id).bind(cutoff.millis().max(start)).bind(end);
     let rows = query.fetch_all(store.pool()).await?;

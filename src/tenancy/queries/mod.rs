@@ -15,7 +15,7 @@ use sqlx::{Any, Row as _, Transaction};
 
 pub(super) use self::audit::page_of_acts;
 pub(super) use self::keys::{find_key, find_key_in, insert_key, keys, page_of_keys, update_key};
-pub(super) use self::ledger::{booked, list_entries, spent, write_group};
+pub(super) use self::ledger::{booked, list_entries, write_group};
 pub(super) use self::rules::{
     Names, budgets, find_budget, find_budget_of, find_limit, find_limit_of, limits, page_of_budgets, page_of_limits,
     write_budget, write_limit,

@@ -269,8 +269,8 @@ impl Shared {
     }
 
     /// A journal has written the row of a call whose process died: charges it, unless it was settled before. Returns at
-    /// once. Call it after the row was written, and only when that made a new row.
-    pub(super) fn settle_replayed(&self, caller: &Caller, entry: &Entry) {
+    /// once, and may be called more than once for an entry.
+    pub(in crate::tenancy) fn settle_replayed(&self, caller: &Caller, entry: &Entry) {
         let open = Open { payer: Some(Arc::clone(&caller.team)), ..Open::new(&entry.id, &[], budgets_of(caller)) };
         let mut leaving = open.leaving(0, entry.cost.unwrap_or_default(), entry.at);
         leaving.settling.way = Way::Replayed;

@@ -45,8 +45,9 @@ for _ = 1, number() do
     local early = PREFIX .. 'early:' .. window
     redis.call('HSET', early, id, cost .. ':' .. str(at))
     redis.call('PEXPIRE', early, 600000)
-  elseif at < tonumber(seeded[2]) and way ~= 'replayed' then
-    spent = -1 -- it was in the ledger that the window was seeded from
+  elseif at < tonumber(seeded[2]) and not (record and way == 'replayed') then
+    -- It was in the ledger that the window was seeded from; only what a journal found later was not.
+    spent = -1
   elseif seeded[3] == '1' and redis.call('SISMEMBER', PREFIX .. 'listed:' .. window, id) == 1 then
     spent = -1
   else
