@@ -24,9 +24,11 @@ use bedrock_gateway::report::Report;
 use bedrock_gateway::splice::{Edits, Members};
 use bedrock_gateway::store::Store;
 use bedrock_gateway::telemetry::Metrics;
-use bedrock_gateway::tenancy::admin::{self, Actor};
+use bedrock_gateway::tenancy::admin::{self, Actor, Precondition, SetBudget, SetLimit, Whose};
 use bedrock_gateway::tenancy::ledger::{Entry, Outcome, UsageSource};
-use bedrock_gateway::tenancy::{NewTeam, Tenancy, journal};
+use bedrock_gateway::tenancy::{
+    Demand as Most, Need, NewKey, NewTeam, Options, Output, Scope, Tenancy, Used, Worst, journal,
+};
 use bedrock_gateway::upstream::frames::{self, Splitter};
 use bedrock_gateway::upstream::health::Health;
 use bedrock_gateway::upstream::quota::Demand;
@@ -248,6 +250,66 @@ fn attempt(c: &mut Criterion) {
     group.finish();
 }
 
+/// Admission and settlement of a call of a key that three limits count and two budgets pay for.
+fn admission(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::system());
+    let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+    let (tenancy, bare, limited) = runtime.block_on(async {
+        let store = Store::open(&format!("sqlite://{}", folder.path().join("bench.db").display())).await.unwrap();
+        let (actor, any) = (|| Actor::CommandLine, Precondition::Any);
+        let mut keys = Vec::new();
+        for team in ["bare", "limited"] {
+            admin::create_team(&store, &clock, actor(), NewTeam::new(team)).await.unwrap();
+            keys.push(admin::create_key(&store, &clock, actor(), NewKey::new(team, "k")).await.unwrap());
+        }
+        let key = Whose { team: None, key: Some(keys[1].0.id.to_string()) };
+        let team = Whose { team: Some("limited".into()), key: None };
+        for (whose, model) in [(key.clone(), None), (team.clone(), None), (team.clone(), Some("anthropic.*".into()))] {
+            let set = SetLimit {
+                whose,
+                model,
+                requests_per_minute: Some(1_000_000_000_000),
+                tokens_per_minute: Some(1_000_000_000_000),
+                concurrent_requests: Some(1000),
+            };
+            admin::set_limit(&store, &clock, actor(), &any, set).await.unwrap();
+        }
+        for whose in [key, team] {
+            let set = SetBudget { whose, period: "month".into(), limit_usd: "1000000000".into() };
+            admin::set_budget(&store, &clock, actor(), &any, set).await.unwrap();
+        }
+        let metrics = Metrics::new().unwrap();
+        let tenancy = Tenancy::open(store, clock.clone(), Options::new(metrics), &tracker, stop.clone()).await.unwrap();
+        let bare = tenancy.authenticate(Some(keys[0].1.expose()), None).await.unwrap();
+        let limited = tenancy.authenticate(Some(keys[1].1.expose()), None).await.unwrap();
+        (tenancy, bare, limited)
+    });
+    let cost = Worst::Known { input_pico: 100_000_000, output_pico: 5_000_000 };
+    let need = Need {
+        id: "call_1",
+        scope: Scope::Inference,
+        model: Some("claude-haiku-4-5"),
+        names: &["anthropic.claude-haiku-4-5-20251001-v1:0"],
+        demand: Most { input_tokens: 100, output: Output::Open { most: 8192 }, cost },
+    };
+    runtime.block_on(tenancy.admit(&limited, &need)).unwrap();
+    let mut group = c.benchmark_group("admission");
+    for (name, caller) in [("no_limits", &bare), ("three_limits_two_budgets", &limited)] {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                // What is in memory is never waited for.
+                let hold = tenancy.admit(caller, black_box(&need)).now_or_never().unwrap().unwrap();
+                hold.settle(Used { tokens: 300, cost: Some(MicroUsd(1)) }, clock.now());
+            });
+        });
+    }
+    group.finish();
+    stop.cancel();
+    tracker.close();
+    runtime.block_on(tracker.wait());
+}
+
 /// What a call costs in the ledger: recorded alone, and begun and recorded with a journal, whose files are on the disk of
 /// the temporary folder. The store is written behind as ever, in what time the measured thread leaves.
 fn ledger(c: &mut Criterion) {
@@ -258,9 +320,10 @@ fn ledger(c: &mut Criterion) {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let tenancy = runtime.block_on(async {
             let store = Store::open(&format!("sqlite://{}", folder.path().join("bench.db").display())).await.unwrap();
+            let mut options = Options::new(Metrics::new().unwrap());
             let setup = journal::Setup::new(folder.path().join("journal"), Metrics::new().unwrap());
-            let setup = (name != "record").then_some(setup);
-            Tenancy::open(store, Clock::system(), setup, &tracker, stop.clone()).await.unwrap()
+            options.journal = (name != "record").then_some(setup);
+            Tenancy::open(store, Clock::system(), options, &tracker, stop.clone()).await.unwrap()
         });
         group.bench_function(name, |b| {
             b.iter_custom(|times| {
@@ -344,8 +407,17 @@ fn authenticate(c: &mut Criterion) {
     let mut group = c.benchmark_group("authenticate");
     for keys in [1, MANY] {
         let store = runtime.block_on(store_with(keys, &folder));
-        let open =
-            || runtime.block_on(Tenancy::open(store.clone(), Clock::system(), None, &tracker, stop.clone())).unwrap();
+        let open = || {
+            runtime
+                .block_on(Tenancy::open(
+                    store.clone(),
+                    Clock::system(),
+                    Options::new(Metrics::new().unwrap()),
+                    &tracker,
+                    stop.clone(),
+                ))
+                .unwrap()
+        };
         group.bench_function(BenchmarkId::new("open", keys), |b| b.iter(open));
         let tenancy = open();
         let texts: Vec<String> = (1..=keys).map(|n| format!("bgw_k{n}_s")).collect();
@@ -370,6 +442,6 @@ fn authenticate(c: &mut Criterion) {
 criterion_group! {
     name = hot_path;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = attempt, authenticate, ledger, translate_request, translate_event, sign, decode_frames, large_body, resolve
+    targets = admission, attempt, authenticate, ledger, translate_request, translate_event, sign, decode_frames, large_body, resolve
 }
 criterion_main!(hot_path);

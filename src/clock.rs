@@ -67,6 +67,11 @@ impl Clock {
         }
     }
 
+    /// What time it is by a clock that is moved by hand; `None`: it is the system's.
+    pub fn by_hand(&self) -> Option<Timestamp> {
+        self.manual.as_ref().map(|millis| Timestamp(millis.load(Ordering::Acquire)))
+    }
+
     /// Moves a manual clock forward; the system's clock takes no orders.
     pub fn advance(&self, by: Duration) {
         if let Some(millis) = &self.manual {

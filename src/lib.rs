@@ -26,6 +26,7 @@ pub mod recent;
 pub mod refresh;
 pub mod report;
 pub mod responses;
+pub mod shared;
 pub mod sigv4;
 pub mod simulator;
 pub mod splice;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first; see `docs/ARCHITECTURE.md`. A module imports only from lower layers.
-const LAYERS: [(&str, u8); 31] = [
+const LAYERS: [(&str, u8); 32] = [
     ("bucket", 0),
     ("clock", 0),
     ("config", 0),
@@ -26,6 +26,7 @@ const LAYERS: [(&str, u8); 31] = [
     ("telemetry", 0),
     ("catalog", 1),
     ("families", 1),
+    ("shared", 1),
     ("store", 1),
     ("fetch", 2),
     ("idempotency", 2),
@@ -65,11 +66,12 @@ const SIDEWAYS: [(&str, &str); 12] = [
 ];
 
 /// Crates and the only places that may name them.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 8] = [
     // In `upstream` it is the name that rustls has for it.
-    ("aws_lc_rs", &["tenancy", "upstream"]),
+    ("aws_lc_rs", &["shared", "tenancy", "upstream"]),
     ("axum", &["api", "app", "simulator"]),
     ("aws_", &["upstream"]),
+    ("redis", &["shared"]),
     ("reqwest", &["fetch"]),
     ("sqlx", &["store", "tenancy", "idempotency", "invocations", "responses"]),
     ("jsonwebtoken", &["issuers"]),

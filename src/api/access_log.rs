@@ -26,6 +26,7 @@ use super::client::Proxies;
 use super::idempotency;
 use super::problem::Problem;
 use super::route;
+use super::standing;
 use super::surface::Surface;
 use crate::error::Error;
 use crate::gateway::{Gateway, Trail};
@@ -73,6 +74,9 @@ pub(super) async fn observe(
     } else {
         dress(surface, &line.trail, &mut response)
     };
+    if let Some(told) = line.trail.standing() {
+        standing::tell(surface, &told, line.gateway.clock().now(), response.headers_mut());
+    }
     if response.status().is_success() {
         line.warn(response.headers_mut());
     }

@@ -30,6 +30,7 @@ mod rerank;
 mod route;
 mod sigv4;
 mod sse;
+mod standing;
 mod surface;
 #[cfg(test)]
 mod tests;

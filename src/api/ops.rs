@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{StatusCode, header};
@@ -34,15 +34,20 @@ impl Readiness {
 /// The routes of the ops port.
 pub fn router(gateway: Gateway, readiness: Readiness) -> Router {
     Router::new()
-        .route("/metrics", get(scrape).with_state(gateway))
+        .route("/metrics", get(scrape).with_state(gateway.clone()))
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz).with_state(readiness))
+        .route("/readyz", get(readyz).with_state((gateway, readiness)))
 }
 
 /// The scrape; what is a state rather than an event is read when it is asked for.
 async fn scrape(State(gateway): State<Gateway>) -> Response {
     let metrics = gateway.metrics();
     metrics.ledger_lag(gateway.tenancy().ledger().lag);
+    if let Some(shared) = gateway.tenancy().shared_state() {
+        metrics.shared_store(u8::from(shared.up), shared.errors);
+    }
+    let remaining = gateway.tenancy().remaining();
+    metrics.budgets_remaining(remaining.iter().map(|(team, left)| (&**team, *left)));
     let now = gateway.clock().now();
     // What rests is an id that was called, maybe a profile's or an ARN: it goes by its model, as in all other metrics. With
     // whose role it was called is no label: what rests for one team does so in the sum.
@@ -62,9 +67,21 @@ async fn scrape(State(gateway): State<Gateway>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics.render()).into_response()
 }
 
-async fn readyz(State(readiness): State<Readiness>) -> Response {
-    if readiness.is_ready() {
-        return "ready\n".into_response();
+/// Whether new requests are welcome. With `?verbose` a line more for each thing that does not decide it: a gateway whose
+/// shared store is away answers by itself what becomes of a call, and taking all replicas out would help nobody.
+async fn readyz(State((gateway, readiness)): State<(Gateway, Readiness)>, RawQuery(query): RawQuery) -> Response {
+    let (status, mut text) = if readiness.is_ready() {
+        (StatusCode::OK, "ready\n".to_owned())
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting or draining\n".to_owned())
+    };
+    let is_verbose = query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
+    if is_verbose {
+        text.push_str(match gateway.tenancy().shared_state() {
+            None => "shared store: none, limits and budgets are counted by this process alone\n",
+            Some(shared) if shared.up => "shared store: up\n",
+            Some(_) => "shared store: away\n",
+        });
     }
-    (StatusCode::SERVICE_UNAVAILABLE, "starting or draining\n").into_response()
+    (status, text).into_response()
 }

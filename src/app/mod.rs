@@ -30,7 +30,7 @@ use crate::responses::Responses;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::tenancy::usage::Usage;
-use crate::tenancy::{Administrators, Sealer, Tenancy, journal};
+use crate::tenancy::{Administrators, Options, Sealer, Tenancy, journal};
 use crate::upstream::Upstream;
 use listener::Listener;
 
@@ -79,7 +79,8 @@ impl App {
         let usage = Usage::new(store.clone(), clock.clone(), &config.ledger);
         usage.retain_in_background(&tracker, stop.clone());
         let journal = config.store.journal_folder().map(|folder| journal::Setup::new(folder, metrics.clone()));
-        let tenancy = Tenancy::open(store, clock.clone(), journal, &tracker, stop.clone()).await?;
+        let options = Options { metrics: metrics.clone(), journal, shared: config.shared.clone() };
+        let tenancy = Tenancy::open(store, clock.clone(), options, &tracker, stop.clone()).await?;
         let issuers = Issuers::new(&config.auth.jwt, Documents::new(&config.fetch)?, clock.clone(), &tracker, &stop);
         let administrators = Administrators::new(&config.auth.admin_key_sha256);
         let guests = Guests::new(administrators, issuers, Sealer::configured(&config.auth));

@@ -10,12 +10,13 @@ mod identity;
 mod models;
 mod regions;
 mod role;
+mod shared;
 mod store;
 mod teams;
 
 use std::time::Duration;
 
-use futures_util::future::{join, join3};
+use futures_util::future::join3;
 use serde::Serialize;
 use tokio_util::task::TaskTracker;
 
@@ -56,6 +57,8 @@ pub enum Group {
     Identity,
     /// The database.
     Store,
+    /// What limits and budgets are shared through.
+    Shared,
     /// Whether AWS is reachable.
     Regions,
     /// Whether models can be called.
@@ -171,9 +174,11 @@ pub async fn examine(loaded: &Loaded, wish: &Wish, clock: &Clock) -> Report {
         }
     };
     let subject = Examined { config, catalog, upstream: &upstream, wish, clock };
-    let ((standing, identity), (store, teams)) = join(identity::look(&subject), store::look(config)).await;
+    let ((standing, identity), (store, teams), shared) =
+        join3(identity::look(&subject), store::look(config), shared::look(config)).await;
     checks.extend(identity);
     checks.extend(store);
+    checks.extend(shared);
     let (regions, models, batch) =
         join3(regions::look(&subject, &standing), models::look(&subject, &standing), batch::look(&subject, &standing))
             .await;

@@ -252,7 +252,11 @@ impl Settlement {
             ..self.unanswered(place, Outcome::CANCELLED)
         };
         self.count(&entry);
+        let (id, at, cost) = (entry.id.clone(), entry.at, entry.cost.unwrap_or_default());
         self.gateway.tenancy().record(entry);
+        if let Some(hold) = &self.hold {
+            hold.spend(&id, cost, at);
+        }
     }
 
     /// The attempt that is answered has set this aside.
@@ -412,11 +416,13 @@ impl Settlement {
         let entry = Entry { status, end_user, ..self.entry(&self.region, (&usage, source, cost), outcome.clone()) };
         self.count(&entry);
         let tokens = usage.input_tokens + usage.cache_write_input_tokens + usage.output_tokens;
-        hold.settle(Used { tokens, cost }, entry.at);
         if let (Some(weight), UsageSource::Final, End::Ok) = (self.weight, source, end) {
             self.gateway.ratios().learn(&self.receipt.model, weight, usage.prompt_tokens());
         }
+        let at = entry.at;
+        // Whoever reads from the ledger what was spent finds there whatever was settled before.
         self.gateway.tenancy().record(entry);
+        hold.settle(Used { tokens, cost }, at);
         let booked = Booked { region: self.region.clone(), attempts: self.attempts, usage, cost, outcome };
         // Set once, because the hold was taken above.
         self.receipt.booked.set(booked).ok();

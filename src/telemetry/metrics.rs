@@ -45,9 +45,41 @@ struct Families {
     cooling: GaugeVec,
     first_token_seconds: HistogramVec,
     ledger_lag: Gauge,
+    shared_up: GaugeVec,
+    shared_errors: IntCounterVec,
+    budgets: Budgets,
     journal_errors: IntCounter,
     catalog_refreshes: IntCounterVec,
     catalog_age: GaugeVec,
+}
+
+/// The families of budgets.
+#[derive(Debug)]
+struct Budgets {
+    remaining: GaugeVec,
+    thresholds: IntCounterVec,
+    overruns: IntCounterVec,
+}
+
+impl Budgets {
+    fn new(make: &mut Maker) -> Result<Self, prometheus::Error> {
+        let remaining = make.gauges(
+            "gateway_budget_remaining_usd",
+            "US dollars that are not spent of the budget that has the fewest left, of those of a team itself.",
+            &["team"],
+        )?;
+        let thresholds = make.int_counters(
+            "gateway_budget_thresholds_total",
+            "How often 50, 80 or 100 percent of a budget of a team or of one of its keys were reached.",
+            &["team", "threshold"],
+        )?;
+        let overruns = make.int_counters(
+            "gateway_hold_overruns_total",
+            "Calls that cost more than was held of their budgets.",
+            &["team"],
+        )?;
+        Ok(Self { remaining, thresholds, overruns })
+    }
 }
 
 /// What is said of a family even before it has a series.
@@ -81,6 +113,7 @@ impl Metrics {
     ///
     /// # Errors
     /// Two families of one name, which only a change of this file can bring about.
+    #[expect(clippy::too_many_lines, reason = "the list of all families, one after the other")]
     pub fn new() -> Result<Self, prometheus::Error> {
         let mut make = Maker { registry: Registry::new(), announced: Vec::new() };
         let requests = make.int_counters(
@@ -137,6 +170,17 @@ impl Metrics {
         )?;
         let ledger_lag =
             make.gauge("gateway_ledger_lag_seconds", "Age of the oldest call that is not yet in the ledger.")?;
+        let shared_up = make.gauges(
+            "gateway_shared_store_up",
+            "Whether the store that limits and budgets are shared through could be reached last (1) or not (0).",
+            &[],
+        )?;
+        let shared_errors = make.int_counters(
+            "gateway_shared_store_errors_total",
+            "Scripts and connections of the shared store that failed or took too long.",
+            &[],
+        )?;
+        let budgets = Budgets::new(&mut make)?;
         let journal_errors = make.int_counter(
             "gateway_journal_errors_total",
             "Writes to the journal that failed; a crash may lose the calls they were for.",
@@ -169,6 +213,9 @@ impl Metrics {
             cooling,
             first_token_seconds,
             ledger_lag,
+            shared_up,
+            shared_errors,
+            budgets,
             journal_errors,
             catalog_refreshes,
             catalog_age,
@@ -253,6 +300,35 @@ impl Metrics {
     /// How far the ledger is behind.
     pub fn ledger_lag(&self, lag: Duration) {
         self.0.ledger_lag.set(lag.as_secs_f64());
+    }
+
+    /// What is not spent of each team's tightest budget, now.
+    pub fn budgets_remaining<'a>(&self, remaining: impl Iterator<Item = (&'a str, MicroUsd)>) {
+        self.0.budgets.remaining.reset();
+        for (team, left) in remaining {
+            #[expect(clippy::cast_precision_loss, reason = "exact up to nine billion dollars")]
+            self.0.budgets.remaining.with_label_values(&[self.0.teams.label(team)]).set(left.0 as f64 / 1e6);
+        }
+    }
+
+    /// So many percent of a budget are spent now.
+    pub fn budget_threshold(&self, team: &str, percent: u8) {
+        let (team, percent) = (self.0.teams.label(team), itoa(percent.into()));
+        let threshold = percent.text().trim_start_matches('0');
+        self.0.budgets.thresholds.with_label_values(&[team, threshold]).inc();
+    }
+
+    /// A call cost more than was held for it.
+    pub fn hold_overrun(&self, team: &str) {
+        self.0.budgets.overruns.with_label_values(&[self.0.teams.label(team)]).inc();
+    }
+
+    /// How the shared store is, and how many errors there were since the start.
+    pub fn shared_store(&self, is_up: u8, errors: u64) {
+        let none: [&str; 0] = [];
+        self.0.shared_up.with_label_values(&none).set(f64::from(is_up));
+        let counter = self.0.shared_errors.with_label_values(&none);
+        counter.inc_by(errors.saturating_sub(counter.get()));
     }
 
     /// Something could not be written to the journal.

@@ -28,14 +28,18 @@ mod tests;
 pub mod usage;
 mod writer;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use self::admission::{Demand, Hold, Need, Output, Refused, Standing, Used, Worst};
+pub use self::admission::{
+    Account, Balance, Demand, Gauge, Hold, Need, Output, Refused, SharedState, Standing, Used, Worst,
+};
 pub use self::allow_list::AllowList;
 pub use self::bootstrap::Administrators;
 pub use self::budget::{Budget, Period, UnknownPrice};
@@ -47,14 +51,17 @@ pub use self::signed::Claimed;
 pub use self::stand_in::StandIn;
 pub use self::team::{Guardrail, NewTeam, RoleArn, Team};
 
-use self::admission::Admission;
+use self::admission::{Admission, RuleBook, Seeds, Shared};
 use self::directory::Directory;
 use self::guesses::Guesses;
 use self::journal::Journal;
 use self::key::Presented;
 use crate::clock::Clock;
+use crate::config;
 use crate::error::{Error, Result};
+use crate::money::MicroUsd;
 use crate::store::Store;
+use crate::telemetry::Metrics;
 
 /// Teams, keys and the ledger, as a serving process uses them. A cheap clone.
 #[derive(Clone)]
@@ -66,7 +73,25 @@ struct Inner {
     directory: Arc<Directory>,
     guesses: Guesses,
     admission: Admission,
-    recorder: ledger::Recorder,
+    recorder: Arc<ledger::Recorder>,
+}
+
+/// What tenancy works with besides its store.
+#[derive(Clone)]
+pub struct Options {
+    /// Where thresholds and overruns of budgets are counted.
+    pub metrics: Metrics,
+    /// Where calls are written down before they are made; `None`: nowhere.
+    pub journal: Option<journal::Setup>,
+    /// What limits and budgets are shared through; without a URL this process counts alone.
+    pub shared: config::Shared,
+}
+
+impl Options {
+    /// Without a journal, and alone.
+    pub fn new(metrics: Metrics) -> Self {
+        Self { metrics, journal: None, shared: config::Shared::default() }
+    }
 }
 
 impl Tenancy {
@@ -82,11 +107,24 @@ impl Tenancy {
     pub async fn open(
         store: Store,
         clock: Clock,
-        journal: Option<journal::Setup>,
+        options: Options,
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self> {
-        let (directory, reader) = Directory::open(store.clone(), clock.clone()).await?;
+        let Options { metrics, mut journal, shared } = options;
+        let book = Arc::new(RuleBook::new(clock.clone()));
+        let (directory, reader) = Directory::open(store.clone(), clock.clone(), Arc::clone(&book)).await?;
+        tracker.spawn(reader.run(stop.clone()));
+        let shared = match shared.url.as_str() {
+            "" => None,
+            _ => {
+                let means = (clock.clone(), metrics.clone());
+                Some(Shared::open(&shared, store.clone(), means, (tracker, stop.clone())).await?)
+            }
+        };
+        if let Some((setup, shared)) = journal.as_mut().zip(shared.as_ref()) {
+            setup.on_replayed = charge_replayed(setup, shared, &directory, (tracker, &stop));
+        }
         let journal = match journal {
             Some(setup) => {
                 let journal = Arc::new(Journal::open(&setup)?);
@@ -97,9 +135,13 @@ impl Tenancy {
         };
         let (recorder, writer) =
             writer::new((store.clone(), clock.clone()), Arc::clone(&directory), ledger::QUEUE_ENTRIES, journal);
-        tracker.spawn(reader.run(stop.clone()));
+        let recorder = Arc::new(recorder);
+        let seeds = Seeds::new(store.clone(), Arc::clone(&recorder));
+        let admission = match shared {
+            None => Admission::local(clock.clone(), metrics, seeds, book),
+            Some(shared) => Admission::shared(clock.clone(), metrics, seeds, (book, shared)),
+        };
         tracker.spawn(writer.run(stop));
-        let admission = Admission::local(clock.clone());
         let guesses = Guesses::default();
         Ok(Self(Arc::new(Inner { store, clock, directory, guesses, admission, recorder })))
     }
@@ -151,7 +193,9 @@ impl Tenancy {
     /// [`crate::error::Kind::ModelNotFound`] when team or key may not use the model,
     /// [`crate::error::Kind::RateLimited`] and [`crate::error::Kind::BudgetExhausted`] by the limit or budget that the
     /// message names. Which Regions the call may go to is asked of [`Caller::allows_region`]. The hold is kept until the
-    /// call is settled. Waits for nothing unless limits are shared with other replicas: then for one answer of theirs.
+    /// call is settled. Waits for nothing unless a budget pays for its first call, which reads from the ledger what was
+    /// spent of it ([`crate::error::Kind::UpstreamUnavailable`] while the store is away), or limits are shared with
+    /// other replicas: then for one answer of theirs.
     pub async fn admit(&self, caller: &Caller, need: &Need<'_>) -> Result<Hold, Refused> {
         self.0.admission.admit(caller, need).await
     }
@@ -190,9 +234,38 @@ impl Tenancy {
         &self.0.store
     }
 
+    /// How the budgets stand that paid for a call since this process began; of others only the ledger knows.
+    pub fn accounts(&self) -> Vec<Account> {
+        self.0.admission.accounts()
+    }
+
+    /// What is not spent of each team's tightest budget, as far as [`Tenancy::accounts`] knows: of those that are the
+    /// team's own, not its keys'.
+    pub fn remaining(&self) -> HashMap<String, MicroUsd> {
+        let mut tightest = HashMap::new();
+        for account in self.accounts() {
+            if let Subject::Team(_) = account.budget.subject {
+                let left = account.balance.unspent();
+                let known = tightest.entry(account.payer.name.clone()).or_insert(left);
+                *known = left.min(*known);
+            }
+        }
+        tightest
+    }
+
+    /// The most calls that any limit counts as open now.
+    pub fn most_open(&self) -> u32 {
+        self.0.admission.most_open()
+    }
+
     /// How far the writer of the ledger is behind.
     pub fn ledger(&self) -> ledger::State {
         self.0.recorder.state(self.0.clock.now())
+    }
+
+    /// How the store is that limits and budgets are shared through; `None` without one.
+    pub fn shared_state(&self) -> Option<SharedState> {
+        self.0.admission.shared_state()
     }
 
     /// Waits until everything recorded so far is in the store, or the writer has ended. Waits as long as the store is
@@ -212,4 +285,30 @@ impl fmt::Debug for Tenancy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Tenancy").field("directory", &self.0.directory).finish_non_exhaustive()
     }
+}
+
+/// What a journal finds is charged to shared budgets too, unless its process had settled it there.
+fn charge_replayed(
+    setup: &journal::Setup,
+    shared: &Shared,
+    directory: &Arc<Directory>,
+    (tracker, stop): (&TaskTracker, &CancellationToken),
+) -> journal::OnReplayed {
+    let (sender, mut found) = mpsc::unbounded_channel::<ledger::Entry>();
+    let (shared, directory) = (shared.clone(), Arc::clone(directory));
+    let charge = async move {
+        while let Some(entry) = found.recv().await {
+            match directory.rules_of(&entry.team, &entry.key).await {
+                Ok(Some((team, rules))) => shared.settle_replayed((team, &rules), &entry),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(%error, "a call of a process that died is not charged to shared budgets"),
+            }
+        }
+    };
+    tracker.spawn(stop.clone().run_until_cancelled_owned(charge));
+    let told = Arc::clone(&setup.on_replayed);
+    Arc::new(move |entry| {
+        told(entry);
+        sender.send(entry.clone()).ok();
+    })
 }

@@ -29,6 +29,7 @@ mod idempotency;
 mod journal;
 mod keys;
 mod lifecycle;
+mod limits;
 mod openai;
 mod ops;
 mod policies;

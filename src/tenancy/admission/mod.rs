@@ -5,17 +5,32 @@
 //! is settled, once. Invariant: a [`Hold`] that is dropped gives back everything it holds.
 
 mod local;
+mod meter;
+mod refusal;
 mod rules;
+mod seed;
+mod shared;
+#[cfg(test)]
+mod tests;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+pub use self::meter::Balance;
 pub(super) use self::rules::{RuleBook, Rules};
+pub(super) use self::seed::Seeds;
+pub(super) use self::shared::Shared;
+pub use self::shared::State as SharedState;
+use super::budget::Budget;
 use super::directory::Caller;
 use super::key::Scope;
+use super::team::Team;
 use crate::clock::{Clock, Timestamp};
+use crate::config::OnFailure;
 use crate::error::{Error, Exception, Kind, Result};
 use crate::money::{MicroUsd, round_up};
+use crate::telemetry::Metrics;
 
 /// The fewest tokens that an answer is capped to where less is left than it might need.
 pub const LEAST_OUTPUT: u64 = 1024;
@@ -144,6 +159,17 @@ pub struct Gauge {
     pub reset: Duration,
 }
 
+/// A budget of which this process knows how it stands.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The budget.
+    pub budget: Arc<Budget>,
+    /// The team that pays, for its own budget or its key's.
+    pub payer: Arc<Team>,
+    /// How it stands now.
+    pub balance: Balance,
+}
+
 /// A call that is not admitted.
 #[derive(Debug)]
 pub struct Refused {
@@ -159,20 +185,64 @@ impl From<Error> for Refused {
     }
 }
 
-/// What an admitted call holds. Dropping it gives everything back.
+/// What an admitted call holds. Dropping it gives everything back; that a call was made stays counted.
 #[derive(Debug)]
 pub struct Hold {
     caller: Caller,
     granted: Granted,
-    clock: Clock,
+    desk: Arc<Desk>,
 }
 
 /// What was granted, and where it is to be given back.
 #[derive(Debug)]
-struct Granted {
+struct Granted<H = Held> {
     output_tokens: u64,
     standing: Option<Standing>,
-    held: local::Held,
+    held: H,
+}
+
+/// What is held, by where it is.
+#[derive(Debug)]
+enum Held {
+    Local(local::Held),
+    Shared(shared::Held),
+    /// The shared store was away: held here, and what the call cost is told there when it is back.
+    Apart(local::Held, shared::Held),
+}
+
+impl Held {
+    /// Gives back what was held beyond `used`; a second time does nothing.
+    fn settle(&mut self, used: Used, at: Timestamp) -> Settled {
+        match self {
+            Self::Local(held) => held.settle(used, at),
+            Self::Shared(held) => held.settle(used, at),
+            Self::Apart(here, there) => {
+                there.settle(used, at);
+                there.part_from(here);
+                here.settle(used, at)
+            }
+        }
+    }
+
+    /// Something was spent that is in the ledger by this id and is not what is held, which stays held.
+    fn spend(&self, id: &str, cost: MicroUsd, at: Timestamp) -> Settled {
+        match self {
+            Self::Local(held) => held.spend(cost, at),
+            Self::Shared(held) | Self::Apart(_, held) => {
+                held.spend(id, cost, at);
+                Settled::default()
+            }
+        }
+    }
+}
+
+/// What settling a call brought about.
+#[derive(Debug, Default)]
+struct Settled {
+    /// It cost more than was held for it.
+    is_overrun: bool,
+    /// Budgets of which so many percent are spent now, and how they stand.
+    thresholds: Vec<(Arc<Budget>, u8, Balance)>,
 }
 
 impl Hold {
@@ -191,15 +261,26 @@ impl Hold {
         self.granted.standing.as_ref()
     }
 
-    /// The call has ended and really used this; `at` is when, by the ledger.
+    /// The call has ended and really used this; `at` is when, by the ledger: budgets count it in the window of that time.
     pub fn settle(mut self, used: Used, at: Timestamp) {
-        self.granted.held.settle(used, at);
+        self.finish(used, at);
+    }
+
+    /// Something else was spent for the call and is in the ledger on its own, such as a second attempt that was not
+    /// waited for, under this id; the hold stays.
+    pub fn spend(&self, id: &str, cost: MicroUsd, at: Timestamp) {
+        self.desk.report(&self.caller.team, self.granted.held.spend(id, cost, at));
+    }
+
+    fn finish(&mut self, used: Used, at: Timestamp) {
+        let settled = self.granted.held.settle(used, at);
+        self.desk.report(&self.caller.team, settled);
     }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.granted.held.settle(Used { tokens: 0, cost: Some(MicroUsd::default()) }, self.clock.now());
+        self.finish(Used { tokens: 0, cost: Some(MicroUsd::default()) }, self.desk.clock.now());
         self.caller.activity.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -231,19 +312,131 @@ impl Caller {
 /// Where limits and budgets are counted.
 #[derive(Debug)]
 pub(super) struct Admission {
+    desk: Arc<Desk>,
+    book: Arc<RuleBook>,
+}
+
+/// What every hold needs to be given back.
+#[derive(Debug)]
+struct Desk {
     clock: Clock,
+    metrics: Metrics,
+    seeds: Seeds,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    Local,
+    Shared(Shared),
 }
 
 impl Admission {
     /// In this process alone.
-    pub(super) fn local(clock: Clock) -> Self {
-        Self { clock }
+    pub(super) fn local(clock: Clock, metrics: Metrics, seeds: Seeds, book: Arc<RuleBook>) -> Self {
+        Self { desk: Arc::new(Desk { clock, metrics, seeds, place: Place::Local }), book }
+    }
+
+    /// Together with other replicas.
+    pub(super) fn shared(
+        clock: Clock,
+        metrics: Metrics,
+        seeds: Seeds,
+        (book, shared): (Arc<RuleBook>, Shared),
+    ) -> Self {
+        Self { desk: Arc::new(Desk { clock, metrics, seeds, place: Place::Shared(shared) }), book }
+    }
+
+    /// How the shared store is, if there is one.
+    pub(super) fn shared_state(&self) -> Option<SharedState> {
+        self.desk.shared().map(Shared::state)
+    }
+
+    /// Every budget that paid for a call since this process began.
+    pub(super) fn accounts(&self) -> Vec<Account> {
+        self.desk.shared().map_or_else(|| self.book.accounts(), Shared::accounts)
+    }
+
+    /// The most calls that any limit counts as open; where limits are shared, the calls of this process that hold something.
+    pub(super) fn most_open(&self) -> u32 {
+        self.book.most_open().max(self.desk.shared().map(Shared::open_calls).unwrap_or_default())
     }
 
     pub(super) async fn admit(&self, caller: &Caller, need: &Need<'_>) -> Result<Hold, Refused> {
         caller.permits(need)?;
-        let granted = local::admit(&caller.rules, need, self.clock.now())?;
+        let desk = &self.desk;
+        let granted = match &desk.place {
+            Place::Local => self.here(caller, need, Held::Local).await?,
+            Place::Shared(shared) => self.there(shared, caller, need).await?,
+        };
         caller.activity.in_flight.fetch_add(1, Ordering::Relaxed);
-        Ok(Hold { caller: caller.clone(), granted, clock: self.clock.clone() })
+        Ok(Hold { caller: caller.clone(), granted, desk: Arc::clone(desk) })
+    }
+
+    async fn here(
+        &self,
+        caller: &Caller,
+        need: &Need<'_>,
+        held: impl FnOnce(local::Held) -> Held,
+    ) -> Result<Granted, Refused> {
+        let desk = &self.desk;
+        desk.seeds.sow(caller, &desk.clock).await?;
+        let Granted { output_tokens, standing, held: here } = local::admit(caller, need, desk.clock.now())?;
+        Ok(Granted { output_tokens, standing, held: held(here) })
+    }
+
+    async fn there(&self, shared: &Shared, caller: &Caller, need: &Need<'_>) -> Result<Granted, Refused> {
+        match shared.admit(caller, need).await {
+            Ok(admitted) => {
+                let Granted { output_tokens, standing, held } = admitted?;
+                Ok(Granted { output_tokens, standing, held: Held::Shared(held) })
+            }
+            Err(away) if shared.on_failure() == OnFailure::Deny => Err(away.denied().into()),
+            Err(_) => {
+                // What this process counted in an earlier absence says little of what was spent since.
+                if shared.is_first_of_absence() {
+                    self.book.forget_spent();
+                }
+                self.here(caller, need, |here| Held::Apart(here, shared.unheld(caller, need))).await
+            }
+        }
+    }
+}
+
+impl Desk {
+    fn shared(&self) -> Option<&Shared> {
+        match &self.place {
+            Place::Local => None,
+            Place::Shared(shared) => Some(shared),
+        }
+    }
+
+    fn report(&self, team: &Team, settled: Settled) {
+        settled.report(&self.metrics, team);
+    }
+}
+
+impl Settled {
+    /// Counts and logs what is worth knowing.
+    fn report(self, metrics: &Metrics, team: &Team) {
+        let team = &*team.name;
+        if self.is_overrun {
+            metrics.hold_overrun(team);
+        }
+        for (budget, percent, balance) in self.thresholds {
+            metrics.budget_threshold(team, percent);
+            let (kind, subject) = budget.subject.parts();
+            tracing::warn!(
+                budget = budget.id.as_str(),
+                team,
+                subject_kind = kind,
+                subject,
+                period = %budget.period,
+                percent,
+                limit_usd = %balance.limit,
+                spent_usd = %balance.spent,
+                "a budget has reached a threshold"
+            );
+        }
     }
 }

@@ -93,8 +93,8 @@ impl Known {
     }
 
     fn rules(&self, book: &RuleBook, subjects: &[Subject]) -> Rules {
-        let limits = subjects.iter().filter_map(|subject| self.limits.get(subject)).flatten().cloned().collect();
-        let budgets = subjects.iter().filter_map(|subject| self.budgets.get(subject)).flatten().cloned().collect();
+        let limits = subjects.iter().filter_map(|subject| self.limits.get(subject)).flatten();
+        let budgets = subjects.iter().filter_map(|subject| self.budgets.get(subject)).flatten();
         book.rules(limits, budgets)
     }
 }

@@ -29,8 +29,10 @@ pub(super) use self::reader::Reader;
 use self::members::Members;
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Kind, Result};
-use crate::ids::KeyId;
+use crate::ids::{KeyId, TeamId};
 use crate::store::Store;
+use crate::tenancy::admission::{RuleBook, Rules};
+use crate::tenancy::team::Team;
 
 /// Who wait for the reader at most; beyond that, one waits for a place to wait.
 const ASKS: usize = 1024;
@@ -72,7 +74,7 @@ pub(super) struct Directory {
 impl Directory {
     /// A directory without keys, and the task that fills it. Reads the version and what counts for everyone; fails with
     /// what the store said.
-    pub(super) async fn open(store: Store, clock: Clock) -> Result<(Arc<Self>, Reader)> {
+    pub(super) async fn open(store: Store, clock: Clock, book: Arc<RuleBook>) -> Result<(Arc<Self>, Reader)> {
         let (sender, asks) = mpsc::channel(ASKS);
         let directory = Arc::new(Self {
             members: Members::default(),
@@ -80,7 +82,7 @@ impl Directory {
             touched: Mutex::default(),
             looks: AtomicU64::new(0),
         });
-        let reader = Reader::new(store, clock, Arc::clone(&directory), asks).await?;
+        let reader = Reader::new(store, (clock, book), Arc::clone(&directory), asks).await?;
         Ok((directory, reader))
     }
 
@@ -114,6 +116,19 @@ impl Directory {
             answered.await.ok()?.ok()
         };
         timeout(ANSWER_TIMEOUT, answered).await.ok().flatten().ok_or_else(away)
+    }
+
+    /// The limits and budgets that count the calls of a key, or of who stands in for one in the team.
+    pub(super) async fn rules_of(&self, team: &TeamId, key: &KeyId) -> Result<Option<(Arc<Team>, Rules)>> {
+        let caller = match self.caller(key.as_str()) {
+            Some(caller) => Some(caller),
+            None => self.read(key.as_str()).await?,
+        };
+        if let Some(caller) = caller {
+            return Ok(Some((Arc::clone(&caller.team), caller.rules.clone())));
+        }
+        let membership = self.read_team(team.as_str()).await?;
+        Ok(membership.map(|membership| (Arc::clone(&membership.team), membership.rules.clone())))
     }
 
     /// Returns when all changes that were in the store when it was called count, or the store did not answer.

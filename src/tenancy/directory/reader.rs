@@ -40,7 +40,7 @@ pub(in crate::tenancy) struct Reader {
     store: Store,
     clock: Clock,
     directory: Arc<Directory>,
-    book: RuleBook,
+    book: Arc<RuleBook>,
     known: Known,
     feed: Feed,
     asks: mpsc::Receiver<Ask>,
@@ -55,14 +55,13 @@ pub(in crate::tenancy) struct Reader {
 impl Reader {
     pub(super) async fn new(
         store: Store,
-        clock: Clock,
+        (clock, book): (Clock, Arc<RuleBook>),
         directory: Arc<Directory>,
         asks: mpsc::Receiver<Ask>,
     ) -> Result<Self> {
         let feed = Feed::from(queries::version(&store).await?);
         let mut known = Known::default();
         read_rules(&store, &mut known, &[Subject::Everyone]).await?;
-        let book = RuleBook;
         let next_look = Instant::now();
         Ok(Self { store, clock, directory, book, known, feed, asks, next_look, failed: None, sweep: 0 })
     }

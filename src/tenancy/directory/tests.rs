@@ -7,6 +7,8 @@ use futures_util::future::join_all;
 use super::*;
 use crate::clock::Timestamp;
 use crate::store::testing::{self, TestStore};
+use crate::telemetry::Metrics;
+use crate::tenancy::Options;
 use crate::tenancy::admin::{self, Actor, Precondition};
 use crate::tenancy::key::{NewKey, SecretHash};
 use crate::tenancy::team::NewTeam;
@@ -156,7 +158,9 @@ async fn a_flood_from_one_address_has_few_looks_at_once() {
 async fn a_revoked_team_refuses_all_its_keys_here_at_once_and_elsewhere_in_seconds() {
     for served in Served::on_all().await {
         let (stop, tracker) = (tokio_util::sync::CancellationToken::new(), tokio_util::task::TaskTracker::new());
-        let other = crate::tenancy::Tenancy::open(served.store.clone(), served.clock.clone(), None, &tracker, stop.clone());
+        let options = Options::new(Metrics::new().unwrap());
+        let other =
+            crate::tenancy::Tenancy::open(served.store.clone(), served.clock.clone(), options, &tracker, stop.clone());
         let other = other.await.unwrap();
         admin::create_team(&served.store, &served.clock, Actor::Gateway, NewTeam::new("other")).await.unwrap();
         let (_, first) = served.key(NewKey::new("acme", "first")).await;
@@ -352,7 +356,8 @@ async fn a_key_that_was_not_used_for_a_day_is_forgotten_and_read_again() {
     let clock = Clock::manual(START);
     admin::create_team(&store, &clock, Actor::Gateway, NewTeam::new("acme")).await.unwrap();
     make_keys(&store, admin::list_teams(&store).await.unwrap()[0].id.as_str(), 3).await;
-    let (directory, mut reader) = Directory::open(store.clone(), clock.clone()).await.unwrap();
+    let (directory, mut reader) =
+        Directory::open(store.clone(), clock.clone(), Arc::new(RuleBook::new(clock.clone()))).await.unwrap();
     let ids = ["k1", "k2", "k3"].map(KeyId::from);
     reader.look(&ids).await.unwrap();
     let day = Duration::from_hours(24);

@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::error::Kind;
 use crate::store::testing::{self, TestStore};
 use crate::tenancy::Tenancy;
+use crate::tenancy::admission::RuleBook;
 use crate::tenancy::directory::Directory;
 use crate::tenancy::ledger::{self, Outcome, Recorder, State, UsageSource};
 use crate::tenancy::tests::entry;
@@ -82,7 +83,8 @@ async fn rows(store: &TestStore) -> Vec<Entry> {
 }
 
 async fn behind(place: &Place, store: &TestStore, capacity: usize) -> (Recorder, Writer) {
-    let (directory, _) = Directory::open((*store).clone(), Clock::manual(START)).await.unwrap();
+    let (directory, _) =
+        Directory::open((*store).clone(), Clock::manual(AT), Arc::new(RuleBook::new(Clock::manual(AT)))).await.unwrap();
     writer::new(((*store).clone(), Clock::manual(AT.plus(SECOND))), directory, capacity, Some(place.open()))
 }
 
@@ -293,7 +295,7 @@ async fn a_folder_that_cannot_be_written_is_told_at_the_start() {
     fs::write(&file, "").unwrap();
     let setup = Setup { folder: file.clone(), ..place.setup.clone() };
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-    let opened = Tenancy::open((*store).clone(), Clock::system(), Some(setup), &tracker, stop).await;
+    let opened = Tenancy::open((*store).clone(), Clock::system(), options(Some(setup)), &tracker, stop).await;
     let error = opened.unwrap_err();
     assert_eq!((error.kind(), error.blamed()), (Kind::Invalid, Some("store.journal")));
     assert!(error.message().contains(&*file.to_string_lossy()), "{error}");
@@ -308,7 +310,8 @@ async fn a_start_books_what_the_last_one_left_before_it_serves() {
         drop(dead);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let setup = Some(place.setup.clone());
-        let tenancy = Tenancy::open((*store).clone(), Clock::manual(AT), setup, &tracker, stop.clone()).await.unwrap();
+        let tenancy =
+            Tenancy::open((*store).clone(), Clock::manual(AT), options(setup), &tracker, stop.clone()).await.unwrap();
         assert_eq!(rows(&store).await, [begun(1)]);
         tenancy.begin(&begun(2));
         tenancy.record(entry(2));
@@ -415,4 +418,8 @@ proptest! {
         prop_assert_eq!(settled, of(Fate::Settled));
         prop_assert_eq!(open, of(Fate::Open));
     }
+}
+
+fn options(journal: Option<super::Setup>) -> crate::tenancy::Options {
+    crate::tenancy::Options { journal, ..crate::tenancy::Options::new(Metrics::new().unwrap()) }
 }

@@ -13,8 +13,10 @@ use crate::error::Result;
 use crate::ids::{KeyId, RequestId, TeamId};
 use crate::money::MicroUsd;
 use crate::store::Store;
+use crate::tenancy::budget::Window;
 use crate::tenancy::directory::Touch;
 use crate::tenancy::ledger::Entry;
+use crate::tenancy::limit::Subject;
 
 const LEDGER_COLUMNS: usize = 23;
 
@@ -136,4 +138,47 @@ fn entry(row: &AnyRow) -> Decoded<Entry> {
         streamed: number("streamed")? != 0,
         end_user: row.try_get("end_user")?,
     })
+}
+
+/// Milliseconds of a day.
+const DAY: i64 = 86_400_000;
+
+const TEAM_BOOKED_BEFORE: &str = "-- ledger.team_booked_before
+SELECT CAST(COALESCE(SUM(cost_micro_usd), 0) AS BIGINT) AS spent FROM (
+    SELECT cost_micro_usd FROM ledger WHERE team_id = $1 AND at >= $2 AND at < $3
+    UNION ALL SELECT cost_micro_usd FROM usage_daily WHERE team_id = $1 AND day >= $4
+) calls";
+
+const KEY_BOOKED_BEFORE: &str = "-- ledger.key_booked_before
+SELECT CAST(COALESCE(SUM(cost_micro_usd), 0) AS BIGINT) AS spent FROM (
+    SELECT cost_micro_usd FROM ledger WHERE key_id = $1 AND at >= $2 AND at < $3
+    UNION ALL SELECT cost_micro_usd FROM usage_daily WHERE key_id = $1 AND day >= $4
+) calls";
+
+const TEAM_BOOKED_SINCE: &str = "-- ledger.team_booked_since
+SELECT id, cost_micro_usd FROM ledger WHERE team_id = $1 AND at >= $2 AND at < $3 AND cost_micro_usd > 0";
+
+const KEY_BOOKED_SINCE: &str = "-- ledger.key_booked_since
+SELECT id, cost_micro_usd FROM ledger WHERE key_id = $1 AND at >= $2 AND at < $3 AND cost_micro_usd > 0";
+
+/// What the calls of a team or key cost in `window`, those of days that are kept in sums only too: the sum of those booked before `cutoff`, and those since, row by row
+/// with the id. Nothing for a subject that is neither.
+pub(in crate::tenancy) async fn booked(
+    store: &Store,
+    subject: &Subject,
+    window: Window,
+    cutoff: Timestamp,
+) -> Result<(MicroUsd, Vec<(String, MicroUsd)>)> {
+    let (before, since, id) = match subject {
+        Subject::Everyone => return Ok(Default::default()),
+        Subject::Team(id) => (TEAM_BOOKED_BEFORE, TEAM_BOOKED_SINCE, id.as_str()),
+        Subject::Key(id) => (KEY_BOOKED_BEFORE, KEY_BOOKED_SINCE, id.as_str()),
+    };
+    let (start, end) = (window.start.millis(), window.end.map_or(i64::MAX, Timestamp::millis));
+    let query = sqlx::query(before).bind(id).bind(start).bind(cutoff.millis().min(end)).bind(start.div_euclid(DAY));
+    let sum = MicroUsd(query.fetch_one(store.pool()).await?.try_get("spent")?);
+    let query = sqlx::query(since).bind(id).bind(cutoff.millis().max(start)).bind(end);
+    let rows = query.fetch_all(store.pool()).await?;
+    let row = |row: &AnyRow| Ok((row.try_get("id")?, MicroUsd(row.try_get("cost_micro_usd")?)));
+    Ok((sum, rows.iter().map(row).collect::<Result<_, sqlx::Error>>()?))
 }

@@ -36,7 +36,8 @@ impl Served {
         let clock = Clock::manual(START);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         admin::create_team(&store, &clock, Actor::CommandLine, NewTeam::new("acme")).await.unwrap();
-        let tenancy = Tenancy::open(store.clone(), clock.clone(), None, &tracker, stop.clone()).await.unwrap();
+        let options = Options::new(Metrics::new().unwrap());
+        let tenancy = Tenancy::open(store.clone(), clock.clone(), options, &tracker, stop.clone()).await.unwrap();
         Self { tenancy, clock, tracker, stop, store }
     }
 
@@ -44,7 +45,8 @@ impl Served {
     pub(super) async fn beside(other: &Self) -> Self {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let (store, clock) = (testing::again(&other.store).await, other.clock.clone());
-        let tenancy = Tenancy::open(store.clone(), clock.clone(), None, &tracker, stop.clone()).await.unwrap();
+        let options = Options::new(Metrics::new().unwrap());
+        let tenancy = Tenancy::open(store.clone(), clock.clone(), options, &tracker, stop.clone()).await.unwrap();
         Self { tenancy, clock, tracker, stop, store }
     }
 
@@ -346,7 +348,8 @@ async fn stopping_writes_what_was_recorded_and_counts_what_comes_too_late() {
 #[tokio::test]
 async fn a_full_queue_keeps_the_oldest_and_counts_the_rest() {
     let store = testing::sqlite().await;
-    let (directory, _) = Directory::open(store.clone(), Clock::manual(START)).await.unwrap();
+    let book = Arc::new(RuleBook::new(Clock::system()));
+    let (directory, _) = Directory::open(store.clone(), Clock::manual(START), book).await.unwrap();
     let (recorder, writer) = writer::new((store.clone(), Clock::manual(START)), directory, 10, None);
     (0..25).for_each(|number| recorder.record(entry(number)));
     assert_eq!(recorder.state(START), State { queued: 10, lost: 15, lag: Duration::ZERO });

@@ -135,7 +135,7 @@ fn the_fault_of_a_request_rests_nothing_and_a_probe_so_answered_is_over() {
     fail(&health, Reason::Rejected, None, 100);
     assert_eq!(condition(&health, 100), Condition::Ready);
     fail(&health, Reason::Denied, None, 100);
-    assert_eq!(health.resting(at(110)).collect::<Vec<_>>(), [MODEL.into()]);
+    assert_eq!(health.resting(at(110)).collect::<Vec<_>>(), [Arc::<str>::from(MODEL)]);
     fail(&health, Reason::Credentials, None, 130);
     assert!(row(&health, 131).trouble.is_some(), "a call that could not be signed says nothing of the model");
     fail(&health, Reason::Rejected, None, 131);

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use bedrock_gateway::money::MicroUsd;
 use bedrock_gateway::simulator::{Call, Outcome, Simulator};
 use bedrock_gateway::tenancy::ledger::{Entry, UsageSource};
+use bedrock_gateway::tenancy::{Account, Subject, Tenancy};
 
 use super::eventually;
 use super::scrape::Scrape;
@@ -39,6 +41,21 @@ pub(super) async fn agree(ledger: &[Entry], metrics: &Scrape, sim: &Simulator, l
     })
     .await;
     agree_with_bedrock(ledger, sim);
+}
+
+/// Fails unless nothing is held, and what is spent of every budget is the sum of the ledger.
+pub(super) async fn agree_with_budgets(ledger: &[Entry], tenancy: &Tenancy) {
+    eventually("no limit counts a call as open", async || tenancy.most_open() == 0).await;
+    for Account { budget, balance, .. } in tenancy.accounts() {
+        let is_paid = |entry: &&Entry| match &budget.subject {
+            Subject::Everyone => true,
+            Subject::Team(team) => entry.team == *team,
+            Subject::Key(key) => entry.key == *key,
+        };
+        let entries = ledger.iter().filter(is_paid).filter(|entry| entry.at >= balance.window.start);
+        let sum: MicroUsd = entries.filter_map(|entry| entry.cost).sum();
+        assert_eq!((balance.spent, balance.held), (sum, MicroUsd(0)), "{budget:?} and the ledger: {ledger:#?}");
+    }
 }
 
 fn agree_with_metrics(ledger: &[Entry], metrics: &Scrape) {

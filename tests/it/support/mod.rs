@@ -24,12 +24,13 @@ use bedrock_gateway::catalog::Catalog;
 use bedrock_gateway::clock::{Clock, Timestamp};
 use bedrock_gateway::config::{Aws, Config, Secret};
 use bedrock_gateway::gateway::Gateway;
+use bedrock_gateway::money::MicroUsd;
 use bedrock_gateway::simulator::{Settings, Simulator};
 use bedrock_gateway::store::Store;
 use bedrock_gateway::telemetry::Metrics;
-use bedrock_gateway::tenancy::admin::{self, Actor};
+use bedrock_gateway::tenancy::admin::{self, Actor, Precondition, SetBudget, SetLimit, Whose};
 use bedrock_gateway::tenancy::ledger::{self, Entry};
-use bedrock_gateway::tenancy::{Key, NewKey, NewTeam, Tenancy, journal};
+use bedrock_gateway::tenancy::{Balance, Key, NewKey, NewTeam, Options, Period, Tenancy, journal};
 use reqwest::{Method, RequestBuilder};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -272,6 +273,29 @@ impl TestGateway {
         admin::create_team(&self.store, &self.clock, Actor::CommandLine, new).await.unwrap();
     }
 
+    /// Sets a limit as the command line does, and returns when it counts.
+    pub(crate) async fn set_limit(&self, limit: SetLimit) {
+        let any = Precondition::Any;
+        admin::set_limit(&self.store, &self.clock, Actor::CommandLine, &any, limit).await.unwrap();
+        self.gateway.tenancy().refresh().await;
+    }
+
+    /// Sets a budget of the team that every key belongs to, and returns when it counts.
+    pub(crate) async fn set_budget(&self, period: Period, limit: MicroUsd) {
+        let whose = Whose { team: Some(TEAM.into()), key: None };
+        let set = SetBudget { whose, period: period.to_string(), limit_usd: limit.to_string() };
+        let any = Precondition::Any;
+        admin::set_budget(&self.store, &self.clock, Actor::CommandLine, &any, set).await.unwrap();
+        self.gateway.tenancy().refresh().await;
+    }
+
+    /// How the one budget stands that there is, once it paid for a call.
+    pub(crate) fn balance(&self) -> Balance {
+        let accounts = self.gateway.tenancy().accounts();
+        assert_eq!(accounts.len(), 1, "{accounts:?}");
+        accounts[0].balance
+    }
+
     /// The gateway itself, for what no surface tells.
     pub(crate) fn gateway(&self) -> &Gateway {
         &self.gateway
@@ -299,7 +323,8 @@ impl TestGateway {
         let store = Store::open(&format!("sqlite://{}", folder.path().join("next.db").display())).await.unwrap();
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let setup = journal::Setup::new(folder.path(), Metrics::new().unwrap());
-        Tenancy::open(store.clone(), self.clock.clone(), Some(setup), &tracker, stop.clone()).await.unwrap();
+        let options = Options { journal: Some(setup), ..Options::new(Metrics::new().unwrap()) };
+        Tenancy::open(store.clone(), self.clock.clone(), options, &tracker, stop.clone()).await.unwrap();
         stop.cancel();
         tracker.close();
         within(tracker.wait()).await;
@@ -363,6 +388,7 @@ impl TestGateway {
         }
         let ledger = self.ledger().await;
         books::agree(&ledger, &self.metrics(), &self.sim, self.lost.load(Ordering::Relaxed)).await;
+        books::agree_with_budgets(&ledger, self.gateway.tenancy()).await;
         assert_eq!(self.gateway.tenancy().ledger().lost, 0);
         log::assert_without(keys.iter().filter_map(|key| key.rsplit('_').next()));
 
