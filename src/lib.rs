@@ -16,6 +16,7 @@ pub mod error;
 pub mod families;
 pub mod fetch;
 pub mod gateway;
+pub mod idempotency;
 pub mod ids;
 pub mod invocations;
 pub mod issuers;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first; see `docs/ARCHITECTURE.md`. A module imports only from lower layers.
-const LAYERS: [(&str, u8); 30] = [
+const LAYERS: [(&str, u8); 31] = [
     ("bucket", 0),
     ("clock", 0),
     ("config", 0),
@@ -28,6 +28,7 @@ const LAYERS: [(&str, u8); 30] = [
     ("families", 1),
     ("store", 1),
     ("fetch", 2),
+    ("idempotency", 2),
     ("invocations", 2),
     ("issuers", 2),
     ("responses", 2),
@@ -70,7 +71,7 @@ const CRATES: [(&str, &[&str]); 7] = [
     ("axum", &["api", "app", "simulator"]),
     ("aws_", &["upstream"]),
     ("reqwest", &["fetch"]),
-    ("sqlx", &["store", "tenancy", "invocations", "responses"]),
+    ("sqlx", &["store", "tenancy", "idempotency", "invocations", "responses"]),
     ("jsonwebtoken", &["issuers"]),
     ("prometheus", &["telemetry"]),
 ];

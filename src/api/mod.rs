@@ -17,6 +17,7 @@ pub mod formats;
 #[cfg(test)]
 mod golden;
 mod guardrail;
+mod idempotency;
 mod models;
 mod native_headers;
 pub mod openai;

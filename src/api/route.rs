@@ -42,6 +42,25 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
     }
 }
 
+/// Whether a POST to this route pattern costs money, so that it matters whether it is made twice.
+pub(super) fn costs(pattern: &str) -> bool {
+    matches!(
+        pattern,
+        "/v1/chat/completions"
+            | "/v1/responses"
+            | "/v1/embeddings"
+            | "/v1/images/generations"
+            | "/v1/rerank"
+            | "/v1/messages"
+            | "/model/{model_id}/converse"
+            | "/model/{model_id}/converse-stream"
+            | "/model/{model_id}/invoke"
+            | "/model/{model_id}/invoke-with-response-stream"
+            | "/guardrail/{guardrail}/version/{version}/apply"
+            | "/async-invoke"
+    )
+}
+
 /// The value of the label `reason`, when it was the gateway that refused.
 pub(super) fn refusal(error: &Error) -> Option<&'static str> {
     if let Some(reason) = error.refused_by() {
@@ -68,6 +87,19 @@ mod tests {
         assert!(!document.paths.paths.is_empty());
         for path in document.paths.paths.keys() {
             assert_ne!(label(path), label("/no/such/route"), "{path} has no label in route.rs");
+        }
+    }
+
+    /// Of a new route that takes POST somebody has to say whether a repeat costs.
+    #[test]
+    fn every_post_costs_or_is_known_not_to() {
+        const FREE: [&str; 4] = ["/count", "/input_tokens", "/cancel", "/admin/v1/"];
+        let document = crate::api::openapi();
+        for (path, item) in document.paths.paths.iter().filter(|(_, item)| item.post.is_some()) {
+            assert!(costs(path) != FREE.iter().any(|part| path.contains(part)), "{path}: {:?}", item.summary);
+        }
+        for pattern in ["/v1/chat/completions", "/async-invoke", "/v1/rerank"] {
+            assert!(document.paths.paths.contains_key(pattern), "{pattern}");
         }
     }
 }

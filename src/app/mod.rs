@@ -22,6 +22,7 @@ use crate::config::{Aws, Config};
 use crate::error::{Error, Result};
 use crate::fetch::{Documents, Fetcher};
 use crate::gateway::{Failover, Gateway, Guests, Parts};
+use crate::idempotency::Idempotency;
 use crate::invocations::Invocations;
 use crate::issuers::Issuers;
 use crate::refresh::Refresher;
@@ -29,7 +30,7 @@ use crate::responses::Responses;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::tenancy::usage::Usage;
-use crate::tenancy::{Administrators, Sealer, Tenancy};
+use crate::tenancy::{Administrators, Sealer, Tenancy, journal};
 use crate::upstream::Upstream;
 use listener::Listener;
 
@@ -67,9 +68,18 @@ impl App {
         let invocations = Invocations::new(store.clone(), &config.batch);
         let responses = Responses::new(store.clone(), clock.clone(), &config.responses, config.server.max_body_bytes());
         responses.purge_in_background(&tracker, stop.clone());
+        let idempotency = Idempotency::new(
+            store.clone(),
+            clock.clone(),
+            &config.idempotency,
+            config.server.max_body_bytes(),
+            tracker.clone(),
+        );
+        idempotency.purge_in_background(stop.clone());
         let usage = Usage::new(store.clone(), clock.clone(), &config.ledger);
         usage.retain_in_background(&tracker, stop.clone());
-        let tenancy = Tenancy::open(store, clock.clone(), metrics.clone(), &tracker, stop.clone()).await?;
+        let journal = config.store.journal_folder().map(|folder| journal::Setup::new(folder, metrics.clone()));
+        let tenancy = Tenancy::open(store, clock.clone(), metrics.clone(), journal, &tracker, stop.clone()).await?;
         let issuers = Issuers::new(&config.auth.jwt, Documents::new(&config.fetch)?, clock.clone(), &tracker, &stop);
         let administrators = Administrators::new(&config.auth.admin_key_sha256);
         let guests = Guests::new(administrators, issuers, Sealer::configured(&config.auth));
@@ -86,6 +96,7 @@ impl App {
             upstream,
             responses,
             usage,
+            idempotency,
             fetcher,
             metrics,
             clock,

@@ -1,5 +1,5 @@
-//! The command line: `serve`, `simulate`, `keys`, `teams`, `limits`, `budgets`, `audit`, `usage`, `config check`, `doctor`,
-//! `iam-policy`, `openapi`.
+//! The command line: `serve`, `simulate`, `keys`, `teams`, `limits`, `budgets`, `usage`, `audit`, `config check`,
+//! `doctor`, `iam-policy`, `openapi`.
 //!
 //! The environment and the arguments are read here and nowhere else.
 

@@ -10,6 +10,7 @@ mod aws;
 mod batch;
 mod decode;
 mod fetch;
+mod idempotency;
 mod layers;
 mod ledger;
 mod problem;
@@ -31,6 +32,7 @@ pub use aws::{Aws, Endpoints, Order, Quota, Secret};
 pub use batch::{Batch, BatchLimits, SmallBatches};
 pub use decode::path_of;
 pub use fetch::Fetch;
+pub use idempotency::Idempotency;
 pub use ledger::Ledger;
 pub use problem::{Problem, Problems};
 pub use responses::Responses;
@@ -51,6 +53,8 @@ pub struct Config {
     pub store: Store,
     /// The record of calls.
     pub ledger: Ledger,
+    /// Repeated calls.
+    pub idempotency: Idempotency,
     /// Stored responses.
     pub responses: Responses,
     /// What replicas share.
@@ -106,6 +110,7 @@ impl Config {
         self.server.validate(problems);
         self.store.validate(problems);
         self.ledger.validate(problems);
+        self.idempotency.validate(problems);
         self.responses.validate(problems);
         self.shared.validate(problems);
         self.aws.validate(problems);

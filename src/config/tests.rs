@@ -47,6 +47,7 @@ fn the_example_uncommented_has_every_key_and_nothing_in_it_is_wrong() {
         ("[server]", "/server"),
         ("[store]\nno = 1", "/store"),
         ("[ledger]", "/ledger"),
+        ("[idempotency]", "/idempotency"),
         ("[responses]", "/responses"),
         ("[shared]", "/shared"),
         ("[aws]", "/aws"),

@@ -40,6 +40,7 @@ use crate::converse::{self, Usage};
 use crate::error::{Error, Kind};
 use crate::families;
 use crate::fetch::Fetcher;
+use crate::idempotency::Idempotency;
 use crate::invocations::Invocations;
 use crate::money::MicroUsd;
 use crate::report::Report;
@@ -88,6 +89,8 @@ pub struct Parts {
     pub responses: Responses,
     /// What calls used and cost.
     pub usage: Reports,
+    /// Calls that are made once, however often they are asked for.
+    pub idempotency: Idempotency,
     /// Files that requests point to.
     pub fetcher: Fetcher,
     /// What is counted.
@@ -225,6 +228,11 @@ impl Gateway {
     /// What calls used and cost.
     pub fn usage(&self) -> &Reports {
         &self.0.parts.usage
+    }
+
+    /// Calls that are made once, however often they are asked for.
+    pub fn idempotency(&self) -> &Idempotency {
+        &self.0.parts.idempotency
     }
 
     /// Files that requests point to.

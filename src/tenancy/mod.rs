@@ -3,7 +3,8 @@
 //! The teams and keys of the store are in memory, so that a call is authenticated and admitted without touching the
 //! store; a version row says when they changed. The ledger is written behind. All SQL is in `queries.rs`.
 //! Invariants: a caller whose key is revoked or expired is never returned; every [`Hold`] gives back what it holds when
-//! it is dropped; an [`ledger::Entry`] makes at most one row, however often it is delivered.
+//! it is dropped; an [`ledger::Entry`] makes at most one row, however often it is delivered; a call that was begun has a
+//! row in the end, whatever becomes of the process.
 
 pub mod admin;
 pub mod admission;
@@ -12,6 +13,7 @@ mod bootstrap;
 pub mod budget;
 mod carried;
 mod directory;
+pub mod journal;
 mod key;
 pub mod ledger;
 pub mod limit;
@@ -48,6 +50,7 @@ pub use self::team::{Guardrail, NewTeam, RoleArn, Team};
 
 use self::admission::{Admission, RuleBook, Seeds};
 use self::directory::Directory;
+use self::journal::Journal;
 use self::key::Presented;
 use crate::clock::Clock;
 use crate::error::Result;
@@ -74,18 +77,31 @@ impl Tenancy {
     /// Loads every team and key, and spawns on `tracker` the poller of changes and the writer of the ledger.
     ///
     /// Both end with `stop`. The writer first writes what was recorded until then, for ten seconds at most; what is
-    /// recorded afterwards is lost. So cancel `stop` when the last call is settled, not when the drain begins.
+    /// recorded afterwards is lost, or found in the journal by the next start. So cancel `stop` when the last call is
+    /// settled, not when the drain begins.
+    ///
+    /// With a journal, first books what processes that died have left in its folder. A store that does not answer delays
+    /// that by ten seconds at most: then it is tried again while the gateway serves.
     pub async fn open(
         store: Store,
         clock: Clock,
         metrics: Metrics,
+        journal: Option<journal::Setup>,
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<Self> {
         let book = Arc::new(RuleBook::new(clock.clone()));
         let directory = Arc::new(Directory::load(store.clone(), Arc::clone(&book)).await?);
+        let journal = match journal {
+            Some(setup) => {
+                let journal = Arc::new(Journal::open(&setup)?);
+                journal::keep(&journal, &setup, store.clone(), tracker, &stop).await;
+                Some(journal)
+            }
+            None => None,
+        };
         let (recorder, writer) =
-            writer::new(store.clone(), clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
+            writer::new((store.clone(), clock.clone()), Arc::clone(&directory), ledger::QUEUE_ENTRIES, journal);
         let recorder = Arc::new(recorder);
         tracker.spawn(stop.clone().run_until_cancelled_owned(poll(Arc::clone(&directory))));
         tracker.spawn(writer.run(stop));
@@ -141,10 +157,31 @@ impl Tenancy {
         self.0.admission.admit(caller, need).await
     }
 
+    /// Whether calls are written down before they are sent.
+    pub fn is_journaled(&self) -> bool {
+        self.0.recorder.journal().is_some()
+    }
+
+    /// Writes down that a call is about to be sent: `entry` is what is booked if this process dies before
+    /// [`Tenancy::record`] settles the same id. Once more for another attempt of the same call. Without a journal nothing
+    /// happens. Returns when the operating system has it; never touches the store, and fails no call.
+    pub fn begin(&self, entry: &ledger::Entry) {
+        if let Some(journal) = self.0.recorder.journal() {
+            journal.begin(entry);
+        }
+    }
+
+    /// What began under `id` is booked by another entry.
+    pub fn discard(&self, id: &str) {
+        if let Some(journal) = self.0.recorder.journal() {
+            journal.discard(id);
+        }
+    }
+
     /// Books a call. Returns at once and never touches the store: a writer task does, within a fifth of a second.
     ///
-    /// While the store is away, entries wait in memory, [`ledger::QUEUE_ENTRIES`] of them; beyond that the newest are
-    /// lost, counted in [`ledger::State::lost`] and logged.
+    /// While the store is away, entries wait in memory, [`ledger::QUEUE_ENTRIES`] of them, and beyond that in the journal.
+    /// Without a journal the newest are lost then, counted in [`ledger::State::lost`] and logged.
     pub fn record(&self, entry: ledger::Entry) {
         self.0.recorder.record(entry);
     }

@@ -25,6 +25,8 @@ mod exceptions;
 mod failover;
 mod fault_matrix;
 mod hostile_input;
+mod idempotency;
+mod journal;
 mod keys;
 mod lifecycle;
 mod limits;

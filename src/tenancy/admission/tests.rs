@@ -27,7 +27,7 @@ static CALLER: LazyLock<Caller> = LazyLock::new(|| {
         admin::create_team(&store, &clock, Actor::Gateway, NewTeam::new("acme")).await.unwrap();
         let (_, text) = admin::create_key(&store, &clock, Actor::Gateway, NewKey::new("acme", "ci")).await.unwrap();
         let (metrics, tracker, stop) = (Metrics::new().unwrap(), TaskTracker::new(), CancellationToken::new());
-        let tenancy = Tenancy::open(store.clone(), clock, metrics, &tracker, stop.clone()).await.unwrap();
+        let tenancy = Tenancy::open(store.clone(), clock, metrics, None, &tracker, stop.clone()).await.unwrap();
         let caller = tenancy.authenticate(Some(text.expose())).await.unwrap();
         stop.cancel();
         tracker.close();
@@ -352,7 +352,7 @@ impl Served {
         let set = SetBudget { whose, period: "day".into(), limit_usd: "1".into() };
         admin::set_budget(&store, &clock, Actor::Gateway, &Precondition::Any, set).await.unwrap();
         let (metrics, tracker, stop) = (Metrics::new().unwrap(), TaskTracker::new(), CancellationToken::new());
-        let tenancy = Tenancy::open(store.clone(), clock.clone(), metrics, &tracker, stop.clone()).await.unwrap();
+        let tenancy = Tenancy::open(store.clone(), clock.clone(), metrics, None, &tracker, stop.clone()).await.unwrap();
         let caller = tenancy.authenticate(Some(text.expose())).await.unwrap();
         for entry in before(&caller) {
             tenancy.record(entry);

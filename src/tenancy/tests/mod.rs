@@ -36,7 +36,7 @@ impl Served {
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         admin::create_team(&store, &clock, Actor::CommandLine, NewTeam::new("acme")).await.unwrap();
         let metrics = Metrics::new().unwrap();
-        let tenancy = Tenancy::open(store.clone(), clock.clone(), metrics, &tracker, stop.clone()).await.unwrap();
+        let tenancy = Tenancy::open(store.clone(), clock.clone(), metrics, None, &tracker, stop.clone()).await.unwrap();
         Self { tenancy, clock, tracker, stop, store }
     }
 
@@ -71,7 +71,7 @@ impl Served {
     }
 }
 
-fn entry(number: u64) -> Entry {
+pub(super) fn entry(number: u64) -> Entry {
     Entry {
         id: format!("call_{number:06}"),
         request_id: RequestId::from("req_1"),
@@ -371,7 +371,7 @@ async fn a_full_queue_keeps_the_oldest_and_counts_the_rest() {
     let store = testing::sqlite().await;
     let book = Arc::new(RuleBook::new(Clock::system()));
     let directory = Arc::new(Directory::load(store.clone(), book).await.unwrap());
-    let (recorder, writer) = writer::new(store.clone(), Clock::manual(START), directory, 10);
+    let (recorder, writer) = writer::new((store.clone(), Clock::manual(START)), directory, 10, None);
     (0..25).for_each(|number| recorder.record(entry(number)));
     assert_eq!(recorder.state(START), State { queued: 10, lost: 15, lag: Duration::ZERO });
     let stop = CancellationToken::new();
