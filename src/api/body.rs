@@ -85,7 +85,8 @@ fn locate<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Error 
     }
     // The reader's path leads to the field already, or to the object that it is in.
     if let Some(field) = message.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
-        let known = message.rsplit(", expected ").next().map(|known| known.split(" at line ").next().unwrap_or_default());
+        let known =
+            message.rsplit(", expected ").next().map(|known| known.split(" at line ").next().unwrap_or_default());
         let path = match path {
             Some(path) if path == field || path.ends_with(&format!(".{field}")) => path,
             Some(path) => format!("{path}.{field}"),

@@ -103,10 +103,9 @@ pub fn openapi() -> OpenApi {
 
 fn documented() -> OpenApiRouter<Gateway> {
     let mut document = Document::openapi();
-    let bearer =
-        Http::builder().scheme(HttpAuthScheme::Bearer).description(Some(
-            "A gateway key: `bgw_<id>_<secret>`. What is named of an operation are the scopes of which the key needs one.",
-        ));
+    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some(
+        "A gateway key: `bgw_<id>_<secret>`. What is named of an operation are the scopes of which the key needs one.",
+    ));
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("key", SecurityScheme::Http(bearer.build()));
     OpenApiRouter::with_openapi(document)

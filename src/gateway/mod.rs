@@ -7,9 +7,11 @@
 mod admit;
 mod attempt;
 mod candidates;
+mod carry;
 mod meter;
 mod outline;
 mod plain;
+mod profile;
 mod service;
 mod settle;
 mod statement;
@@ -250,9 +252,19 @@ impl Gateway {
         &self.0.parts.clock
     }
 
-    /// What a caller's name for a model stands for: [`Kind::ModelNotFound`] if nothing. Waits for AWS only for the ARN of
-    /// an application inference profile that was not seen for an hour.
+    /// What a caller's name for a model stands for, by the application inference profiles of the caller's team where it has
+    /// some for the model.
+    ///
+    /// # Errors
+    /// [`Kind::ModelNotFound`] if nothing; [`Kind::Forbidden`] when a profile of the team is one of another model. Waits for
+    /// AWS only for the ARN of an application inference profile that was not seen for an hour.
     pub async fn model(&self, caller: &Caller, name: impl Into<String>) -> Result<Asked, Error> {
+        let Asked { name, resolved } = self.model_itself(caller, name).await?;
+        Ok(Asked { name, resolved: self.through_profiles(caller, resolved).await? })
+    }
+
+    /// The same without the profiles of a team, for what cannot be called through one.
+    pub async fn model_itself(&self, caller: &Caller, name: impl Into<String>) -> Result<Asked, Error> {
         let name = name.into();
         let mut resolved = self.catalog().resolve_for(&name, &|names| caller.allows_model(names))?;
         if resolved.hidden_profile().is_some() {

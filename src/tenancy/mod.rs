@@ -65,7 +65,8 @@ impl Tenancy {
     /// recorded afterwards is lost. So cancel `stop` when the last call is settled, not when the drain begins.
     pub async fn open(store: Store, clock: Clock, tracker: &TaskTracker, stop: CancellationToken) -> Result<Self> {
         let directory = Arc::new(Directory::load(store.clone()).await?);
-        let (recorder, writer) = writer::new(store.clone(), clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
+        let (recorder, writer) =
+            writer::new(store.clone(), clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
         tracker.spawn(stop.clone().run_until_cancelled_owned(poll(Arc::clone(&directory))));
         tracker.spawn(writer.run(stop));
         let admission = Admission::local(clock.clone());

@@ -283,11 +283,7 @@ fn scopes(names: &[String]) -> Result<Vec<Scope>> {
 }
 
 /// Refuses Regions that do not exist; the warnings are about models that may come.
-fn check_named(
-    gateway: &Gateway,
-    models: Option<&Vec<String>>,
-    regions: Option<&Vec<String>>,
-) -> Result<Vec<String>> {
+fn check_named(gateway: &Gateway, models: Option<&Vec<String>>, regions: Option<&Vec<String>>) -> Result<Vec<String>> {
     let catalog = gateway.catalog();
     known::check_regions(&catalog, "regions", regions.map_or(&[], Vec::as_slice))?;
     Ok(known::doubts(&catalog, "models", models.into_iter().flatten().map(String::as_str)))

@@ -149,8 +149,7 @@ impl CreateKey {
         let (store, _) = common.store_for(&settings.named()).await?;
         let on_disconnect = settings.on_disconnect.as_deref().map(OnDisconnect::parse).transpose()?.unwrap_or_default();
         let Settings { models, regions, networks, .. } = settings;
-        let new =
-            NewKey { scopes, expires_at, models, regions, networks, on_disconnect, ..NewKey::new(team, name) };
+        let new = NewKey { scopes, expires_at, models, regions, networks, on_disconnect, ..NewKey::new(team, name) };
         let (key, secret) = admin::create_key(&store, clock, Actor::CommandLine, new).await?;
         let view = view(&store, &key).await?;
         let team = view.team_name.as_deref().unwrap_or(key.team.as_str());

@@ -137,8 +137,7 @@ impl Teams {
             Self::List(listing) => {
                 let teams = admin::list_teams(&listing.store().await?).await?;
                 let listed = admin::Listed { data: teams.iter().map(TeamView::of).collect(), next: None };
-                let columns =
-                    ["id", "name", "models", "regions", "geography", "role_arn", "created_at", "revoked_at"];
+                let columns = ["id", "name", "models", "regions", "geography", "role_arn", "created_at", "revoked_at"];
                 listing.table(&listed, &columns)
             }
             Self::Show { team, common } => {

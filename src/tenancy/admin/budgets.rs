@@ -69,8 +69,7 @@ pub async fn set_budget(
     let id = known.as_ref().map_or_else(|| BudgetId::from(ids::fresh("budget_")), |(budget, _)| budget.id.clone());
     let created_at = present.map_or(now, |(before, _)| before.created_at);
     let version = change.version;
-    let budget =
-        Budget { id, subject, period, limit: amount, created_at, updated_at: now, removed_at: None, version };
+    let budget = Budget { id, subject, period, limit: amount, created_at, updated_at: now, removed_at: None, version };
     queries::write_budget(&mut change, &budget).await?;
     let (budget, names) = queries::find_budget(&mut change, &budget.id).await?.ok_or_else(|| unknown(&budget.id))?;
     let view = told(&budget, &names);

@@ -32,8 +32,7 @@ pub fn check_role(catalog: &Catalog, regions: &[Arc<str>], field: &str, arn: &st
         return Ok(());
     }
     let Some(called) = of_regions.next() else { return Ok(()) };
-    let text =
-        format!("The role is of the partition `{of_role}`, and the Regions in `aws.regions` are of `{called}`.");
+    let text = format!("The role is of the partition `{of_role}`, and the Regions in `aws.regions` are of `{called}`.");
     Err(Error::invalid(field, text))
 }
 

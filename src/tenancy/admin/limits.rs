@@ -49,8 +49,7 @@ impl SetLimit {
             ("concurrent_requests", concurrent, u64::from(MOST_AT_ONCE)),
         ];
         if amounts.iter().all(|(_, amount, _)| amount.is_none()) {
-            let message =
-                "Say what is limited: `requests_per_minute`, `tokens_per_minute` or `concurrent_requests`.";
+            let message = "Say what is limited: `requests_per_minute`, `tokens_per_minute` or `concurrent_requests`.";
             return Err(Error::invalid("requests_per_minute", message));
         }
         for (field, amount, most) in amounts {

@@ -21,9 +21,13 @@ use serde_json::{Map, Value, json};
 
 pub use self::audit::{Acts, list_acts};
 pub use self::budgets::{Budgets, SetBudget, list_budgets, remove_budget, set_budget};
-pub use self::keys::{EditKey, Keys, change_key, create_key, find_key, list_keys, page_of_keys, revoke_key, revoke_key_if};
+pub use self::keys::{
+    EditKey, Keys, change_key, create_key, find_key, list_keys, page_of_keys, revoke_key, revoke_key_if,
+};
 pub use self::limits::{Limits, SetLimit, list_limits, remove_limit, set_limit};
-pub use self::teams::{EditTeam, Teams, change_team, create_team, find_team, list_teams, page_of_teams, revoke_team_if};
+pub use self::teams::{
+    EditTeam, Teams, change_team, create_team, find_team, list_teams, page_of_teams, revoke_team_if,
+};
 use super::limit::Subject;
 use super::queries;
 use crate::clock::Timestamp;
@@ -94,7 +98,8 @@ impl Precondition {
         if holds {
             return Ok(());
         }
-        let message = "It was changed or removed in the meantime. Read it again, and send its new `version` as If-Match.";
+        let message =
+            "It was changed or removed in the meantime. Read it again, and send its new `version` as If-Match.";
         Err(Error::new(Kind::Stale, message))
     }
 }

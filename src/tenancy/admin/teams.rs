@@ -14,7 +14,6 @@ use crate::tenancy::carried;
 use crate::tenancy::queries::{self, Change};
 use crate::tenancy::team::{self, Guardrail, NewTeam, RoleArn, Team};
 
-
 /// Makes a team. Fails with [`Kind::Invalid`], the field named, or [`Kind::Conflict`] when the name is taken.
 pub async fn create_team(store: &Store, clock: &Clock, actor: Actor, new: NewTeam) -> Result<Team> {
     let mut team = new.check(TeamId::from(ids::fresh("team_")), clock.now())?;
