@@ -8,6 +8,7 @@ mod admit;
 mod attempt;
 mod candidates;
 mod carry;
+mod drain;
 mod meter;
 mod outline;
 mod plain;
@@ -26,8 +27,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use attempt::Failover;
+pub use drain::outlive;
 pub use plain::Target;
 pub use service::{LATENCY, Latency, Service, TIER};
 pub use settle::{Booked, Charge, Receipt};
@@ -95,6 +98,8 @@ pub struct Parts {
     pub failover: Failover,
     /// Which of several candidates is tried first.
     pub order: Order,
+    /// Calls that go on though their client has left; the drain waits for them as for clients.
+    pub unattended: TaskTracker,
     /// Cancelled when the drain is over: streams still open are told so and cut.
     pub cut: CancellationToken,
 }
@@ -282,6 +287,21 @@ impl Gateway {
         request: &converse::Request,
     ) -> Result<Answer<converse::Response>, Error> {
         let call = call(Operation::Converse, request)?;
+        if Self::drains(caller) {
+            let (gateway, caller, model) = (self.clone(), caller.clone(), model.clone());
+            let make = |origin| async move { gateway.make_whole(&caller, origin, &model, call).await };
+            return self.make_to_the_end(origin, make).await;
+        }
+        self.make_whole(caller, origin, model, call).await
+    }
+
+    async fn make_whole(
+        &self,
+        caller: &Caller,
+        origin: Origin,
+        model: &Asked,
+        call: Call,
+    ) -> Result<Answer<converse::Response>, Error> {
         let (reply, _, mut settlement) = self.ask(caller, origin, model, call).await?;
         match serde_json::from_slice::<converse::Response>(&reply.body) {
             Ok(body) => {
@@ -314,6 +334,21 @@ impl Gateway {
 
     /// The whole answer to a body that is already what the model speaks, byte for byte.
     pub async fn forward(
+        &self,
+        caller: &Caller,
+        origin: Origin,
+        model: &Asked,
+        call: Call,
+    ) -> Result<Answer<Reply>, Error> {
+        if Self::drains(caller) {
+            let (gateway, caller, model) = (self.clone(), caller.clone(), model.clone());
+            let make = |origin| async move { gateway.make_forward(&caller, origin, &model, call).await };
+            return self.make_to_the_end(origin, make).await;
+        }
+        self.make_forward(caller, origin, model, call).await
+    }
+
+    async fn make_forward(
         &self,
         caller: &Caller,
         origin: Origin,
@@ -367,6 +402,21 @@ impl Gateway {
 
     /// The streamed answer to a body that is already what the model speaks: response headers, and frames byte for byte.
     pub async fn forward_stream(
+        &self,
+        caller: &Caller,
+        origin: Origin,
+        model: &Asked,
+        call: Call,
+    ) -> Result<Answer<(HeaderMap, FrameStream)>, Error> {
+        if Self::drains(caller) {
+            let (gateway, caller, model) = (self.clone(), caller.clone(), model.clone());
+            let make = |origin| async move { gateway.make_stream(&caller, origin, &model, call).await };
+            return self.make_to_the_end(origin, make).await;
+        }
+        self.make_stream(caller, origin, model, call).await
+    }
+
+    async fn make_stream(
         &self,
         caller: &Caller,
         origin: Origin,

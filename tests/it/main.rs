@@ -14,10 +14,12 @@
 mod anthropic;
 mod arns;
 mod bedrock;
+mod carried;
 mod catalog_routes;
 mod control;
 mod credentials;
 mod deadline;
+mod disconnect;
 mod doctor;
 mod drain;
 mod exceptions;
