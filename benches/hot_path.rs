@@ -19,8 +19,13 @@ use bedrock_gateway::clock::{Clock, Timestamp};
 use bedrock_gateway::config::Secret;
 use bedrock_gateway::converse::{Event, Usage};
 use bedrock_gateway::families::Traits;
+use bedrock_gateway::money::MicroUsd;
 use bedrock_gateway::report::Report;
 use bedrock_gateway::splice::{Edits, Members};
+use bedrock_gateway::store::Store;
+use bedrock_gateway::telemetry::Metrics;
+use bedrock_gateway::tenancy::ledger::{Entry, Outcome, UsageSource};
+use bedrock_gateway::tenancy::{Tenancy, journal};
 use bedrock_gateway::upstream::frames::{self, Splitter};
 use bedrock_gateway::upstream::health::Health;
 use bedrock_gateway::upstream::quota::Demand;
@@ -28,6 +33,8 @@ use bedrock_gateway::upstream::sign::{Keys, Signer};
 use bytes::{Bytes, BytesMut};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use http::{HeaderMap, Method, Uri};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// An OpenAI request whose body has about `size` bytes.
 fn request(size: usize) -> Vec<u8> {
@@ -238,9 +245,78 @@ fn attempt(c: &mut Criterion) {
     group.finish();
 }
 
+/// What a call costs in the ledger: recorded alone, and begun and recorded with a journal, whose files are on the disk of
+/// the temporary folder. The store is written behind as ever, in what time the measured thread leaves.
+fn ledger(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let mut group = c.benchmark_group("ledger");
+    for name in ["record", "begin_and_record_with_journal"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let tenancy = runtime.block_on(async {
+            let store = Store::open(&format!("sqlite://{}", folder.path().join("bench.db").display())).await.unwrap();
+            let setup = journal::Setup::new(folder.path().join("journal"), Metrics::new().unwrap());
+            let setup = (name != "record").then_some(setup);
+            Tenancy::open(store, Clock::system(), setup, &tracker, stop.clone()).await.unwrap()
+        });
+        group.bench_function(name, |b| {
+            b.iter_custom(|times| {
+                let mut took = Duration::ZERO;
+                // What fits into the queue, so that no measured call meets a full one.
+                for calls in [vec![1000; usize::try_from(times / 1000).unwrap()], vec![times % 1000]].concat() {
+                    let started = Instant::now();
+                    for _ in 0..calls {
+                        let entry = booked();
+                        if tenancy.is_journaled() {
+                            tenancy.begin(&Entry { outcome: Outcome::INTERRUPTED, ..entry.clone() });
+                        }
+                        tenancy.record(entry);
+                    }
+                    took += started.elapsed();
+                    runtime.block_on(tenancy.flush());
+                }
+                took
+            });
+        });
+        stop.cancel();
+        tracker.close();
+        runtime.block_on(tracker.wait());
+    }
+    group.finish();
+}
+
+/// The entry of an ordinary call.
+fn booked() -> Entry {
+    Entry {
+        id: Entry::fresh_id(),
+        request_id: "req_01a205b2da5b776fbe95e11840adbce6".into(),
+        at: Clock::system().now(),
+        team: "team_01a205b2da5b776fbe95e11840adbce6".into(),
+        key: "key01a205b2da5b776fbe95e11840adbce6".into(),
+        surface: "openai".into(),
+        operation: "chat".into(),
+        model: "anthropic.claude-haiku-4-5-20251001-v1:0".into(),
+        region: Some("us-east-1".into()),
+        input_tokens: 100,
+        output_tokens: 200,
+        cache_read_tokens: 0,
+        cache_write_tokens: 0,
+        cost: Some(MicroUsd(1100)),
+        tier: "default".into(),
+        latency_ms: 700,
+        ttft_ms: Some(200),
+        attempts: 1,
+        status: 200,
+        outcome: Outcome::OK,
+        usage_source: UsageSource::Final,
+        streamed: true,
+        end_user: None,
+    }
+}
+
 criterion_group! {
     name = hot_path;
     config = Criterion::default().warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
-    targets = attempt, translate_request, translate_event, sign, decode_frames, large_body, resolve
+    targets = attempt, ledger, translate_request, translate_event, sign, decode_frames, large_body, resolve
 }
 criterion_main!(hot_path);

@@ -21,6 +21,7 @@ use tracing::Level;
 
 use super::answer;
 use super::caller::request_id;
+use super::idempotency;
 use super::problem::Problem;
 use super::route;
 use super::surface::Surface;
@@ -54,17 +55,40 @@ pub(super) async fn observe(State(gateway): State<Gateway>, mut request: Request
         complete: false,
     };
 
-    let mut response = next.run(request).await;
+    let mut response = if idempotency::is_named(&request) {
+        idempotency::answer(&line.gateway, surface, &line.trail, request, next).await
+    } else {
+        next.run(request).await
+    };
 
-    let trail = &line.trail;
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        response = surface.shape(&problem, trail.id());
+    line.problem = if let Some(Dressed(problem)) = response.extensions_mut().remove::<Dressed>() {
+        problem
+    } else {
+        dress(surface, &line.trail, &mut response)
+    };
+    if response.status().is_success() {
+        line.warn(response.headers_mut());
+    }
+    line.status = response.status().as_u16();
+    line.head_after = Some(line.started.elapsed());
+    line.complete = http_body::Body::is_end_stream(response.body());
+    response.map(|body| Body::new(Observed { body, line }))
+}
+
+/// Marks a response that is as its client shall see it already: it was dressed when somebody else asked for it.
+#[derive(Clone, Debug)]
+pub(super) struct Dressed(pub(super) Option<Arc<Error>>);
+
+/// Gives a response its id and, if it is a failure, its dialect's shape. Returns the failure.
+pub(super) fn dress(surface: Surface, trail: &Trail, response: &mut Response) -> Option<Arc<Error>> {
+    let problem = response.extensions_mut().remove::<Problem>();
+    if let Some(problem) = &problem {
+        *response = surface.shape(problem, trail.id());
         if let Some(booked) = trail.booked() {
             response.headers_mut().insert("x-gateway-attempts", HeaderValue::from(booked.attempts));
         }
-        line.problem = Some(problem.0);
     }
-    if let Ok(id) = HeaderValue::from_str(line.trail.id().as_str()) {
+    if let Ok(id) = HeaderValue::from_str(trail.id().as_str()) {
         let headers = response.headers_mut();
         if let Some(name) = surface.id_header()
             && !headers.contains_key(&name)
@@ -73,13 +97,7 @@ pub(super) async fn observe(State(gateway): State<Gateway>, mut request: Request
         }
         headers.insert("x-request-id", id);
     }
-    if response.status().is_success() {
-        line.warn(response.headers_mut());
-    }
-    line.status = response.status().as_u16();
-    line.head_after = Some(line.started.elapsed());
-    line.complete = http_body::Body::is_end_stream(response.body());
-    response.map(|body| Body::new(Observed { body, line }))
+    problem.map(|problem| problem.0)
 }
 
 /// What is known of a request at its end; dropping it counts the request and writes its line.

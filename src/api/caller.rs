@@ -11,22 +11,23 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::de::DeserializeOwned;
 
+use super::sigv4::{Signed, is_signed};
 use crate::error::{Error, Kind};
 use crate::gateway::{Gateway, Trail};
 use crate::ids::{self, RequestId};
 use crate::report::Report;
 use crate::tenancy::{Caller, looks_own};
 
-/// Who is calling: the key in `Authorization: Bearer` or `x-api-key`. No key, or a bad one, is an answer of its own.
+/// Who is calling: who signed the request, or the key in `Authorization: Bearer` or `x-api-key`. No key, or a bad one, is
+/// an answer of its own.
 impl FromRequestParts<Gateway> for Caller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Error> {
-        let presented = presented_key(&parts.headers);
-        if presented.is_none() && is_signed(&parts.headers) {
-            return Err(Error::new(Kind::Unauthenticated, SIGNED));
-        }
-        let caller = gateway.tenancy().authenticate(presented).await?;
+        let caller = match parts.extensions.get::<Signed>() {
+            Some(Signed(caller)) => caller.clone(),
+            None => gateway.identify(presented(&parts.headers)?).await?,
+        };
         if let Some(trail) = parts.extensions.get::<Trail>() {
             trail.identified(&caller);
         }
@@ -34,13 +35,16 @@ impl FromRequestParts<Gateway> for Caller {
     }
 }
 
-/// What an AWS SDK is told that signs with AWS credentials.
-const SIGNED: &str = "This request is signed with AWS credentials. The gateway takes a gateway key as bearer token \
-                      instead: set AWS_BEARER_TOKEN_BEDROCK=bgw_... for the AWS SDK, which sends it over https.";
+/// What an AWS SDK is told that signs what is no call of Bedrock's.
+const SIGNED: &str = "A signature of AWS counts on the paths of Bedrock's own API only. Send a gateway key here, as bearer token \
+                      or in x-api-key.";
 
-/// Whether the request carries AWS's signature.
-fn is_signed(headers: &HeaderMap) -> bool {
-    headers.get(AUTHORIZATION).is_some_and(|value| value.as_bytes().starts_with(b"AWS4-"))
+/// The text of the key, if there is one.
+fn presented(headers: &HeaderMap) -> Result<Option<&str>, Error> {
+    match presented_key(headers) {
+        None if is_signed(headers) => Err(Error::new(Kind::Unauthenticated, SIGNED)),
+        presented => Ok(presented),
+    }
 }
 
 /// The text of the key, whichever header it came in. Agents that are logged in elsewhere send their token of there as

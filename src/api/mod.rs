@@ -17,6 +17,7 @@ pub mod formats;
 #[cfg(test)]
 mod golden;
 mod guardrail;
+mod idempotency;
 mod models;
 mod native_headers;
 pub mod openai;
@@ -26,12 +27,14 @@ mod purpose;
 mod remote;
 mod rerank;
 mod route;
+mod sigv4;
 mod sse;
 mod surface;
 #[cfg(test)]
 mod tests;
 mod token_count;
 mod unread;
+pub mod usage;
 
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -68,6 +71,7 @@ use crate::tenancy::Caller;
         (name = "Bedrock runtime", description = "For the AWS SDKs' `bedrock-runtime` clients; endpoint `/`."),
         (name = "Bedrock control plane", description = "For the AWS SDKs' `bedrock` clients; endpoint `/`."),
         (name = "Catalog", description = "Which model can be called where, by which id, at what price; lists of JSON."),
+        (name = "Usage", description = "What the calls of a key's own team used and cost."),
         (name = "Administration", description = "For keys with the scope `admin`.")
     )
 )]
@@ -87,6 +91,7 @@ pub fn router(gateway: &Gateway, server: &Server) -> Router {
     }
     // The last layer is the outermost.
     routes
+        .layer(from_fn_with_state(gateway.clone(), sigv4::check))
         .layer(DefaultBodyLimit::max(server.max_body_bytes()))
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(from_fn_with_state(gateway.clone(), access_log::observe))
@@ -115,6 +120,7 @@ fn documented() -> OpenApiRouter<Gateway> {
         .merge(rerank::router())
         .merge(bedrock::router())
         .merge(catalog::router())
+        .merge(usage::router())
         .merge(admin::router())
 }
 

@@ -42,7 +42,8 @@ fn retry_headers(error: &Error, headers: &mut HeaderMap) {
     }
     let never = match error.kind() {
         Kind::BudgetExhausted => true,
-        Kind::RateLimited => error.wait().is_none(),
+        // What contradicts the present state goes on to, unless it says until when.
+        Kind::RateLimited | Kind::Conflict => error.wait().is_none(),
         _ => false,
     };
     if never {

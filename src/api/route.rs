@@ -35,9 +35,30 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         "/admin/v1/limits" | "/admin/v1/limits/{limit}" => ("admin", "limits"),
         "/admin/v1/budgets" | "/admin/v1/budgets/{budget}" => ("admin", "budgets"),
         "/admin/v1/audit" => ("admin", "audit"),
+        "/v1/usage" => ("openai", "usage"),
         "/admin/v1/upstreams" => ("admin", "upstreams"),
+        "/admin/v1/usage" => ("admin", "usage"),
         _ => ("none", "none"),
     }
+}
+
+/// Whether a POST to this route pattern costs money, so that it matters whether it is made twice.
+pub(super) fn costs(pattern: &str) -> bool {
+    matches!(
+        pattern,
+        "/v1/chat/completions"
+            | "/v1/responses"
+            | "/v1/embeddings"
+            | "/v1/images/generations"
+            | "/v1/rerank"
+            | "/v1/messages"
+            | "/model/{model_id}/converse"
+            | "/model/{model_id}/converse-stream"
+            | "/model/{model_id}/invoke"
+            | "/model/{model_id}/invoke-with-response-stream"
+            | "/guardrail/{guardrail}/version/{version}/apply"
+            | "/async-invoke"
+    )
 }
 
 /// The value of the label `reason`, when it was the gateway that refused.
@@ -66,6 +87,19 @@ mod tests {
         assert!(!document.paths.paths.is_empty());
         for path in document.paths.paths.keys() {
             assert_ne!(label(path), label("/no/such/route"), "{path} has no label in route.rs");
+        }
+    }
+
+    /// Of a new route that takes POST somebody has to say whether a repeat costs.
+    #[test]
+    fn every_post_costs_or_is_known_not_to() {
+        const FREE: [&str; 4] = ["/count", "/input_tokens", "/cancel", "/admin/v1/"];
+        let document = crate::api::openapi();
+        for (path, item) in document.paths.paths.iter().filter(|(_, item)| item.post.is_some()) {
+            assert!(costs(path) != FREE.iter().any(|part| path.contains(part)), "{path}: {:?}", item.summary);
+        }
+        for pattern in ["/v1/chat/completions", "/async-invoke", "/v1/rerank"] {
+            assert!(document.paths.paths.contains_key(pattern), "{pattern}");
         }
     }
 }

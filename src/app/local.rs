@@ -3,7 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -12,10 +15,11 @@ use super::Tls;
 use crate::clock::Clock;
 use crate::config::{Config, Secret};
 use crate::error::{Error, Result};
+use crate::ids;
 use crate::simulator::{Settings, Simulator};
 use crate::store::Store;
 use crate::tenancy::admin::{self, Actor};
-use crate::tenancy::{NewKey, NewTeam};
+use crate::tenancy::{NewKey, NewTeam, Sealer};
 
 /// The name of local mode's team and of its key.
 const LOCAL: &str = "local";
@@ -66,7 +70,14 @@ impl Local {
     }
 }
 
-/// Makes the key of local mode; those of earlier starts cease to work.
+/// A sealing key for this start, where none is set: the key of local mode may sign, too.
+pub fn sealing_key(config: &mut Config) {
+    if config.auth.sealing_key.expose().is_empty() {
+        config.auth.sealing_key = Secret::new(STANDARD.encode(Sha256::digest(ids::secret())));
+    }
+}
+
+/// Makes the key of local mode, which may sign if there is a sealing key; those of earlier starts cease to work.
 pub async fn key(config: &Config, clock: &Clock) -> Result<String> {
     let store = Store::open(&config.store.url).await?;
     let team = match admin::list_teams(&store).await?.into_iter().find(|team| team.name == LOCAL) {
@@ -78,7 +89,8 @@ pub async fn key(config: &Config, clock: &Clock) -> Result<String> {
             admin::revoke_key(&store, clock, Actor::Gateway, &key.id).await?;
         }
     }
-    let (_, secret) = admin::create_key(&store, clock, Actor::Gateway, NewKey::new(LOCAL, LOCAL)).await?;
+    let new = NewKey { sigv4: Sealer::configured(&config.auth), ..NewKey::new(LOCAL, LOCAL) };
+    let (_, secret) = admin::create_key(&store, clock, Actor::Gateway, new).await?;
     store.close().await;
     Ok(secret.expose().to_owned())
 }

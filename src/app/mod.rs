@@ -13,21 +13,24 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use listener::Tls;
-pub use local::{Local, development_tls, key as local_key};
+pub use local::{Local, development_tls, key as local_key, sealing_key as local_sealing_key};
 
 use crate::api::{self, ops};
 use crate::catalog::{Catalog, Live, Quotas};
 use crate::clock::Clock;
 use crate::config::{Aws, Config};
 use crate::error::{Error, Result};
-use crate::fetch::Fetcher;
-use crate::gateway::{Failover, Gateway, Parts};
+use crate::fetch::{Documents, Fetcher};
+use crate::gateway::{Failover, Gateway, Guests, Parts};
+use crate::idempotency::Idempotency;
 use crate::invocations::Invocations;
+use crate::issuers::Issuers;
 use crate::refresh::Refresher;
 use crate::responses::Responses;
 use crate::store::Store;
 use crate::telemetry::Metrics;
-use crate::tenancy::Tenancy;
+use crate::tenancy::usage::Usage;
+use crate::tenancy::{Administrators, Sealer, Tenancy, journal};
 use crate::upstream::Upstream;
 use listener::Listener;
 
@@ -66,7 +69,21 @@ impl App {
         let invocations = Invocations::new(store.clone(), &config.batch);
         let responses = Responses::new(store.clone(), clock.clone(), &config.responses, config.server.max_body_bytes());
         responses.purge_in_background(&tracker, stop.clone());
-        let tenancy = Tenancy::open(store, clock.clone(), &tracker, stop.clone()).await?;
+        let idempotency = Idempotency::new(
+            store.clone(),
+            clock.clone(),
+            &config.idempotency,
+            config.server.max_body_bytes(),
+            tracker.clone(),
+        );
+        idempotency.purge_in_background(stop.clone());
+        let usage = Usage::new(store.clone(), clock.clone(), &config.ledger);
+        usage.retain_in_background(&tracker, stop.clone());
+        let journal = config.store.journal_folder().map(|folder| journal::Setup::new(folder, metrics.clone()));
+        let tenancy = Tenancy::open(store, clock.clone(), journal, &tracker, stop.clone()).await?;
+        let issuers = Issuers::new(&config.auth.jwt, Documents::new(&config.fetch)?, clock.clone(), &tracker, &stop);
+        let administrators = Administrators::new(&config.auth.admin_key_sha256);
+        let guests = Guests::new(administrators, issuers, Sealer::configured(&config.auth));
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
         let quotas = Quotas::configured(config, &catalog)?;
         let fetcher = Fetcher::new(&config.fetch, config.server.max_body_bytes())?;
@@ -75,9 +92,12 @@ impl App {
         let gateway = Gateway::new(Parts {
             catalog: live,
             tenancy,
+            guests,
             invocations,
             upstream,
             responses,
+            usage,
+            idempotency,
             fetcher,
             metrics,
             clock,
@@ -121,8 +141,8 @@ impl App {
         &self.refresher
     }
 
-    /// Takes no more connections, lets open answers, also those whose client has left and that go on, end for `server.drain_seconds` or until `hurry` ends, tells those
-    /// still open that they are cut, books everything, and stops.
+    /// Takes no more connections, lets open answers, those whose client has left and that go on among them, end for
+    /// `server.drain_seconds` or until `hurry` ends, tells those still open that they are cut, books everything, and stops.
     pub async fn drain(self, hurry: impl Future<Output = ()>) {
         self.readiness.draining();
         self.clients.close();

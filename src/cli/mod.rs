@@ -1,5 +1,5 @@
-//! The command line: `serve`, `simulate`, `keys`, `teams`, `limits`, `budgets`, `audit`, `config check`, `doctor`,
-//! `iam-policy`, `openapi`.
+//! The command line: `serve`, `simulate`, `keys`, `teams`, `limits`, `budgets`, `usage`, `audit`, `config check`,
+//! `doctor`, `iam-policy`, `openapi`.
 //!
 //! The environment and the arguments are read here and nowhere else.
 
@@ -7,6 +7,7 @@ mod admin;
 mod doctor;
 mod iam_policy;
 mod serve;
+mod usage;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -50,6 +51,8 @@ enum Command {
     Budgets(admin::Budgets),
     /// List administrative acts, the newest first.
     Audit(admin::Audit),
+    /// Tell what calls used and cost.
+    Usage(usage::Usage),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -182,6 +185,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Limits(limits) => block_on(limits.run()),
         Command::Budgets(budgets) => block_on(budgets.run()),
         Command::Audit(audit) => block_on(audit.run()),
+        Command::Usage(usage) => block_on(usage.run()),
         Command::Doctor(doctor) => block_on(doctor.run()),
         Command::IamPolicy(policy) => block_on(policy.run()),
     }

@@ -1,6 +1,5 @@
 //! `serve` and `simulate`.
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 use clap::Args;
@@ -43,6 +42,7 @@ impl Serve {
 
     async fn run_local(&self, config: &mut Config, catalog: Catalog, signals: &mut Signals) -> Result<(), Failure> {
         let local = Local::start(config, Settings::default()).await?;
+        app::local_sealing_key(config);
         let clock = Clock::system();
         let (tls, authority) = if self.tls {
             let (tls, path) = app::development_tls().await?;
@@ -112,7 +112,7 @@ impl Welcome {
     fn text(&self) -> String {
         let Self { base, ops, key, simulators, authority } = self;
         let trust = authority.as_ref().map_or(String::new(), |path| format!(" --cacert {path}"));
-        let mut text = format!(
+        let text = format!(
             "bedrock-gateway is ready, in front of a simulated Bedrock: no AWS account is used.\n\n\
              base URL  {base}/v1\n\
              key       {key}\n\
@@ -124,17 +124,14 @@ impl Welcome {
              -H 'Content-Type: application/json' -d '{{\"model\":\"claude-haiku-4-5\",\"stream\":true,\
              \"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'\n"
         );
-        if let Some(path) = authority {
-            write!(
-                text,
-                "\nFor boto3 (endpoint_url='{base}'):\n\n\
-                 export AWS_CA_BUNDLE={path}\n\
-                 export AWS_BEARER_TOKEN_BEDROCK={key}\n"
-            )
-            // Writing to a string does not fail.
-            .ok();
-        }
-        text
+        let mut parts = key.splitn(3, '_').skip(1);
+        let pair = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        let for_boto3 = match (authority, pair) {
+            (Some(path), _) => format!("export AWS_CA_BUNDLE={path}\nexport AWS_BEARER_TOKEN_BEDROCK={key}\n"),
+            // It sends a bearer key over https only, but signs over http as well.
+            (None, (id, secret)) => format!("export AWS_ACCESS_KEY_ID={id}\nexport AWS_SECRET_ACCESS_KEY={secret}\n"),
+        };
+        format!("{text}\nFor boto3 (endpoint_url='{base}'):\n\n{for_boto3}")
     }
 }
 

@@ -170,7 +170,8 @@ pub struct Endpoints {
 }
 
 /// Text that never shows in a log or an error.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
 pub struct Secret(String);
 
 impl Secret {

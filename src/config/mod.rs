@@ -10,7 +10,9 @@ mod aws;
 mod batch;
 mod decode;
 mod fetch;
+mod idempotency;
 mod layers;
+mod ledger;
 mod problem;
 mod responses;
 mod server;
@@ -25,11 +27,13 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 pub use alias::{Alias, PromptCache};
-pub use auth::{Auth, Jwt};
+pub use auth::{Algorithm, Auth, Jwt, travels_safely};
 pub use aws::{Aws, Endpoints, Order, Quota, Secret};
 pub use batch::{Batch, BatchLimits, SmallBatches};
 pub use decode::path_of;
 pub use fetch::Fetch;
+pub use idempotency::Idempotency;
+pub use ledger::Ledger;
 pub use problem::{Problem, Problems};
 pub use responses::Responses;
 pub use server::Server;
@@ -47,6 +51,10 @@ pub struct Config {
     pub server: Server,
     /// The database.
     pub store: Store,
+    /// The record of calls.
+    pub ledger: Ledger,
+    /// Repeated calls.
+    pub idempotency: Idempotency,
     /// Stored responses.
     pub responses: Responses,
     /// What replicas share.
@@ -101,6 +109,8 @@ impl Config {
     fn validate(&self, problems: &mut Problems) {
         self.server.validate(problems);
         self.store.validate(problems);
+        self.ledger.validate(problems);
+        self.idempotency.validate(problems);
         self.responses.validate(problems);
         self.shared.validate(problems);
         self.aws.validate(problems);

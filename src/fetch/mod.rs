@@ -4,8 +4,10 @@
 //! No connection is made to an address that `guard.rs` does not permit, wherever a redirect leads and whatever a name
 //! resolves to at that moment. Nothing of the caller or of the gateway is sent but the URL itself: no cookie, no
 //! credential, no referrer, and no proxy of the environment comes between. Size and time are bounded; what arrives is
-//! never decompressed. What a surface does with a file is not decided here.
+//! never decompressed. What a surface does with a file is not decided here. What the operator named is fetched in
+//! `document.rs`, by rules of its own.
 
+mod document;
 mod failure;
 mod guard;
 mod names;
@@ -27,6 +29,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response};
 use url::Url;
 
+pub use document::{Document, Documents};
 pub use guard::Guard;
 
 use crate::config;

@@ -41,13 +41,9 @@ impl Gateway {
         mut call: Call,
     ) -> Result<Admitted, Error> {
         let names = model.resolved.names(&model.name);
-        let mut need = Need {
-            id: &Entry::fresh_id(),
-            scope: Scope::Inference,
-            model: Some(&model.name),
-            names: &names,
-            demand: Demand::NOTHING,
-        };
+        let id = Entry::fresh_id();
+        let mut need =
+            Need { id: &id, scope: Scope::Inference, model: Some(&model.name), names: &names, demand: Demand::NOTHING };
         caller.permits(&need)?;
         let mut places = self.candidates(caller, &model.resolved)?;
         let mut changes = Report::default();
@@ -72,7 +68,7 @@ impl Gateway {
             changes.add(Action::Clamped, "max_tokens");
         }
         let charged = (&model.resolved.name, Charge::Tokens);
-        let mut settlement = Settlement::begin(self, caller, origin, charged, (hold, input));
+        let mut settlement = Settlement::begin(self, caller, origin, charged, (id, hold, input));
         settlement.asks_for(service);
         settlement.weighs(weight);
         settlement.changed(changes);

@@ -9,6 +9,7 @@ mod attempt;
 mod candidates;
 mod carry;
 mod drain;
+mod identify;
 mod meter;
 mod outline;
 mod plain;
@@ -31,6 +32,7 @@ use tokio_util::task::TaskTracker;
 
 pub use attempt::Failover;
 pub use drain::outlive;
+pub use identify::Guests;
 pub use plain::Target;
 pub use service::{LATENCY, Latency, Service, TIER};
 pub use settle::{Booked, Charge, Receipt};
@@ -43,11 +45,13 @@ use crate::converse::{self, Usage};
 use crate::error::{Error, Kind};
 use crate::families;
 use crate::fetch::Fetcher;
+use crate::idempotency::Idempotency;
 use crate::invocations::Invocations;
 use crate::money::MicroUsd;
 use crate::report::Report;
 use crate::responses::Responses;
 use crate::telemetry::Metrics;
+use crate::tenancy::usage::Usage as Reports;
 use crate::tenancy::{Caller, Tenancy};
 use crate::upstream::sticky::Sticky;
 use crate::upstream::{Call, Operation, Region, Regions, Reply, TeamRole, Upstream};
@@ -80,12 +84,18 @@ pub struct Parts {
     pub catalog: Live,
     /// Teams, keys, and the ledger.
     pub tenancy: Tenancy,
+    /// Who calls without a key of the store.
+    pub guests: Guests,
     /// Whose the asynchronous invocations are.
     pub invocations: Invocations,
     /// AWS, Region by Region.
     pub upstream: Upstream,
     /// What is kept of answers.
     pub responses: Responses,
+    /// What calls used and cost.
+    pub usage: Reports,
+    /// Calls that are made once, however often they are asked for.
+    pub idempotency: Idempotency,
     /// Files that requests point to.
     pub fetcher: Fetcher,
     /// What is counted.
@@ -220,6 +230,16 @@ impl Gateway {
     /// What is kept of answers.
     pub fn responses(&self) -> &Responses {
         &self.0.parts.responses
+    }
+
+    /// What calls used and cost.
+    pub fn usage(&self) -> &Reports {
+        &self.0.parts.usage
+    }
+
+    /// Calls that are made once, however often they are asked for.
+    pub fn idempotency(&self) -> &Idempotency {
+        &self.0.parts.idempotency
     }
 
     /// Files that requests point to.

@@ -53,7 +53,7 @@ impl Gateway {
         let hold = self.admitted(caller, &origin, &need).await?;
         let candidates = self.regions_with(caller, target)?;
         let label: Arc<str> = target.sort.into();
-        let settlement = Settlement::begin(self, caller, origin, (&label, target.charge), (hold, 0));
+        let settlement = Settlement::begin(self, caller, origin, (&label, target.charge), (id, hold, 0));
         let mut failover = self.failover();
         failover.max_attempts = failover.max_attempts.max(u32::try_from(candidates.len()).unwrap_or(u32::MAX));
         // Not every one of these is free of effects.
@@ -95,7 +95,7 @@ impl Gateway {
             return Err(refusal);
         }
         let label = &model.resolved.name;
-        let settlement = Settlement::begin(self, caller, origin, (label, Charge::Otherwise), (hold, 0));
+        let settlement = Settlement::begin(self, caller, origin, (label, Charge::Otherwise), (id, hold, 0));
         let one = |region: Region, id: Arc<str>| {
             let call = call(region.name(), &id);
             async move { region.send_plain(&call).await }

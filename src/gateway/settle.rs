@@ -1,6 +1,7 @@
 //! Books a call exactly once, however it ends.
 //!
-//! A [`Settlement`] is made before the first byte goes to AWS and travels with the call. Whoever learns how the call
+//! A [`Settlement`] is made before the first byte goes to AWS and travels with the call. Each attempt is written down in
+//! the journal before it is sent: if the process dies, that is what the call is booked as. Whoever learns how the call
 //! ended hands it the usage; if nobody does, because the client left and the task was dropped, its own drop books what
 //! is known by then.
 //!
@@ -113,6 +114,8 @@ pub enum Charge {
 /// A call that is not booked yet. Dropping it books it as cancelled.
 #[derive(Debug)]
 pub(super) struct Settlement {
+    /// That of its entry.
+    id: String,
     gateway: Gateway,
     origin: Origin,
     receipt: Arc<Receipt>,
@@ -128,6 +131,8 @@ pub(super) struct Settlement {
     lost: u32,
     /// Where another attempt is under way beside the one at `region`.
     beside: Option<Arc<Place>>,
+    /// The id of the entry that one of the two may get.
+    second: Option<String>,
     /// What is set aside of the quota of the account.
     reservation: Option<Reservation>,
     input_estimate: u64,
@@ -151,7 +156,7 @@ impl Settlement {
         caller: &Caller,
         origin: Origin,
         (model, charge): (&Arc<str>, Charge),
-        (hold, input_estimate): (Hold, u64),
+        (id, hold, input_estimate): (String, Hold, u64),
     ) -> Self {
         let receipt = Arc::new(Receipt {
             caller: caller.clone(),
@@ -161,6 +166,7 @@ impl Settlement {
         });
         origin.trail.admitted(&receipt);
         Self {
+            id,
             gateway: gateway.clone(),
             origin,
             receipt,
@@ -172,6 +178,7 @@ impl Settlement {
             attempts: 0,
             lost: 0,
             beside: None,
+            second: None,
             reservation: None,
             input_estimate,
             weight: None,
@@ -188,6 +195,31 @@ impl Settlement {
     pub(super) fn attempt(&mut self, place: &Place) {
         self.attempts += 1;
         self.is_at(place);
+        self.write_down(place);
+    }
+
+    /// What is booked if the process dies before it learns what became of the attempt at `place`.
+    fn write_down(&self, place: &Place) {
+        let tenancy = self.gateway.tenancy();
+        if !tenancy.is_journaled() {
+            return;
+        }
+        let entry = self.unanswered(place, Outcome::INTERRUPTED);
+        match self.second.as_ref().filter(|_| self.beside.is_some()) {
+            Some(second) => tenancy.begin(&Entry { id: second.clone(), attempts: 1, ..entry }),
+            None => tenancy.begin(&entry),
+        }
+    }
+
+    /// The row for an attempt at `place` of which nothing is known but what was asked.
+    fn unanswered(&self, place: &Place, outcome: Outcome) -> Entry {
+        let usage = self.input_usage();
+        let cost = match self.charge {
+            Charge::Otherwise => None,
+            Charge::Tokens if usage == Usage::default() => Some(MicroUsd::default()),
+            Charge::Tokens => place.price.as_ref().and_then(|price| price.cost(&usage)),
+        };
+        self.entry(&place.region, (&usage, UsageSource::Estimated, cost), outcome)
     }
 
     /// What counts is the attempt at `place`.
@@ -199,6 +231,15 @@ impl Settlement {
     /// A second attempt is about to be made beside the one at `place`.
     pub(super) fn hedge(&mut self, place: &Arc<Place>) {
         self.beside = Some(Arc::clone(place));
+        self.discard_second();
+        self.second = Some(Entry::fresh_id());
+    }
+
+    /// A second attempt that nobody left is part of the call's own entry.
+    fn discard_second(&mut self) {
+        if let Some(id) = self.second.take() {
+            self.gateway.tenancy().discard(&id);
+        }
     }
 
     /// One of the two has ended.
@@ -209,19 +250,13 @@ impl Settlement {
     /// Nobody waits any more for the attempt at `place`, because another one was faster. AWS may charge for its input.
     pub(super) fn lost(&mut self, place: &Place) {
         self.lost += 1;
-        let usage = self.input_usage();
-        let cost = match self.charge {
-            Charge::Otherwise => None,
-            Charge::Tokens if usage == Usage::default() => Some(MicroUsd::default()),
-            Charge::Tokens => place.price.as_ref().and_then(|price| price.cost(&usage)),
-        };
-        let told = (&usage, UsageSource::Estimated, cost);
         let entry = Entry {
+            id: self.second.take().unwrap_or_else(Entry::fresh_id),
             ttft_ms: None,
             attempts: 1,
             status: CLIENT_LEFT,
             streamed: false,
-            ..self.entry(&place.region, told, Outcome::CANCELLED)
+            ..self.unanswered(place, Outcome::CANCELLED)
         };
         self.count(&entry);
         self.gateway.tenancy().record(entry);
@@ -371,6 +406,7 @@ impl Settlement {
     fn book(&mut self, end: &End<'_>, usage: Usage, source: UsageSource) -> Option<MicroUsd> {
         // The hold goes with the booking, so that a second one finds none.
         let hold = self.hold.take()?;
+        self.discard_second();
         if self.attempts == 0 {
             // Nothing was asked of AWS, so there is nothing to book, and what is held goes back.
             return None;
@@ -418,7 +454,7 @@ impl Settlement {
     ) -> Entry {
         let receipt = &self.receipt;
         Entry {
-            id: Entry::fresh_id(),
+            id: self.id.clone(),
             request_id: self.origin.trail.id().clone(),
             at: self.gateway.clock().now(),
             team: receipt.caller.team.id.clone(),

@@ -8,6 +8,8 @@ use serde::Serialize;
 use super::quota::Reservation;
 
 const RING: usize = 10_000;
+/// As many lines of the invocation log are kept.
+const LOG: usize = 100_000;
 
 /// Tokens of one call by class, as AWS counts them: `input` excludes what the cache read or wrote.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -61,6 +63,24 @@ pub struct Call {
     pub tokens: Tokens,
 }
 
+/// One line of the invocation log: a call on a model that was read and believed, whatever it was answered. Written when it
+/// arrives, so that it is there of a caller too that did not live to see the answer. Members as in
+/// <https://docs.aws.amazon.com/bedrock/latest/userguide/model-invocation-logging.html>.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Invocation {
+    /// `x-amzn-requestid`.
+    pub request_id: String,
+    /// The Region that was called.
+    pub region: String,
+    /// The operation's name (`Converse`, `InvokeModel`, ...).
+    pub operation: &'static str,
+    /// The identifier in the path.
+    pub model_id: String,
+    /// The member of that name of Converse's body; nothing for other operations.
+    pub request_metadata: BTreeMap<String, String>,
+}
+
 /// Exact sums over all calls of one Region and model identifier.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Total {
@@ -88,6 +108,7 @@ pub(crate) struct Calls {
 struct Kept {
     ring: VecDeque<Call>,
     totals: BTreeMap<(String, String), Total>,
+    log: VecDeque<Invocation>,
 }
 
 impl Calls {
@@ -97,6 +118,18 @@ impl Calls {
 
     pub(crate) fn totals(&self) -> Vec<Total> {
         self.lock().totals.values().cloned().collect()
+    }
+
+    pub(crate) fn invocations(&self) -> Vec<Invocation> {
+        self.lock().log.iter().cloned().collect()
+    }
+
+    pub(crate) fn invoked(&self, invocation: Invocation) {
+        let mut kept = self.lock();
+        if kept.log.len() == LOG {
+            kept.log.pop_front();
+        }
+        kept.log.push_back(invocation);
     }
 
     pub(crate) fn clear(&self) {

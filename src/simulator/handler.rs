@@ -1,6 +1,7 @@
 //! The way of a request: size, route, signature, fault, operation, answer, and one record of it all.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +11,11 @@ use axum::http::{HeaderName, HeaderValue, Response, StatusCode, Uri, header};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use http_body_util::{BodyExt, Limited};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth::Caller;
-use super::calls::{Outcome, Recording};
+use super::calls::{Invocation, Outcome, Recording};
 use super::errors::{self, Failure, Surface};
 use super::faults::{Fault, Outage};
 use super::operations::{Context, Operation};
@@ -38,6 +40,7 @@ pub(crate) fn router(simulator: Simulator, region: Option<&str>) -> Router {
     Router::new()
         .route("/_sim/faults", get(list_faults).post(add_fault).delete(clear_faults))
         .route("/_sim/calls", get(list_calls).delete(clear_calls))
+        .route("/_sim/invocations", get(list_invocations))
         .route("/_sim/async-invokes/complete", post(complete_async_invokes))
         .merge(account::routes())
         .fallback(answer)
@@ -64,6 +67,10 @@ async fn clear_faults(State(door): State<Door>) -> StatusCode {
 
 async fn list_calls(State(door): State<Door>) -> Json<Value> {
     Json(json!({"calls": door.simulator.calls(), "totals": door.simulator.totals()}))
+}
+
+async fn list_invocations(State(door): State<Door>) -> Json<Value> {
+    Json(json!({"invocations": door.simulator.invocations()}))
 }
 
 async fn clear_calls(State(door): State<Door>) -> StatusCode {
@@ -144,6 +151,15 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
         call.region.clone_from(&region);
         caller.identity.label().clone_into(&mut call.identity);
     });
+    if let Some(id) = operation.model_id() {
+        simulator.inner.calls.invoked(Invocation {
+            request_id: recording.request_id().to_owned(),
+            region: region.clone(),
+            operation: operation.name(),
+            model_id: id.to_owned(),
+            request_metadata: request_metadata(&operation, &body),
+        });
+    }
     let mut fault = simulator.inner.faults.take(&region, &operation);
     match fault.take() {
         Some(Fault::Reject(failure)) => return refuse(&failure, surface, &mut recording),
@@ -175,6 +191,22 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
             succeed(reply, fault, surface, simulator.settings().event_delay, recording)
         }
         Err(failure) => refuse(&failure, surface, &mut recording),
+    }
+}
+
+/// What a caller of Converse wants to find in the invocation log; of a body that cannot be read, nothing.
+fn request_metadata(operation: &Operation, body: &[u8]) -> BTreeMap<String, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        #[serde(default)]
+        request_metadata: BTreeMap<String, String>,
+    }
+    match operation {
+        Operation::Converse(..) => {
+            serde_json::from_slice::<Body>(body).map(|body| body.request_metadata).unwrap_or_default()
+        }
+        _ => BTreeMap::new(),
     }
 }
 
@@ -316,6 +348,30 @@ mod tests {
         assert_eq!((status, error.split(':').next()), (400, Some("ValidationException")));
         let seen: Vec<_> = simulator.calls().into_iter().map(|call| (call.region, call.outcome)).collect();
         assert_eq!(seen, [("us-west-2".to_owned(), Outcome::Completed), ("eu-west-1".to_owned(), Outcome::Refused)]);
+    }
+
+    #[tokio::test]
+    async fn the_invocation_log_has_every_call_on_a_model_with_the_callers_own_words() {
+        let simulator = Simulator::new(Settings::default());
+        let body =
+            r#"{"messages": [{"role": "user", "content": [{"text": "hello"}]}], "requestMetadata": {"call": "a-1"}}"#;
+        let clear = Request::post("/_sim/faults").body(Body::from(r#"{"fault": "throttle"}"#)).unwrap();
+        assert_eq!(send(simulator.router(), clear).await.0, 201);
+        assert_eq!(send(simulator.router_for("us-west-2"), call(PATH, body)).await.0, 429);
+        assert_eq!(send(simulator.router_for("us-west-2"), call(PATH, BODY)).await.0, 200);
+        let unsigned = Request::post(PATH).body(Body::from(body)).unwrap();
+        assert_eq!(send(simulator.router(), unsigned).await.0, 403);
+        let (_, _, log) =
+            send(simulator.router(), Request::get("/_sim/invocations").body(Body::empty()).unwrap()).await;
+        let log: Value = serde_json::from_str(&log).unwrap();
+        let [refused, answered] = &log["invocations"].as_array().unwrap()[..] else { panic!("{log}") };
+        assert_eq!((&refused["requestMetadata"], &answered["requestMetadata"]), (&json!({"call": "a-1"}), &json!({})));
+        let told = (&answered["operation"], &answered["region"], &answered["modelId"]);
+        assert_eq!(
+            told,
+            (&json!("Converse"), &json!("us-west-2"), &json!("us.anthropic.claude-haiku-4-5-20251001-v1:0"))
+        );
+        assert_eq!(answered["requestId"], simulator.calls()[1].request_id);
     }
 
     #[tokio::test]

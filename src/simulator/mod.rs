@@ -7,7 +7,7 @@
 //!
 //! One listener serves every Region, told apart by the scope of the signature (a bearer call says `x-sim-region`), or one
 //! Region alone, as AWS's hosts do. Beside AWS's paths, unsigned: `GET`, `POST` and `DELETE /_sim/faults`, `GET` and `DELETE /_sim/calls`,
-//! `GET`, `POST` and `DELETE /_sim/quotas`, `GET /_sim/sessions`, `POST /_sim/roles`, `policy`, `buckets`,
+//! `GET /_sim/invocations`, `GET`, `POST` and `DELETE /_sim/quotas`, `GET /_sim/sessions`, `POST /_sim/roles`, `policy`, `buckets`,
 //! `kms-keys`, `async-invokes/complete`.
 
 mod account;
@@ -70,7 +70,7 @@ use axum::Router;
 use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpListener;
 
-pub use calls::{Call, Outcome, Tokens, Total};
+pub use calls::{Call, Invocation, Outcome, Tokens, Total};
 pub use edit::CatalogEditor;
 pub use faults::{ControlFaults, RegionFaults};
 pub use quota::{Quota, QuotaUse};
@@ -188,7 +188,12 @@ impl Simulator {
         self.inner.calls.totals()
     }
 
-    /// Forgets calls and sums.
+    /// The last 100,000 calls on models, in the order in which they arrived.
+    pub fn invocations(&self) -> Vec<Invocation> {
+        self.inner.calls.invocations()
+    }
+
+    /// Forgets calls, invocations and sums.
     pub fn clear_calls(&self) {
         self.inner.calls.clear();
     }

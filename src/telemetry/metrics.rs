@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    CounterVec, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    CounterVec, Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
 };
 
 use crate::money::MicroUsd;
@@ -45,6 +45,7 @@ struct Families {
     cooling: GaugeVec,
     first_token_seconds: HistogramVec,
     ledger_lag: Gauge,
+    journal_errors: IntCounter,
     catalog_refreshes: IntCounterVec,
     catalog_age: GaugeVec,
 }
@@ -136,6 +137,10 @@ impl Metrics {
         )?;
         let ledger_lag =
             make.gauge("gateway_ledger_lag_seconds", "Age of the oldest call that is not yet in the ledger.")?;
+        let journal_errors = make.int_counter(
+            "gateway_journal_errors_total",
+            "Writes to the journal that failed; a crash may lose the calls they were for.",
+        )?;
         let catalog_refreshes = make.int_counters(
             "gateway_catalog_refreshes_total",
             "Looks at which models and inference profiles AWS has in a Region, by result (ok, denied, throttled, ...).",
@@ -164,6 +169,7 @@ impl Metrics {
             cooling,
             first_token_seconds,
             ledger_lag,
+            journal_errors,
             catalog_refreshes,
             catalog_age,
         })))
@@ -249,6 +255,11 @@ impl Metrics {
         self.0.ledger_lag.set(lag.as_secs_f64());
     }
 
+    /// Something could not be written to the journal.
+    pub fn journal_error(&self) {
+        self.0.journal_errors.inc();
+    }
+
     /// A Region was asked which models and profiles it has.
     pub fn catalog_refresh(&self, region: &str, result: &str) {
         self.0.catalog_refreshes.with_label_values(&[region, result]).inc();
@@ -327,6 +338,10 @@ impl Maker {
 
     fn gauges(&mut self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
         self.register(GaugeVec::new(Opts::new(name, help), labels)?, "gauge")
+    }
+
+    fn int_counter(&mut self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.register(IntCounter::new(name, help)?, "counter")
     }
 
     fn int_gauge(&mut self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {

@@ -21,7 +21,7 @@ use super::team::Team;
 use crate::catalog::Fence;
 use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
-use crate::ids::KeyId;
+use crate::ids::{KeyId, TeamId};
 use crate::store::Store;
 
 /// Looks into the store are at least this far apart, however many ask for one.
@@ -42,7 +42,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    fn new(team: &Arc<Team>, key: Key, rules: Rules, activity: Arc<Activity>) -> Self {
+    pub(super) fn new(team: &Arc<Team>, key: Key, rules: Rules, activity: Arc<Activity>) -> Self {
         let fence = Fence::new(team.regions.entries(), team.geography).and(&Fence::new(key.regions.entries(), None));
         Self { team: Arc::clone(team), key: Arc::new(key), fence, rules, activity }
     }
@@ -109,6 +109,16 @@ impl Touch {
 struct Snapshot {
     version: i64,
     callers: HashMap<Arc<str>, Caller>,
+    memberships: HashMap<TeamId, Arc<Membership>>,
+    names: HashMap<String, TeamId>,
+}
+
+/// What all callers of a team have in common. It is another one as soon as anything of it has changed.
+#[derive(Debug)]
+pub struct Membership {
+    pub(super) team: Arc<Team>,
+    /// The limits and budgets of the team and of everyone.
+    pub(super) rules: Rules,
 }
 
 impl Snapshot {
@@ -120,21 +130,31 @@ impl Snapshot {
         let limits = queries::limits(store).await?;
         let budgets = queries::budgets(store).await?;
         let teams: HashMap<_, _> = teams.into_iter().map(|team| (team.id.clone(), Arc::new(team))).collect();
+        let rules = |team: &TeamId, key: Option<&KeyId>| {
+            let counts = |subject: &Subject| match subject {
+                Subject::Everyone => true,
+                Subject::Team(id) => id == team,
+                Subject::Key(id) => Some(id) == key,
+            };
+            let limits = limits.iter().filter(|limit| counts(&limit.subject)).cloned().collect();
+            let budgets = budgets.iter().filter(|budget| counts(&budget.subject)).cloned().collect();
+            book.rules(limits, budgets)
+        };
         let caller = |key: Key| {
             let id = Arc::<str>::from(key.id.as_str());
             let activity = previous.and_then(|all| all.callers.get(&id)).map(|caller| Arc::clone(&caller.activity));
             let team = teams.get(&key.team)?;
-            let counts = |subject: &Subject| match subject {
-                Subject::Everyone => true,
-                Subject::Team(id) => *id == key.team,
-                Subject::Key(id) => *id == key.id,
-            };
-            let limits = limits.iter().filter(|limit| counts(&limit.subject)).cloned().collect();
-            let budgets = budgets.iter().filter(|budget| counts(&budget.subject)).cloned().collect();
-            let rules = book.rules(limits, budgets);
+            let rules = rules(&key.team, Some(&key.id));
             Some((id, Caller::new(team, key, rules, activity.unwrap_or_default())))
         };
-        Ok(Self { version, callers: keys.into_iter().filter_map(caller).collect() })
+        let callers = keys.into_iter().filter_map(caller).collect();
+        let names = teams.values().map(|team| (team.name.clone(), team.id.clone())).collect();
+        let membership = |(id, team): (&TeamId, &Arc<Team>)| {
+            let membership = Membership { team: Arc::clone(team), rules: rules(id, None) };
+            (id.clone(), Arc::new(membership))
+        };
+        let memberships = teams.iter().map(membership).collect();
+        Ok(Self { version, callers, memberships, names })
     }
 }
 
@@ -172,6 +192,13 @@ impl Directory {
     /// Who the key with this id belongs to, whatever state the key is in.
     pub(super) fn caller(&self, id: &str) -> Option<Caller> {
         self.current.load().callers.get(id).cloned()
+    }
+
+    /// The team with this id, or else this name.
+    pub(super) fn membership(&self, id_or_name: &str) -> Option<Arc<Membership>> {
+        let snapshot = self.current.load();
+        let membership = snapshot.memberships.get(&TeamId::from(id_or_name));
+        membership.or_else(|| snapshot.memberships.get(snapshot.names.get(id_or_name)?)).cloned()
     }
 
     /// Returns when a look into the store that began at `asked` or later is done, whoever made it.

@@ -10,6 +10,7 @@ use strum::VariantNames as _;
 use subtle::ConstantTimeEq as _;
 
 use super::allow_list::AllowList;
+use super::sealed::Sealer;
 use super::team::check_name;
 use crate::clock::Timestamp;
 use crate::config::Secret;
@@ -118,11 +119,26 @@ impl Key {
         self.scopes.contains(&scope)
     }
 
-    /// Whether `secret` is this key's and the key still counts. Only who has the right secret learns why it does not.
-    pub(super) fn check(&self, secret: &str, now: Timestamp) -> Result<()> {
-        if !self.secret.is_of(secret) {
-            return Err(refused(WRONG));
-        }
+    /// Whether it may sign, as AWS's clients do, instead of being shown.
+    pub fn may_sign(&self) -> bool {
+        self.sealed.is_some()
+    }
+
+    /// The secret access key of one that may sign, in the whole `text` of it; its id is the access key id.
+    pub fn secret_access_key<'t>(&self, text: &'t Secret) -> Option<&'t str> {
+        Presented::parse(text.expose()).ok().filter(|_| self.may_sign()).map(|presented| presented.secret)
+    }
+
+    /// Whether `secret` is this key's: the present one, or the one before for as long as that counts.
+    pub(super) fn check_secret(&self, secret: &str, now: Timestamp) -> Result<()> {
+        let hash = SecretHash::of(secret);
+        let previous = self.previous.as_ref().filter(|previous| now < previous.until);
+        let is_previous = previous.is_some_and(|previous| previous.secret.is(hash));
+        if self.secret.is(hash) || is_previous { Ok(()) } else { Err(refused(WRONG)) }
+    }
+
+    /// Whether the key still counts. Only who has the right secret learns why it does not.
+    pub(super) fn check(&self, now: Timestamp) -> Result<()> {
         if self.revoked_at.is_some() {
             return Err(refused("This key was revoked."));
         }
@@ -152,6 +168,8 @@ pub struct NewKey {
     pub networks: Option<Vec<String>>,
     /// What becomes of a call whose client leaves.
     pub on_disconnect: OnDisconnect,
+    /// What its secret is sealed with, for a key that may also sign as AWS's clients do; `None`: it may not.
+    pub sigv4: Option<Sealer>,
 }
 
 impl NewKey {
@@ -166,6 +184,7 @@ impl NewKey {
             regions: None,
             networks: None,
             on_disconnect: OnDisconnect::default(),
+            sigv4: None,
         }
     }
 
@@ -177,8 +196,10 @@ impl NewKey {
         // 76 random bits and no underscore: an id that is short in logs and that nobody meets twice.
         let (id, secret) = (ids::secret()[..20].to_owned(), ids::secret());
         let text = Secret::new(format!("{PREFIX}{id}_{secret}"));
+        let id = KeyId::from(id);
+        let sealed = self.sigv4.map(|sealer| sealer.seal(&id, &secret)).transpose()?;
         let key = Key {
-            id: KeyId::from(id),
+            id,
             team,
             name: self.name,
             scopes,
@@ -192,7 +213,7 @@ impl NewKey {
             last_use: None,
             version: 0,
             secret: SecretHash::of(&secret),
-            sealed: None,
+            sealed,
             previous: None,
         };
         Ok((key, text))
@@ -264,7 +285,7 @@ impl<'a> Presented<'a> {
     }
 }
 
-fn is_id(id: &str) -> bool {
+pub(super) fn is_id(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
 }
 
@@ -277,8 +298,9 @@ impl SecretHash {
         Self(Sha256::digest(secret.as_bytes()).into())
     }
 
-    fn is_of(self, secret: &str) -> bool {
-        self.0.ct_eq(&Self::of(secret).0).into()
+    /// Whether both are the same, in the same time whatever they are.
+    pub(super) fn is(self, other: Self) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 
     /// Lowercase hex, as the store keeps it.
@@ -332,7 +354,8 @@ pub(super) fn unknown() -> Error {
     refused(WRONG)
 }
 
-fn refused(message: &'static str) -> Error {
+/// The key is ours, and does not count any more.
+pub(super) fn refused(message: &'static str) -> Error {
     Error::new(Kind::Unauthenticated, message).exception(Exception { name: "UnrecognizedClientException", status: 403 })
 }
 
@@ -349,9 +372,9 @@ mod tests {
         let (key, text) = NewKey::new("t", "k").check(TeamId::from("t"), NOW).unwrap();
         let presented = Presented::parse(text.expose()).unwrap();
         assert_eq!(presented.id, key.id.as_str());
-        assert!(key.check(presented.secret, NOW).is_ok());
+        assert!(key.check_secret(presented.secret, NOW).is_ok());
         for wrong in ["", "x", &presented.secret[1..], &format!("{}0", presented.secret)] {
-            assert_eq!(key.check(wrong, NOW).unwrap_err().message(), WRONG);
+            assert_eq!(key.check_secret(wrong, NOW).unwrap_err().message(), WRONG);
         }
         assert!(!format!("{key:?}").contains(&key.secret.to_hex()), "the hash shows in no log");
     }
@@ -361,12 +384,14 @@ mod tests {
         let new = NewKey { expires_at: Some(Timestamp::from_millis(2_000_000)), ..NewKey::new("t", "k") };
         let (mut key, text) = new.check(TeamId::from("t"), NOW).unwrap();
         let secret = Presented::parse(text.expose()).unwrap().secret;
-        assert!(key.check(secret, Timestamp::from_millis(1_999_999)).is_ok());
+        let check =
+            |key: &Key, secret: &str, now: Timestamp| key.check_secret(secret, now).and_then(|()| key.check(now));
+        assert!(check(&key, secret, Timestamp::from_millis(1_999_999)).is_ok());
         let at_the_end = Timestamp::from_millis(2_000_000);
-        assert!(key.check(secret, at_the_end).unwrap_err().message().contains("expired"));
+        assert!(check(&key, secret, at_the_end).unwrap_err().message().contains("expired"));
         key.revoked_at = Some(NOW);
-        assert!(key.check(secret, NOW).unwrap_err().message().contains("revoked"));
-        assert_eq!(key.check("guess", at_the_end).unwrap_err().message(), WRONG);
+        assert!(check(&key, secret, NOW).unwrap_err().message().contains("revoked"));
+        assert_eq!(check(&key, "guess", at_the_end).unwrap_err().message(), WRONG);
     }
 
     #[test]

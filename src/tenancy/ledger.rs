@@ -1,4 +1,5 @@
-//! The ledger: one entry per call, recorded without waiting and written behind by `writer.rs`.
+//! The ledger: one entry per call, recorded without waiting and written behind by `writer.rs`; what a crash or a full
+//! queue would lose is in the journal.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 
+use super::journal::{Journal, Kept, Mark};
 use super::queries;
 use crate::clock::Timestamp;
 use crate::error::{Kind, Result};
@@ -58,7 +60,8 @@ pub struct Entry {
     pub ttft_ms: Option<u64>,
     /// How many candidates were tried.
     pub attempts: u32,
-    /// The HTTP status that the caller got: 200 for a stream, however it ended; 499 when it left before there was one.
+    /// The HTTP status that the caller got: 200 for a stream, however it ended; 499 when it left before there was one;
+    /// 0 when the gateway died before it knew.
     pub status: u16,
     /// How it ended.
     pub outcome: Outcome,
@@ -77,7 +80,7 @@ impl Entry {
     }
 }
 
-/// How a call ended: `ok`, `cancelled`, or the kind of its error in snake case.
+/// How a call ended: `ok`, `cancelled`, `interrupted`, or the kind of its error in snake case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome(Cow<'static, str>);
 
@@ -86,6 +89,8 @@ impl Outcome {
     pub const OK: Self = Self(Cow::Borrowed("ok"));
     /// The caller left before the end.
     pub const CANCELLED: Self = Self(Cow::Borrowed("cancelled"));
+    /// The gateway died while the call was under way, or in the moment before it was sent.
+    pub const INTERRUPTED: Self = Self(Cow::Borrowed("interrupted"));
 
     /// It failed.
     pub fn failed(kind: Kind) -> Self {
@@ -105,7 +110,7 @@ impl From<String> for Outcome {
 }
 
 /// How far token counts can be trusted. Only `final` ones are claimed to equal AWS's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::EnumString)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, strum::EnumString, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
 pub enum UsageSource {
     /// Told by AWS at the end of the answer.
@@ -119,11 +124,13 @@ pub enum UsageSource {
 /// How far the writer is behind.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct State {
-    /// Entries that are recorded and not yet in the store.
+    /// Entries that are recorded and not yet in the store: in memory, or in the journal alone.
     pub queued: u64,
-    /// Entries lost since the start: the queue was full, or the process ended without a store.
+    /// Entries lost since the start: the queue was full, or the process ended without a store, and there is no journal
+    /// or it could not be written.
     pub lost: u64,
-    /// How long the oldest entry of the group that is being written has been settled.
+    /// How long ago the oldest entry was settled that is not in the store, wherever it waits: in the group that is being
+    /// written, or in the journal.
     pub lag: Duration,
 }
 
@@ -159,6 +166,11 @@ impl Progress {
         }
     }
 
+    /// The writer has ended: nothing is waited for any more.
+    pub(super) fn end(&self) {
+        self.done.send_modify(|done| *done = self.accepted.load(Ordering::Acquire));
+    }
+
     pub(super) fn writing(&self, oldest: Option<Timestamp>) {
         self.oldest.store(oldest.map_or(NONE, Timestamp::millis), Ordering::Relaxed);
     }
@@ -172,21 +184,42 @@ impl Progress {
     }
 }
 
+/// An entry in the queue, and what keeps it on disk meanwhile.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) entry: Entry,
+    pub(super) mark: Option<Mark>,
+}
+
 /// The end of the queue that calls see.
 #[derive(Debug)]
 pub(super) struct Recorder {
-    queue: mpsc::Sender<Entry>,
+    queue: mpsc::Sender<Waiting>,
     progress: Arc<Progress>,
+    journal: Option<Arc<Journal>>,
 }
 
 impl Recorder {
-    pub(super) fn new(queue: mpsc::Sender<Entry>, progress: Arc<Progress>) -> Self {
-        Self { queue, progress }
+    pub(super) fn new(queue: mpsc::Sender<Waiting>, progress: Arc<Progress>, journal: Option<Arc<Journal>>) -> Self {
+        Self { queue, progress, journal }
+    }
+
+    pub(super) fn journal(&self) -> Option<&Journal> {
+        self.journal.as_deref()
     }
 
     pub(super) fn record(&self, entry: Entry) {
-        if self.queue.try_send(entry).is_err() {
-            return self.progress.lose(1);
+        let queue = |entry, mark| self.queue.try_send(Waiting { entry, mark }).is_ok();
+        let kept = match &self.journal {
+            Some(journal) => journal.settle(entry, queue),
+            None if queue(entry, None) => Kept::InMemory,
+            None => Kept::Nowhere,
+        };
+        match kept {
+            Kept::Nowhere => return self.progress.lose(1),
+            // The writer has ended: the next start reads it.
+            Kept::OnDisk if self.queue.is_closed() => return,
+            Kept::InMemory | Kept::OnDisk => {}
         }
         self.progress.accepted.fetch_add(1, Ordering::Release);
         if self.queue.max_capacity() - self.queue.capacity() >= GROUP_ENTRIES {
@@ -196,11 +229,13 @@ impl Recorder {
 
     pub(super) fn state(&self, now: Timestamp) -> State {
         let done = *self.progress.done.borrow();
-        let oldest = self.progress.oldest.load(Ordering::Relaxed);
+        let writing = self.progress.oldest.load(Ordering::Relaxed);
+        let spilled = self.journal.as_ref().and_then(|journal| journal.oldest());
+        let oldest = spilled.into_iter().fold(Timestamp::from_millis(writing), Timestamp::min);
         State {
             queued: self.progress.accepted.load(Ordering::Acquire).saturating_sub(done),
             lost: self.progress.lost.load(Ordering::Relaxed),
-            lag: now.since(Timestamp::from_millis(oldest)),
+            lag: now.since(oldest),
         }
     }
 
@@ -208,7 +243,18 @@ impl Recorder {
         let target = self.progress.accepted.load(Ordering::Acquire);
         let mut done = self.progress.done.subscribe();
         self.progress.urgent.notify_one();
-        // The sender is ours too, so only the count ends this; the writer counts what it gives up as done.
-        let _ = done.wait_for(|done| *done >= target).await;
+        // The sender is ours too, so only the count ends this; the writer counts what it gives up as done. Entries come
+        // out of order from the journal, so all of them have to be out of it.
+        let is_over =
+            |done: &u64| *done >= target && !self.journal.as_ref().is_some_and(|journal| journal.has_spilled());
+        let over = async {
+            let _ = done.wait_for(is_over).await;
+        };
+        tokio::select! {
+            () = over => {}
+            () = self.queue.closed() => {
+                let _ = self.progress.done.subscribe().wait_for(|done| *done >= target).await;
+            }
+        }
     }
 }

@@ -3,21 +3,28 @@
 //! The teams and keys of the store are in memory, so that a call is authenticated and admitted without touching the
 //! store; a version row says when they changed. The ledger is written behind. All SQL is in `queries.rs`.
 //! Invariants: a caller whose key is revoked or expired is never returned; every [`Hold`] gives back what it holds when
-//! it is dropped; an [`ledger::Entry`] makes at most one row, however often it is delivered.
+//! it is dropped; an [`ledger::Entry`] makes at most one row, however often it is delivered; a call that was begun has a
+//! row in the end, whatever becomes of the process.
 
 pub mod admin;
 pub mod admission;
 mod allow_list;
+mod bootstrap;
 pub mod budget;
 mod carried;
 mod directory;
+pub mod journal;
 mod key;
 pub mod ledger;
 pub mod limit;
 mod queries;
+mod sealed;
+mod signed;
+mod stand_in;
 mod team;
 #[cfg(test)]
 mod tests;
+pub mod usage;
 mod writer;
 
 use std::fmt;
@@ -30,14 +37,19 @@ use tokio_util::task::TaskTracker;
 
 pub use self::admission::{Demand, Hold, Need, Output, Refused, Standing, Used, Worst};
 pub use self::allow_list::AllowList;
+pub use self::bootstrap::Administrators;
 pub use self::budget::{Budget, Period, UnknownPrice};
-pub use self::directory::Caller;
+pub use self::directory::{Caller, Membership};
 pub use self::key::{Key, NewKey, OnDisconnect, Scope, looks_own};
 pub use self::limit::{Limit, Subject};
+pub use self::sealed::{Scoped, Sealer};
+pub use self::signed::Claimed;
+pub use self::stand_in::StandIn;
 pub use self::team::{Guardrail, NewTeam, RoleArn, Team};
 
 use self::admission::Admission;
 use self::directory::Directory;
+use self::journal::Journal;
 use self::key::Presented;
 use crate::clock::Clock;
 use crate::error::Result;
@@ -62,11 +74,29 @@ impl Tenancy {
     /// Loads every team and key, and spawns on `tracker` the poller of changes and the writer of the ledger.
     ///
     /// Both end with `stop`. The writer first writes what was recorded until then, for ten seconds at most; what is
-    /// recorded afterwards is lost. So cancel `stop` when the last call is settled, not when the drain begins.
-    pub async fn open(store: Store, clock: Clock, tracker: &TaskTracker, stop: CancellationToken) -> Result<Self> {
+    /// recorded afterwards is lost, or found in the journal by the next start. So cancel `stop` when the last call is
+    /// settled, not when the drain begins.
+    ///
+    /// With a journal, first books what processes that died have left in its folder. A store that does not answer delays
+    /// that by ten seconds at most: then it is tried again while the gateway serves.
+    pub async fn open(
+        store: Store,
+        clock: Clock,
+        journal: Option<journal::Setup>,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Self> {
         let directory = Arc::new(Directory::load(store.clone()).await?);
+        let journal = match journal {
+            Some(setup) => {
+                let journal = Arc::new(Journal::open(&setup)?);
+                journal::keep(&journal, &setup, store.clone(), tracker, &stop).await;
+                Some(journal)
+            }
+            None => None,
+        };
         let (recorder, writer) =
-            writer::new(store.clone(), clock.clone(), Arc::clone(&directory), ledger::QUEUE_ENTRIES);
+            writer::new((store.clone(), clock.clone()), Arc::clone(&directory), ledger::QUEUE_ENTRIES, journal);
         tracker.spawn(stop.clone().run_until_cancelled_owned(poll(Arc::clone(&directory))));
         tracker.spawn(writer.run(stop));
         let admission = Admission::local(clock.clone());
@@ -81,17 +111,32 @@ impl Tenancy {
     /// only to who has its secret.
     pub async fn authenticate(&self, presented: Option<&str>) -> Result<Caller> {
         let presented = Presented::parse(presented.ok_or_else(key::missing)?)?;
+        let caller = self.find(presented.id).await?.ok_or_else(key::unknown)?;
+        caller.key.check_secret(presented.secret, self.0.clock.now())?;
+        self.accept(&caller)?;
+        Ok(caller)
+    }
+
+    /// Who has the key with this id, whatever state it is in and without any proof.
+    async fn find(&self, id: &str) -> Result<Option<Caller>> {
         let directory = &self.0.directory;
-        let mut caller = directory.caller(presented.id);
+        let mut caller = directory.caller(id);
         if caller.is_none() {
             directory.refresh_since(Instant::now()).await;
-            caller = directory.caller(presented.id);
+            caller = directory.caller(id);
         }
-        let caller = caller.ok_or_else(key::unknown)?;
-        let now = self.0.clock.now();
-        caller.key.check(presented.secret, now)?;
-        caller.touch(now);
         Ok(caller)
+    }
+
+    /// The caller has proved to have the secret: whether its key still counts. If so, it is used now.
+    fn accept(&self, caller: &Caller) -> Result<()> {
+        let now = self.0.clock.now();
+        caller.key.check(now)?;
+        if caller.team.revoked_at.is_some() {
+            return Err(key::refused("The team of this key was revoked."));
+        }
+        caller.touch(now);
+        Ok(())
     }
 
     /// Admits a call, or says why not: [`crate::error::Kind::Forbidden`] without the scope,
@@ -103,10 +148,31 @@ impl Tenancy {
         self.0.admission.admit(caller, need).await
     }
 
+    /// Whether calls are written down before they are sent.
+    pub fn is_journaled(&self) -> bool {
+        self.0.recorder.journal().is_some()
+    }
+
+    /// Writes down that a call is about to be sent: `entry` is what is booked if this process dies before
+    /// [`Tenancy::record`] settles the same id. Once more for another attempt of the same call. Without a journal nothing
+    /// happens. Returns when the operating system has it; never touches the store, and fails no call.
+    pub fn begin(&self, entry: &ledger::Entry) {
+        if let Some(journal) = self.0.recorder.journal() {
+            journal.begin(entry);
+        }
+    }
+
+    /// What began under `id` is booked by another entry.
+    pub fn discard(&self, id: &str) {
+        if let Some(journal) = self.0.recorder.journal() {
+            journal.discard(id);
+        }
+    }
+
     /// Books a call. Returns at once and never touches the store: a writer task does, within a fifth of a second.
     ///
-    /// While the store is away, entries wait in memory, [`ledger::QUEUE_ENTRIES`] of them; beyond that the newest are
-    /// lost, counted in [`ledger::State::lost`] and logged.
+    /// While the store is away, entries wait in memory, [`ledger::QUEUE_ENTRIES`] of them, and beyond that in the journal.
+    /// Without a journal the newest are lost then, counted in [`ledger::State::lost`] and logged.
     pub fn record(&self, entry: ledger::Entry) {
         self.0.recorder.record(entry);
     }

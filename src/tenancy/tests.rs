@@ -1,5 +1,8 @@
 //! Tenancy as the rest of the gateway uses it, on every kind of store.
 
+mod guests;
+mod signed;
+
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -32,7 +35,7 @@ impl Served {
         let clock = Clock::manual(START);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         admin::create_team(&store, &clock, Actor::CommandLine, NewTeam::new("acme")).await.unwrap();
-        let tenancy = Tenancy::open(store.clone(), clock.clone(), &tracker, stop.clone()).await.unwrap();
+        let tenancy = Tenancy::open(store.clone(), clock.clone(), None, &tracker, stop.clone()).await.unwrap();
         Self { tenancy, clock, tracker, stop, store }
     }
 
@@ -67,7 +70,7 @@ impl Served {
     }
 }
 
-fn entry(number: u64) -> Entry {
+pub(super) fn entry(number: u64) -> Entry {
     Entry {
         id: format!("call_{number:06}"),
         request_id: RequestId::from("req_1"),
@@ -366,7 +369,7 @@ async fn stopping_writes_what_was_recorded_and_counts_what_comes_too_late() {
 async fn a_full_queue_keeps_the_oldest_and_counts_the_rest() {
     let store = testing::sqlite().await;
     let directory = Arc::new(Directory::load(store.clone()).await.unwrap());
-    let (recorder, writer) = writer::new(store.clone(), Clock::manual(START), directory, 10);
+    let (recorder, writer) = writer::new((store.clone(), Clock::manual(START)), directory, 10, None);
     (0..25).for_each(|number| recorder.record(entry(number)));
     assert_eq!(recorder.state(START), State { queued: 10, lost: 15, lag: Duration::ZERO });
     let stop = CancellationToken::new();

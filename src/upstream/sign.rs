@@ -1,10 +1,9 @@
 //! SigV4 for `bedrock`, written for one request shape: a body in memory, headers in a [`HeaderMap`], a query that is
 //! canonical already.
 //!
-//! The key derivation is `aws-sigv4`'s and so is the answer: a test signs random requests with both. Its general
-//! signer is not used on the hot path because it costs 6 to 9 us a call, most of it in copies of headers and in
-//! deriving the same key again; this one takes 3, with a body of 1 KB and a session token. The rules are those of
-//! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>.
+//! The answer is that of `aws-sigv4`: a test signs random requests with both. Its general signer is not used on the hot
+//! path because it costs 6 to 9 us a call, most of it in copies of headers and in deriving the same key again; this one
+//! takes 3, with a body of 1 KB and a session token. The rules are in `crate::sigv4`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,10 +19,12 @@ use sha2::{Digest, Sha256};
 use crate::clock::Timestamp;
 use crate::config::Secret;
 use crate::error::{Error, Result};
+use crate::sigv4::{
+    ALGORITHM, Canonical, TERMINATOR, date_time, push_hex, push_names, signing_key, write_string_to_sign,
+};
 
 /// Control plane and runtime sign with the same service name, never with `bedrock-runtime`.
 const SERVICE: &str = "bedrock";
-const ALGORITHM: &[u8] = b"AWS4-HMAC-SHA256";
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
 
@@ -108,7 +109,7 @@ impl Signer {
         body: &[u8],
     ) -> Result<()> {
         let derived = self.derive(keys, now)?;
-        let stamp = date_time(now)?;
+        let stamp = date_time(now).ok_or_else(unwritable)?;
         headers.insert(DATE, HeaderValue::from_bytes(&stamp).map_err(Error::internal)?);
         if let Some(token) = &keys.token {
             headers.insert(TOKEN, token.clone());
@@ -117,24 +118,17 @@ impl Signer {
         names.sort_unstable_by_key(|name| name.as_str());
 
         let mut text = Vec::with_capacity(1024 + keys.token.as_ref().map_or(0, HeaderValue::len));
-        write_target(&mut text, method, uri);
-        write_canonical(&mut text, &names, headers, body);
-        let canonical = Sha256::digest(&text);
-
-        text.clear();
-        text.extend_from_slice(ALGORITHM);
-        text.push(b'\n');
-        text.extend_from_slice(&stamp);
-        text.push(b'\n');
-        text.extend_from_slice(derived.scope.as_bytes());
-        text.push(b'\n');
-        push_hex(&mut text, &canonical);
+        let query = uri.query().unwrap_or_default();
+        let body = Sha256::digest(body).into();
+        let canonical = Canonical { method, path: uri.path(), query, names: &names, headers, body };
+        let hash = canonical.hash(&mut text);
+        write_string_to_sign(&mut text, &stamp, &derived.scope, &hash);
         let mut mac = derived.mac.clone();
         mac.update(&text);
         let signature = mac.finalize().into_bytes();
 
         text.clear();
-        text.extend_from_slice(ALGORITHM);
+        text.extend_from_slice(ALGORITHM.as_bytes());
         text.extend_from_slice(b" Credential=");
         text.extend_from_slice(keys.access_key_id.as_bytes());
         text.push(b'/');
@@ -157,106 +151,19 @@ impl Signer {
         {
             return Ok(Arc::clone(derived));
         }
-        let key = aws_sigv4::sign::v4::generate_signing_key(keys.secret.expose(), now.into(), &self.region, SERVICE);
-        let mut scope = String::from_utf8_lossy(&date_time(now)?[..8]).into_owned();
-        for part in ["/", &self.region, "/", SERVICE, "/aws4_request"] {
-            scope.push_str(part);
-        }
-        let mac = Hmac::new_from_slice(key.as_ref()).map_err(Error::internal)?;
+        let stamp = date_time(now).ok_or_else(unwritable)?;
+        let date = String::from_utf8_lossy(&stamp[..8]);
+        let key = signing_key(keys.secret.expose(), &date, &self.region, SERVICE);
+        let scope = format!("{date}/{}/{SERVICE}/{TERMINATOR}", self.region);
+        let mac = Hmac::new_from_slice(&key).map_err(Error::internal)?;
         let derived = Arc::new(Derived { keys: keys.id, day, scope, mac });
         self.derived.store(Some(Arc::clone(&derived)));
         Ok(derived)
     }
 }
 
-fn write_target(text: &mut Vec<u8>, method: &Method, uri: &Uri) {
-    text.extend_from_slice(method.as_str().as_bytes());
-    text.push(b'\n');
-    push_encoded(text, uri.path());
-    text.push(b'\n');
-    text.extend_from_slice(uri.query().unwrap_or_default().as_bytes());
-    text.push(b'\n');
-}
-
-fn write_canonical(text: &mut Vec<u8>, names: &[&HeaderName], headers: &HeaderMap, body: &[u8]) {
-    for name in names {
-        text.extend_from_slice(name.as_str().as_bytes());
-        text.push(b':');
-        for (index, value) in headers.get_all(*name).iter().enumerate() {
-            if index > 0 {
-                text.push(b',');
-            }
-            push_trimmed(text, value.as_bytes());
-        }
-        text.push(b'\n');
-    }
-    text.push(b'\n');
-    push_names(text, names);
-    text.push(b'\n');
-    push_hex(text, &Sha256::digest(body));
-}
-
-fn push_names(text: &mut Vec<u8>, names: &[&HeaderName]) {
-    for (index, name) in names.iter().enumerate() {
-        if index > 0 {
-            text.push(b';');
-        }
-        text.extend_from_slice(name.as_str().as_bytes());
-    }
-}
-
-/// The path encoded once more, as every service but S3 wants it: a `%` becomes `%25`.
-fn push_encoded(text: &mut Vec<u8>, path: &str) {
-    for &byte in path.as_bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'.' | b'_' | b'~') {
-            text.push(byte);
-        } else {
-            text.push(b'%');
-            text.push(b"0123456789ABCDEF"[usize::from(byte >> 4)]);
-            text.push(b"0123456789ABCDEF"[usize::from(byte & 15)]);
-        }
-    }
-}
-
-/// Without the spaces around, and with one space for every run of them.
-fn push_trimmed(text: &mut Vec<u8>, value: &[u8]) {
-    let mut gap = false;
-    let start = text.len();
-    for &byte in value {
-        if byte == b' ' {
-            gap = true;
-            continue;
-        }
-        if gap && text.len() > start {
-            text.push(b' ');
-        }
-        gap = false;
-        text.push(byte);
-    }
-}
-
-fn push_hex(text: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        text.push(b"0123456789abcdef"[usize::from(byte >> 4)]);
-        text.push(b"0123456789abcdef"[usize::from(byte & 15)]);
-    }
-}
-
-/// `20260102T030405Z`
-fn date_time(at: Timestamp) -> Result<[u8; 16]> {
-    let at = jiff::Timestamp::from_second(at.seconds()).map_err(Error::internal)?;
-    let at = jiff::tz::Offset::UTC.to_datetime(at);
-    let digit = |number: i16| b'0' + u8::try_from(number.rem_euclid(10)).unwrap_or(0);
-    let mut text = *b"00000000T000000Z";
-    let year = at.year();
-    for (index, number) in [year / 1000, year / 100, year / 10, year].into_iter().enumerate() {
-        text[index] = digit(number);
-    }
-    for (index, number) in [(4, at.month()), (6, at.day()), (9, at.hour()), (11, at.minute()), (13, at.second())] {
-        text[index] = digit(i16::from(number / 10));
-        text[index + 1] = digit(i16::from(number));
-    }
-    Ok(text)
+fn unwritable() -> Error {
+    Error::internal("the clock shows a year that cannot be written")
 }
 
 #[cfg(test)]

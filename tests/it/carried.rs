@@ -152,7 +152,8 @@ async fn strictness_does_not_keep_the_guardrail_away() {
 
 #[tokio::test]
 async fn what_takes_no_guardrail_is_asked_another_way_or_not_at_all() {
-    let t = TestGateway::tapped(|_| {}).await;
+    let t =
+        TestGateway::tapped(|config| config.batch.bucket = [(FIRST.to_owned(), "files-east".to_owned())].into()).await;
     let key = guarded_key(&t).await;
     let openai = || t.openai().with_key(&key);
     let respond = async |model: &str| openai().post("/v1/responses", &json!({"model": model, "input": "hi"})).await;
@@ -172,12 +173,12 @@ async fn what_takes_no_guardrail_is_asked_another_way_or_not_at_all() {
         assert!(refused.text().contains(text), "{refused:?}");
     }
     let start = json!({
-        "modelId": "twelvelabs.marengo-embed-2-7-v1:0",
-        "modelInput": {"inputType": "text", "inputText": "hi"},
-        "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://bedrock-gateway/files/x"}},
+        "modelId": "twelvelabs.marengo-embed-3-0-v1:0",
+        "modelInput": {"inputType": "text", "text": {"inputText": "hi"}},
+        "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://bedrock-gateway/out"}},
     });
     let refused = Reply::to(t.request(Method::POST, "/async-invoke").bearer_auth(&key).json(&start)).await;
-    assert_ne!(refused.status(), 200);
+    assert!(refused.status() == 403 && refused.text().contains("guardrail"), "{refused:?}");
     assert_eq!(t.tap.count(), 2, "none of them was sent");
 
     // Counting makes no model answer, and a guardrail by itself may be any.

@@ -284,8 +284,9 @@ async fn the_identity_of_a_pod_is_taken_from_its_token_and_the_endpoints_from_th
     std::fs::write(&token, "sim-web-identity-token").unwrap();
     let file = t.folder().join("gateway.toml");
     let text = format!(
-        "[server]\nlisten = \"127.0.0.1:0\"\nops_listen = \"127.0.0.1:0\"\n[store]\nurl = \"{}\"\n[aws]\nregions = [\"{FIRST}\"]\n",
-        t.config.store.url
+        "[server]\nlisten = \"127.0.0.1:0\"\nops_listen = \"127.0.0.1:0\"\n[store]\nurl = \"{}\"\njournal = \"{}\"\n[aws]\nregions = [\"{FIRST}\"]\n",
+        t.config.store.url,
+        t.folder().join("journal-of-the-pod").display()
     );
     std::fs::write(&file, text).unwrap();
     let url = t.config.aws.endpoints[FIRST].runtime.clone().unwrap();

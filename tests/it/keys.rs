@@ -52,10 +52,12 @@ async fn no_key_is_said_to_be_missing() {
 #[tokio::test]
 async fn a_signature_of_aws_is_told_what_to_send_instead() {
     let t = TestGateway::start().await;
+    let credential = "Credential=x/20260101/us-east-1/bedrock/aws4_request";
     let signature =
-        "AWS4-HMAC-SHA256 Credential=x/20260101/us-east-1/bedrock/aws4_request, SignedHeaders=host, Signature=0";
+        format!("AWS4-HMAC-SHA256 {credential}, SignedHeaders=host;x-amz-date, Signature={}", "0".repeat(64));
     let path = format!("/model/{MODEL}/converse");
-    let request = t.request(reqwest::Method::POST, &path).header("authorization", signature).body("{}");
+    let request = t.request(reqwest::Method::POST, &path).header("x-amz-date", "20260101T000000Z");
+    let request = request.header("authorization", signature).body("{}");
     let reply = Reply::to(request).await;
     let (name, message) = reply.exception();
     assert_eq!((reply.status(), name), BAD_CLIENT);

@@ -11,6 +11,7 @@
     reason = "a test fails by panicking, wherever in the harness it does"
 )]
 
+mod admin;
 mod anthropic;
 mod arns;
 mod bedrock;
@@ -26,6 +27,8 @@ mod exceptions;
 mod failover;
 mod fault_matrix;
 mod hostile_input;
+mod idempotency;
+mod journal;
 mod keys;
 mod lifecycle;
 mod openai;
@@ -36,6 +39,9 @@ mod refresh;
 mod rerank;
 mod residency;
 mod settlement;
+mod signed;
 mod support;
 mod tiers;
+mod tokens;
 mod unauthorized;
+mod usage;

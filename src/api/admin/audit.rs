@@ -21,7 +21,7 @@ use crate::tenancy::admin::{self, Acts};
     operation_id = "list_acts",
     tag = "Administration",
     params(
-        ("actor" = Option<String>, Query, description = "By `command_line`, `gateway`, `bootstrap`, or `key:` and a key's id."),
+        ("actor" = Option<String>, Query, description = "By `command_line`, `gateway`, or `key:` or `bootstrap:` and a key's id."),
         ("action" = Option<String>, Query, description = "Of this kind: `team.create`, `team.update`, `team.revoke`, `key.create`, `key.update`, `key.rotate`, `key.revoke`, `limit.set`, `limit.remove`, `budget.set`, `budget.remove`."),
         ("subject" = Option<String>, Query, description = "On the team, key, limit or budget with this id."),
         ("from" = Option<String>, Query, description = "At this moment or later, as in RFC 3339."),

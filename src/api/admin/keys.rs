@@ -17,7 +17,7 @@ use crate::gateway::Gateway;
 use crate::ids::KeyId;
 use crate::tenancy::admin::view::KeyView;
 use crate::tenancy::admin::{self, Edit, EditKey, Keys, known, moment};
-use crate::tenancy::{Key, NewKey, OnDisconnect, Scope};
+use crate::tenancy::{Key, NewKey, OnDisconnect, Scope, Sealer};
 
 /// What a new key is to be.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -53,6 +53,10 @@ pub(super) struct CreateKey {
     #[serde(default)]
     #[schema(example = "cancel")]
     on_disconnect: Option<String>,
+    /// Whether it is an AWS access key pair as well, with which any AWS SDK signs: its id and its secret. The secret is then
+    /// kept, sealed; the gateway needs `auth.sealing_key` for that.
+    #[serde(default)]
+    sigv4: Option<bool>,
 }
 
 /// What is to become of a key. What is left out stays; null clears.
@@ -97,6 +101,9 @@ pub(super) struct KeyWithText {
     /// What the client sends: `bgw_<id>_<secret>`. It is kept nowhere.
     #[schema(example = "bgw_5d1c0f2a9b3e4d6f8a7b_<secret>")]
     key: String,
+    /// For AWS SDKs that sign, of a key with `sigv4`: the id of the key is the access key id, and this the secret access key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret_access_key: Option<String>,
 }
 
 /// Create a key
@@ -130,13 +137,18 @@ pub(super) async fn create(
         regions: asked.regions,
         networks: asked.networks,
         on_disconnect: asked.on_disconnect.map(|text| OnDisconnect::parse(&text)).transpose()?.unwrap_or_default(),
+        sigv4: match asked.sigv4 {
+            Some(true) => Some(gateway.sealer().cloned().ok_or_else(Sealer::missing)?),
+            Some(false) | None => None,
+        },
         ..NewKey::new(asked.team, asked.name)
     };
     let (key, text) = admin::create_key(gateway.tenancy().store(), gateway.clock(), actor, new).await?;
     gateway.tenancy().refresh().await;
     let view = view(&gateway, &key).await?;
     let version = view.version;
-    let told = KeyWithText { view, key: text.expose().to_owned() };
+    let secret_access_key = key.secret_access_key(&text).map(str::to_owned);
+    let told = KeyWithText { view, key: text.expose().to_owned(), secret_access_key };
     tell(StatusCode::CREATED, version, told, warnings)
 }
 

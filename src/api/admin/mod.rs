@@ -11,6 +11,7 @@ mod limits;
 mod query;
 mod teams;
 mod upstreams;
+mod usage;
 
 use axum::Json;
 use axum::extract::FromRequestParts;
@@ -41,6 +42,7 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(budgets::remove))
         .routes(routes!(audit::list))
         .routes(routes!(upstreams::list))
+        .routes(routes!(usage::tell))
 }
 
 /// An administrator: a caller whose key has the scope `admin`.
@@ -52,7 +54,7 @@ impl FromRequestParts<Gateway> for Administrator {
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self> {
         let caller = Caller::from_request_parts(parts, gateway).await?;
         caller.require(Scope::Admin)?;
-        Ok(Self(Actor::Key(caller.key.id.clone())))
+        Ok(Self(Actor::of(&caller)))
     }
 }
 

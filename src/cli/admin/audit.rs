@@ -9,7 +9,7 @@ use crate::tenancy::admin::{self, Acts, Page, moment};
 /// List administrative acts, the newest first.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct Audit {
-    /// By `command_line`, gateway, bootstrap, or key: and a key's id.
+    /// By `command_line`, gateway, or key: or bootstrap: and a key's id.
     #[arg(long)]
     actor: Option<String>,
     /// Of this kind, such as key.revoke.

@@ -61,6 +61,10 @@ pub(in crate::cli) struct CreateKey {
     scopes: Vec<String>,
     #[command(flatten)]
     settings: Settings,
+    /// Make it an AWS access key pair as well, with which any AWS SDK signs, also over plain http. Its secret is then kept,
+    /// sealed under auth.sealing_key.
+    #[arg(long)]
+    sigv4: bool,
     #[command(flatten)]
     common: Listing,
 }
@@ -143,22 +147,33 @@ impl Keys {
 
 impl CreateKey {
     async fn run(self, clock: &Clock) -> Result<(), Failure> {
-        let Self { team, name, scopes, settings, common } = self;
+        let Self { team, name, scopes, settings, sigv4, common } = self;
         let scopes = read_scopes(&scopes)?;
         let expires_at = settings.expires.as_deref().map(|when| ending(when, clock.now())).transpose()?;
         let (store, _) = common.store_for(&settings.named()).await?;
         let on_disconnect = settings.on_disconnect.as_deref().map(OnDisconnect::parse).transpose()?.unwrap_or_default();
         let Settings { models, regions, networks, .. } = settings;
-        let new = NewKey { scopes, expires_at, models, regions, networks, on_disconnect, ..NewKey::new(team, name) };
+        let sigv4 = sigv4.then(|| common.sealer()).transpose()?;
+        let new =
+            NewKey { scopes, expires_at, models, regions, networks, on_disconnect, sigv4, ..NewKey::new(team, name) };
         let (key, secret) = admin::create_key(&store, clock, Actor::CommandLine, new).await?;
         let view = view(&store, &key).await?;
         let team = view.team_name.as_deref().unwrap_or(key.team.as_str());
-        let text = format!("Made key {} for team {team}. It is shown this once:\n{}", key.id, secret.expose());
+        let secret_access_key = key.secret_access_key(&secret);
         if !common.json {
+            let id = &key.id;
+            let pair = secret_access_key.map_or_else(String::new, |secret| {
+                format!("For AWS SDKs that sign:\nAWS_ACCESS_KEY_ID={id}\nAWS_SECRET_ACCESS_KEY={secret}\nWhole:\n")
+            });
+            let text = format!("Made key {id} for team {team}. It is shown this once:\n{pair}{}", secret.expose());
             return print(&text);
         }
         let mut value = value_of(&view)?;
         value["key"] = json!(secret.expose());
+        if let Some(secret) = secret_access_key {
+            value["access_key_id"] = json!(key.id.as_str());
+            value["secret_access_key"] = json!(secret);
+        }
         print(&value)
     }
 }

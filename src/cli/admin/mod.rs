@@ -29,6 +29,7 @@ use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::store::Store;
+use crate::tenancy::Sealer;
 use crate::tenancy::admin::{Edit, Listed, Page, Whose, known, moment};
 
 /// What every command takes.
@@ -70,6 +71,12 @@ impl Listing {
     async fn store(&self) -> Result<Store, Failure> {
         let (config, _) = self.config.load()?;
         Ok(Store::open(&config.store.url).await?)
+    }
+
+    /// What the secrets of keys for signing are sealed with.
+    fn sealer(&self) -> Result<Sealer, Failure> {
+        let (config, _) = self.config.load()?;
+        Ok(Sealer::configured(&config.auth).ok_or_else(Sealer::missing)?)
     }
 
     /// The store and the catalog, once what is named exists. A model that is not known may come later, so that is only

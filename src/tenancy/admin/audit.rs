@@ -10,7 +10,7 @@ use crate::tenancy::queries;
 /// Which acts a list is about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Acts {
-    /// By this administrator: `command_line`, `gateway`, `bootstrap`, or `key:` and the key's id.
+    /// By this administrator: `command_line`, `gateway`, or `key:` or `bootstrap:` and the key's id.
     pub actor: Option<String>,
     /// Of this kind, such as `key.revoke`.
     pub action: Option<String>,

@@ -12,6 +12,7 @@ use crate::store::Store;
 use crate::tenancy::budget::{Budget, Period};
 use crate::tenancy::limit::Subject;
 use crate::tenancy::queries::{self, Change};
+use crate::tenancy::usage;
 
 /// The largest budget: a billion dollars.
 const MOST: MicroUsd = MicroUsd(1_000_000_000_000_000);
@@ -64,7 +65,8 @@ pub async fn set_budget(
     believed.check(present.map(|(budget, _)| budget.version))?;
     let told = |budget: &Budget, names: &queries::Names| BudgetView::of(budget, names, now);
     if let Some((before, names)) = present.filter(|(before, _)| before.limit == amount) {
-        return Ok(told(before, names));
+        drop(change);
+        return with_spent(store, told(before, names), before, now).await;
     }
     let id = known.as_ref().map_or_else(|| BudgetId::from(ids::fresh("budget_")), |(budget, _)| budget.id.clone());
     let created_at = present.map_or(now, |(before, _)| before.created_at);
@@ -78,7 +80,7 @@ pub async fn set_budget(
         None => value_of(&view)?,
     };
     change.commit(&Act::new(now, actor, "budget.set", budget.id.as_str(), detail)).await?;
-    Ok(view)
+    with_spent(store, view, &budget, now).await
 }
 
 /// Which budgets a list is about.
@@ -97,7 +99,18 @@ pub async fn list_budgets(store: &Store, now: Timestamp, which: &Budgets, page: 
     let period = which.period.as_deref().map(period).transpose()?;
     let rows = queries::page_of_budgets(store, page.after_id(), subject.as_ref(), period, page.rows()).await?;
     let listed = page.of(rows, |(budget, _)| budget.id.to_string());
-    Ok(listed.map(|(budget, names)| BudgetView::of(&budget, &names, now)))
+    let mut data = Vec::with_capacity(listed.data.len());
+    for (budget, names) in &listed.data {
+        data.push(with_spent(store, BudgetView::of(budget, names, now), budget, now).await?);
+    }
+    Ok(Listed { data, next: listed.next })
+}
+
+/// With what the ledger says was spent in the period that `now` is in.
+async fn with_spent(store: &Store, view: BudgetView, budget: &Budget, now: Timestamp) -> Result<BudgetView> {
+    let since = budget.period.window(now).start;
+    let spent = usage::spent(store, &budget.subject, Some(since)).await?;
+    Ok(view.with_spent(budget, spent))
 }
 
 /// Removes a budget; told as it was. It counts within a second or two in every process that serves from this store. Fails
@@ -117,7 +130,7 @@ pub async fn remove_budget(
     queries::write_budget(&mut change, &budget).await?;
     let view = BudgetView::of(&budget, &names, now);
     change.commit(&Act::new(now, actor, "budget.remove", id.as_str(), value_of(&view)?)).await?;
-    Ok(view)
+    with_spent(store, view, &budget, now).await
 }
 
 fn unknown(id: &BudgetId) -> Error {

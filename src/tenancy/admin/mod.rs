@@ -28,6 +28,7 @@ pub use self::limits::{Limits, SetLimit, list_limits, remove_limit, set_limit};
 pub use self::teams::{
     EditTeam, Teams, change_team, create_team, find_team, list_teams, page_of_teams, revoke_team_if,
 };
+use super::directory::Caller;
 use super::limit::Subject;
 use super::queries;
 use crate::clock::Timestamp;
@@ -42,10 +43,18 @@ pub enum Actor {
     CommandLine,
     /// The gateway itself, setting up its local mode.
     Gateway,
-    /// An administrator that the configuration names.
-    Bootstrap,
-    /// Whoever has this key.
+    /// Whoever has this key, which the configuration names.
+    Bootstrap(KeyId),
+    /// Whoever has this key, or a token that stands in for one.
     Key(KeyId),
+}
+
+impl Actor {
+    /// Who administers by HTTP.
+    pub fn of(caller: &Caller) -> Self {
+        let id = caller.key.id.clone();
+        if caller.is_bootstrap() { Self::Bootstrap(id) } else { Self::Key(id) }
+    }
 }
 
 impl fmt::Display for Actor {
@@ -53,7 +62,7 @@ impl fmt::Display for Actor {
         match self {
             Self::CommandLine => f.write_str("command_line"),
             Self::Gateway => f.write_str("gateway"),
-            Self::Bootstrap => f.write_str("bootstrap"),
+            Self::Bootstrap(id) => write!(f, "bootstrap:{id}"),
             Self::Key(id) => write!(f, "key:{id}"),
         }
     }

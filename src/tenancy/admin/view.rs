@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::moment::tell;
 use crate::catalog::Geography;
 use crate::clock::Timestamp;
+use crate::money::MicroUsd;
 use crate::tenancy::budget::Budget;
 use crate::tenancy::key::Key;
 use crate::tenancy::limit::{Limit, Subject};
@@ -224,6 +225,13 @@ pub struct BudgetView {
     /// What may be spent in that time, in US dollars with six decimals.
     #[schema(example = "12.500000")]
     pub limit_usd: String,
+    /// What was spent of it in the present period, by the ledger, which is written within a second; calls whose price is
+    /// not known have cost nothing.
+    #[schema(example = "3.141593")]
+    pub spent_usd: Option<String>,
+    /// What is left of it; below zero where calls cost more than was held for them, or the budget was made smaller.
+    #[schema(example = "9.358407")]
+    pub remaining_usd: Option<String>,
     /// When the present period began; null: for good.
     pub starts_at: Option<String>,
     /// When it begins anew; null: never.
@@ -250,6 +258,8 @@ impl BudgetView {
             key_name: names.key.clone(),
             period: budget.period.to_string(),
             limit_usd: budget.limit.to_string(),
+            spent_usd: None,
+            remaining_usd: None,
             starts_at: window.end.map(|_| tell(window.start)),
             ends_at: window.end.map(tell),
             created_at: tell(budget.created_at),
@@ -257,6 +267,14 @@ impl BudgetView {
             removed_at: budget.removed_at.map(tell),
             version: budget.version,
         }
+    }
+}
+
+impl BudgetView {
+    /// With what was spent of it in its present period.
+    pub(super) fn with_spent(self, budget: &Budget, spent: MicroUsd) -> Self {
+        let remaining = MicroUsd(budget.limit.0.saturating_sub(spent.0));
+        Self { spent_usd: Some(spent.to_string()), remaining_usd: Some(remaining.to_string()), ..self }
     }
 }
 
@@ -277,7 +295,7 @@ pub struct ActView {
     pub id: String,
     /// When.
     pub at: String,
-    /// Who: `command_line`, `gateway`, `bootstrap`, or `key:` and the id of the key.
+    /// Who: `command_line`, `gateway`, or `key:` or `bootstrap:` and the id of the key.
     #[schema(example = "command_line")]
     pub actor: String,
     /// What, such as `team.create`, `key.revoke`, `limit.set`.

@@ -5,6 +5,7 @@ mod books;
 pub(crate) mod calls;
 pub(crate) mod canned;
 pub(crate) mod frames;
+pub(crate) mod issuer;
 pub(crate) mod log;
 mod raw;
 pub(crate) mod reply;
@@ -13,6 +14,7 @@ pub(crate) mod site;
 pub(crate) mod tap;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -24,9 +26,10 @@ use bedrock_gateway::config::{Aws, Config, Secret};
 use bedrock_gateway::gateway::Gateway;
 use bedrock_gateway::simulator::{Settings, Simulator};
 use bedrock_gateway::store::Store;
+use bedrock_gateway::telemetry::Metrics;
 use bedrock_gateway::tenancy::admin::{self, Actor};
 use bedrock_gateway::tenancy::ledger::{self, Entry};
-use bedrock_gateway::tenancy::{Key, NewKey, NewTeam};
+use bedrock_gateway::tenancy::{Key, NewKey, NewTeam, Tenancy, journal};
 use reqwest::{Method, RequestBuilder};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -157,6 +160,7 @@ impl TestGateway {
         config.server.listen = (Ipv4Addr::LOCALHOST, 0).into();
         config.server.ops_listen = (Ipv4Addr::LOCALHOST, 0).into();
         config.store.url = format!("sqlite://{}", folder.path().join("it.db").display());
+        config.store.journal = folder.path().join("journal").display().to_string();
         // What a test counts at the simulator, its own calls made.
         config.aws.catalog_refresh_minutes = 0;
         change(&mut config);
@@ -258,6 +262,11 @@ impl TestGateway {
         (key, text)
     }
 
+    /// Has [`TestGateway::finish`] look after a key that was made elsewhere.
+    pub(crate) fn watch(&self, key: &str) {
+        self.lock_keys().push(key.to_owned());
+    }
+
     /// Makes a team as the command line does.
     pub(crate) async fn make_team(&self, new: NewTeam) {
         admin::create_team(&self.store, &self.clock, Actor::CommandLine, new).await.unwrap();
@@ -276,6 +285,28 @@ impl TestGateway {
     /// So many attempts will not reach the simulator.
     pub(crate) fn expect_lost_attempts(&self, attempts: u64) {
         self.lost.store(attempts, Ordering::Relaxed);
+    }
+
+    /// What would be booked in the end if the process died now: what is in the store, and what it has written down, as a
+    /// start reads it.
+    pub(crate) async fn booked_if_killed_now(&self) -> Vec<Entry> {
+        let folder = TempDir::new_in(self.folder()).unwrap();
+        for name in self.journal() {
+            // What is gone by now is in the store.
+            std::fs::copy(Path::new(&self.config.store.journal).join(&name), folder.path().join(name)).ok();
+        }
+        let mut booked = ledger::list(&self.store, Timestamp::default(), 10_000).await.unwrap();
+        let store = Store::open(&format!("sqlite://{}", folder.path().join("next.db").display())).await.unwrap();
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let setup = journal::Setup::new(folder.path(), Metrics::new().unwrap());
+        Tenancy::open(store.clone(), self.clock.clone(), Some(setup), &tracker, stop.clone()).await.unwrap();
+        stop.cancel();
+        tracker.close();
+        within(tracker.wait()).await;
+        let mut left = ledger::list(&store, Timestamp::default(), 10_000).await.unwrap();
+        left.retain(|entry| booked.iter().all(|other| other.id != entry.id));
+        booked.extend(left);
+        booked
     }
 
     /// Every call booked so far, oldest first.
@@ -340,6 +371,7 @@ impl TestGateway {
         }
         self.tracker.close();
         within(self.tracker.wait()).await;
+        assert_eq!(self.journal(), Vec::<String>::new(), "a call was begun and never settled");
         let upstream = std::mem::replace(
             &mut self.upstream,
             Upstream::Tapped { stop: CancellationToken::new(), tracker: TaskTracker::new() },
@@ -352,6 +384,13 @@ impl TestGateway {
                 within(tracker.wait()).await;
             }
         }
+    }
+
+    /// The segments of the journal: those in which something is open, once the gateway has stopped.
+    fn journal(&self) -> Vec<String> {
+        let files = std::fs::read_dir(&self.config.store.journal).into_iter().flatten();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".journal")).collect()
     }
 
     fn lock_keys(&self) -> MutexGuard<'_, Vec<String>> {

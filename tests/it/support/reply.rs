@@ -55,6 +55,11 @@ impl Reply {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
+    /// The body, if it is JSON.
+    pub(crate) fn json_if_any(&self) -> Option<Value> {
+        serde_json::from_slice(&self.body).ok()
+    }
+
     /// The error of the OpenAI dialect; checks that it has its four fields and nothing beside it.
     pub(crate) fn openai_error(&self) -> Value {
         assert_eq!(self.header("content-type"), "application/json", "{self:?}");
