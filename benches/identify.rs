@@ -89,9 +89,9 @@ fn identify(c: &mut Criterion) {
     let Ready { gateway, key, token, .. } = &ready;
     let mut group = c.benchmark_group("identify");
     for (name, text) in [("key", key), ("token", token)] {
-        runtime.block_on(gateway.identify(Some(text))).unwrap();
+        runtime.block_on(gateway.identify(Some(text), None)).unwrap();
         group.bench_function(name, |b| {
-            b.iter(|| gateway.identify(Some(black_box(text))).now_or_never().unwrap().unwrap());
+            b.iter(|| gateway.identify(Some(black_box(text)), None).now_or_never().unwrap().unwrap());
         });
     }
 
@@ -130,7 +130,7 @@ fn identify(c: &mut Criterion) {
     let signature = sigv4::keyed_hash(&sigv4::signing_key(secret, day, "eu-west-1", "bedrock"), &buffer);
     group.bench_function("signature_1kb", |b| {
         b.iter(|| {
-            let claimed = gateway.claimed(id, scope).now_or_never().unwrap().unwrap();
+            let claimed = gateway.claimed(id, scope, None).now_or_never().unwrap().unwrap();
             let mut buffer = Vec::with_capacity(1024);
             text(&mut buffer);
             gateway.tenancy().signed(claimed, &buffer, &signature).unwrap()

@@ -48,6 +48,7 @@ pub struct App {
     readiness: ops::Readiness,
     clients: Listener,
     operators: Listener,
+    unattended: TaskTracker,
     cut: CancellationToken,
     stop: CancellationToken,
     tracker: TaskTracker,
@@ -58,7 +59,7 @@ impl App {
     /// Opens the store, loads keys and catalog, and listens. Asks nothing of AWS: an outage there does not keep a
     /// gateway from starting.
     pub async fn start(config: &Config, catalog: Catalog, clock: Clock, tls: Option<Tls>) -> Result<Self> {
-        let tracker = TaskTracker::new();
+        let (tracker, unattended) = (TaskTracker::new(), TaskTracker::new());
         let (cut, stop) = (CancellationToken::new(), CancellationToken::new());
         let metrics = Metrics::new().map_err(Error::internal)?;
         let clients = listener::bind("server.listen", config.server.listen)?;
@@ -104,6 +105,7 @@ impl App {
             quotas,
             failover: failover(&config.aws),
             order: config.aws.order,
+            unattended: unattended.clone(),
             cut: cut.clone(),
         });
 
@@ -122,6 +124,7 @@ impl App {
             readiness,
             clients,
             operators,
+            unattended,
             cut,
             stop,
             tracker,
@@ -139,13 +142,19 @@ impl App {
         &self.refresher
     }
 
-    /// Takes no more connections, lets open answers end for `server.drain_seconds` or until `hurry` ends, tells those
-    /// still open that they are cut, books everything, and stops.
+    /// Takes no more connections, lets open answers, those whose client has left and that go on among them, end for
+    /// `server.drain_seconds` or until `hurry` ends, tells those still open that they are cut, books everything, and stops.
     pub async fn drain(self, hurry: impl Future<Output = ()>) {
         self.readiness.draining();
         self.clients.close();
+        let answered = async {
+            self.clients.closed().await;
+            // Nobody is left who could leave.
+            self.unattended.close();
+            self.unattended.wait().await;
+        };
         tokio::select! {
-            () = self.clients.closed() => {}
+            () = answered => {}
             () = tokio::time::sleep(self.drain) => {}
             () = hurry => {}
         }
@@ -153,6 +162,10 @@ impl App {
         if tokio::time::timeout(LAST_WORDS, self.clients.closed()).await.is_err() {
             self.clients.abort();
             self.clients.closed().await;
+        }
+        self.unattended.close();
+        if tokio::time::timeout(LAST_WORDS, self.unattended.wait()).await.is_err() {
+            tracing::error!("calls whose clients left did not end in time; they may not be booked");
         }
         // Nothing can be booked any more: the ledger's writer may empty its queue and end.
         self.stop.cancel();

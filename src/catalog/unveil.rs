@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::place::Places;
-use super::{Catalog, Destinations, Place, Resolved, Scope, Source, Target, arn};
+use super::{Catalog, Destinations, Model, Place, Resolved, Scope, Source, Target, arn};
 
 impl Catalog {
     /// What an application inference profile stands for, when `GetInferenceProfile` lists these ARNs as its models.
@@ -37,6 +37,12 @@ impl Catalog {
             ..known.clone()
         })
     }
+
+    /// Whether `name` is one of the names of `model`: an alias of it, its ids, its profiles. ARNs are nobody's names here.
+    pub fn is_named(&self, model: &Model, name: &str) -> bool {
+        let known = self.0.names.get(name).filter(|known| known.hosting().is_none());
+        known.and_then(|known| known.model.as_ref()).is_some_and(|known| known.id == model.id)
+    }
 }
 
 impl Destinations {
@@ -52,6 +58,13 @@ impl Destinations {
 }
 
 impl Resolved {
+    /// The same, called in the places of `ways` alone, which are ARNs.
+    #[must_use]
+    pub fn through(self, ways: &[Self]) -> Self {
+        let places = ways.iter().flat_map(|way| way.target.places.values().flatten());
+        Self { target: Target::arn(places.map(|place| Place::clone(place)).collect()), ..self }
+    }
+
     /// The ARN, with the model that is said to be behind it. An application profile is charged and sent on as the one it
     /// is said to copy; what something else behind an ARN costs is not known.
     pub(super) fn with_base(self, base: &Self) -> Self {

@@ -37,6 +37,12 @@ pub(super) struct IamPolicy {
     /// Roles of teams that the gateway takes, by ARN.
     #[arg(long, value_name = "ARNS", value_delimiter = ',', value_parser = role)]
     team_roles: Vec<String>,
+    /// Application inference profiles that teams have, by ARN: those of teams without a role of their own.
+    #[arg(long, value_name = "ARNS", value_delimiter = ',', value_parser = team_profile)]
+    team_profiles: Vec<String>,
+    /// Guardrails that teams have in other accounts, by ARN; those of the account are allowed anyway.
+    #[arg(long, value_name = "ARNS", value_delimiter = ',', value_parser = guardrail)]
+    team_guardrails: Vec<String>,
     /// The KMS key that encrypts the buckets, by ARN, if it is not S3's own.
     #[arg(long, value_name = "ARN", value_parser = key)]
     kms_key: Option<String>,
@@ -61,6 +67,8 @@ impl IamPolicy {
             },
             profiles: if self.every_profile { Profiles::Every } else { Profiles::Chosen },
             team_roles: self.team_roles,
+            team_profiles: self.team_profiles,
+            team_guardrails: self.team_guardrails,
             kms_key: self.kms_key,
             base: self.base_identity,
         };
@@ -90,6 +98,25 @@ fn account(text: &str) -> Result<Account, &'static str> {
 
 fn role(arn: &str) -> Result<String, String> {
     config::role_partition(arn).map(|_| arn.to_owned()).ok_or_else(|| config::NOT_A_ROLE_ARN.to_owned())
+}
+
+fn team_profile(arn: &str) -> Result<String, &'static str> {
+    in_bedrock(arn, "application-inference-profile").ok_or(
+        "is not the ARN of an application inference profile; one looks like \
+         arn:aws:bedrock:REGION:123456789012:application-inference-profile/ID",
+    )
+}
+
+fn guardrail(arn: &str) -> Result<String, &'static str> {
+    in_bedrock(arn, "guardrail")
+        .ok_or("is not the ARN of a guardrail; one looks like arn:aws:bedrock:REGION:123456789012:guardrail/ID")
+}
+
+/// The ARN, if it is one of this kind of resource.
+fn in_bedrock(arn: &str, kind: &str) -> Option<String> {
+    let is_one =
+        parts(arn).is_some_and(|(service, region, of)| service == "bedrock" && !region.is_empty() && of == kind);
+    is_one.then(|| arn.to_owned())
 }
 
 /// What is no key would be a policy that IAM refuses, or one that allows nothing.
@@ -129,6 +156,12 @@ mod tests {
 
     #[test]
     fn an_arn_that_a_policy_cannot_have_is_refused() {
+        let profile = "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/a1";
+        assert_eq!(team_profile(profile).as_deref(), Ok(profile));
+        for bad in ["", "a1", "arn:aws:bedrock:us-east-1:123456789012:application-inference-profile/*"] {
+            assert!(team_profile(bad).is_err() && guardrail(bad).is_err(), "{bad}");
+        }
+        assert!(guardrail(profile).is_err());
         for good in [
             "arn:aws:kms:us-east-1:123456789012:key/1234abcd",
             "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/mrk-1",

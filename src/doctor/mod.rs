@@ -8,6 +8,7 @@ mod batch;
 mod bucket;
 mod identity;
 mod models;
+mod profiles;
 mod regions;
 mod role;
 mod shared;
@@ -185,6 +186,7 @@ pub async fn examine(loaded: &Loaded, wish: &Wish, clock: &Clock) -> Report {
     checks.extend(regions);
     checks.extend(models);
     checks.extend(teams::look(&subject, &standing, &teams).await);
+    checks.extend(profiles::look(&subject, &standing, &teams).await);
     checks.extend(batch);
     Report { checks }
 }

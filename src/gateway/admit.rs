@@ -9,7 +9,7 @@ use super::outline::{self, Wish};
 use super::service::{Latency, Service};
 use super::settle::{Charge, Settlement};
 use super::weight::Weight;
-use super::{Asked, Gateway, Origin};
+use super::{Asked, Gateway, Origin, carry};
 use crate::catalog::{Kind, Place, Tier};
 use crate::error::{Error, Exception, Kind as ErrorKind};
 use crate::families;
@@ -46,6 +46,12 @@ impl Gateway {
             Need { id: &id, scope: Scope::Inference, model: Some(&model.name), names: &names, demand: Demand::NOTHING };
         caller.permits(&need)?;
         let mut places = self.candidates(caller, &model.resolved)?;
+        let mut changes = Report::default();
+        if call.operation != Operation::CountTokens {
+            carry::keep_guarded(&caller.team, &mut places)?;
+            carry::note_profile(&caller.team, model, &places, &mut changes);
+        }
+        carry::put(&caller.team, &mut call, &mut changes)?;
         let service = Service::asked(&call);
         let (input, weight) = self.input(caller, model, &call);
         if caller.is_counted() && call.operation != Operation::CountTokens {
@@ -53,7 +59,6 @@ impl Gateway {
         }
         let hold = self.admitted(caller, &origin, &need).await?;
 
-        let mut changes = Report::default();
         let granted = hold.output_tokens();
         if granted < need.demand.output.most() {
             if origin.trail.forbids_changes() {

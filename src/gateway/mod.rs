@@ -7,10 +7,13 @@
 mod admit;
 mod attempt;
 mod candidates;
+mod carry;
+mod drain;
 mod identify;
 mod meter;
 mod outline;
 mod plain;
+mod profile;
 mod service;
 mod settle;
 mod statement;
@@ -25,8 +28,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 pub use attempt::Failover;
+pub use drain::outlive;
 pub use identify::Guests;
 pub use plain::Target;
 pub use service::{LATENCY, Latency, Service, TIER};
@@ -103,6 +108,8 @@ pub struct Parts {
     pub failover: Failover,
     /// Which of several candidates is tried first.
     pub order: Order,
+    /// Calls that go on though their client has left; the drain waits for them as for clients.
+    pub unattended: TaskTracker,
     /// Cancelled when the drain is over: streams still open are told so and cut.
     pub cut: CancellationToken,
 }
@@ -270,9 +277,19 @@ impl Gateway {
         &self.0.parts.clock
     }
 
-    /// What a caller's name for a model stands for: [`Kind::ModelNotFound`] if nothing. Waits for AWS only for the ARN of
-    /// an application inference profile that was not seen for an hour.
+    /// What a caller's name for a model stands for, by the application inference profiles of the caller's team where it has
+    /// some for the model.
+    ///
+    /// # Errors
+    /// [`Kind::ModelNotFound`] if nothing; [`Kind::Forbidden`] when a profile of the team is one of another model. Waits for
+    /// AWS only for the ARN of an application inference profile that was not seen for an hour.
     pub async fn model(&self, caller: &Caller, name: impl Into<String>) -> Result<Asked, Error> {
+        let Asked { name, resolved } = self.model_itself(caller, name).await?;
+        Ok(Asked { name, resolved: self.through_profiles(caller, resolved).await? })
+    }
+
+    /// The same without the profiles of a team, for what cannot be called through one.
+    pub async fn model_itself(&self, caller: &Caller, name: impl Into<String>) -> Result<Asked, Error> {
         let name = name.into();
         let mut resolved = self.catalog().resolve_for(&name, &|names| caller.allows_model(names))?;
         if resolved.hidden_profile().is_some() {
@@ -290,6 +307,21 @@ impl Gateway {
         request: &converse::Request,
     ) -> Result<Answer<converse::Response>, Error> {
         let call = call(Operation::Converse, request)?;
+        if Self::drains(caller) {
+            let (gateway, caller, model) = (self.clone(), caller.clone(), model.clone());
+            let make = |origin| async move { gateway.make_whole(&caller, origin, &model, call).await };
+            return self.make_to_the_end(origin, make).await;
+        }
+        self.make_whole(caller, origin, model, call).await
+    }
+
+    async fn make_whole(
+        &self,
+        caller: &Caller,
+        origin: Origin,
+        model: &Asked,
+        call: Call,
+    ) -> Result<Answer<converse::Response>, Error> {
         let (reply, _, mut settlement) = self.ask(caller, origin, model, call).await?;
         match serde_json::from_slice::<converse::Response>(&reply.body) {
             Ok(body) => {
@@ -322,6 +354,21 @@ impl Gateway {
 
     /// The whole answer to a body that is already what the model speaks, byte for byte.
     pub async fn forward(
+        &self,
+        caller: &Caller,
+        origin: Origin,
+        model: &Asked,
+        call: Call,
+    ) -> Result<Answer<Reply>, Error> {
+        if Self::drains(caller) {
+            let (gateway, caller, model) = (self.clone(), caller.clone(), model.clone());
+            let make = |origin| async move { gateway.make_forward(&caller, origin, &model, call).await };
+            return self.make_to_the_end(origin, make).await;
+        }
+        self.make_forward(caller, origin, model, call).await
+    }
+
+    async fn make_forward(
         &self,
         caller: &Caller,
         origin: Origin,
@@ -375,6 +422,21 @@ impl Gateway {
 
     /// The streamed answer to a body that is already what the model speaks: response headers, and frames byte for byte.
     pub async fn forward_stream(
+        &self,
+        caller: &Caller,
+        origin: Origin,
+        model: &Asked,
+        call: Call,
+    ) -> Result<Answer<(HeaderMap, FrameStream)>, Error> {
+        if Self::drains(caller) {
+            let (gateway, caller, model) = (self.clone(), caller.clone(), model.clone());
+            let make = |origin| async move { gateway.make_stream(&caller, origin, &model, call).await };
+            return self.make_to_the_end(origin, make).await;
+        }
+        self.make_stream(caller, origin, model, call).await
+    }
+
+    async fn make_stream(
         &self,
         caller: &Caller,
         origin: Origin,

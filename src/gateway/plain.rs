@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::attempt::{self, Ask};
 use super::settle::{Charge, Settlement};
-use super::{Answer, Asked, Cost, Failover, Gateway, Origin, served};
+use super::{Answer, Asked, Cost, Failover, Gateway, Origin, carry, served};
 use crate::catalog::Place;
 use crate::converse::Usage;
 use crate::error::{Error, Exception, Kind};
@@ -75,6 +75,7 @@ impl Gateway {
         has: impl Fn(&str) -> Result<(), Error>,
         call: impl Fn(&str, &str) -> PlainCall,
     ) -> Result<Answer<Reply>, Error> {
+        carry::refuse_unguarded(&caller.team, "an asynchronous invocation")?;
         let names = model.resolved.names(&model.name);
         let id = Entry::fresh_id();
         let model_name = Some(&*model.name);

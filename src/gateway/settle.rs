@@ -4,6 +4,10 @@
 //! the journal before it is sent: if the process dies, that is what the call is booked as. Whoever learns how the call
 //! ended hands it the usage; if nobody does, because the client left and the task was dropped, its own drop books what
 //! is known by then.
+//!
+//! A call that went on without its client is booked with AWS's own count, `final`, and as `cancelled` all the same: that is
+//! how it ended for who asked. Its status is 499, or 200 where the head of a stream was sent. One that AWS broke off after
+//! the client left is booked with AWS's failure.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -140,6 +144,8 @@ pub(super) struct Settlement {
     seen: Option<Usage>,
     started: Instant,
     first_event: Option<Duration>,
+    /// Whether the client had left by then, so that it never got the head of the answer.
+    left_early: bool,
     /// Freed when the call is booked.
     hold: Option<Hold>,
 }
@@ -180,6 +186,7 @@ impl Settlement {
             seen: None,
             started: Instant::now(),
             first_event: None,
+            left_early: false,
             hold: Some(hold),
         }
     }
@@ -341,10 +348,22 @@ impl Settlement {
         self.input_estimate
     }
 
+    /// The client left. True where the call goes on without it.
+    pub(super) fn goes_on(&self) -> bool {
+        let attendance = self.origin.trail.attendance();
+        attendance.end();
+        attendance.is_optional()
+    }
+
+    pub(super) fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+
     /// The first event of a stream came.
     pub(super) fn first_event(&mut self) {
         let after = self.started.elapsed();
         self.first_event = Some(after);
+        self.left_early = self.origin.trail.attendance().has_ended();
         self.gateway.metrics().first_token(&self.receipt.model, after);
     }
 
@@ -405,13 +424,16 @@ impl Settlement {
         if let Some(reservation) = self.reservation.take() {
             reservation.used(&usage);
         }
+        let is_unattended = self.origin.trail.attendance().has_ended();
         let (outcome, status) = match end {
+            End::Ok if is_unattended => (Outcome::CANCELLED, CLIENT_LEFT),
+            End::Failed(error) if is_unattended => (Outcome::failed(error.kind()), CLIENT_LEFT),
             End::Ok => (Outcome::OK, 200),
             End::Failed(error) => (Outcome::failed(error.kind()), (self.origin.status)(error)),
             End::Cancelled => (Outcome::CANCELLED, CLIENT_LEFT),
         };
         // A stream's head was sent before anything could befall it.
-        let status = if self.first_event.is_some() { 200 } else { status };
+        let status = if self.first_event.is_some() && !self.left_early { 200 } else { status };
         let end_user = self.origin.end_user.take();
         let entry = Entry { status, end_user, ..self.entry(&self.region, (&usage, source, cost), outcome.clone()) };
         self.count(&entry);

@@ -1,6 +1,7 @@
 //! Streamed answers on their way to the client: frames as they came, or events read from them, with a meter beside
 //! them that settles the call when it ends, breaks, or is dropped.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -8,6 +9,7 @@ use futures_util::Stream;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::attempt::Attempt;
+use super::drain::go_on;
 use super::meter::{Meter, Told};
 use super::settle::Settlement;
 use crate::converse::Event;
@@ -17,8 +19,11 @@ use crate::telemetry::metrics::Open;
 use crate::upstream::{Failure, Frame, FrameKind, Frames, Reason};
 
 /// Frames of a streamed answer, byte for byte. An exception that AWS sends in the stream is a frame like any other, and its
-/// message is as AWS wrote it; an `Err` is what the gateway has to say itself, and the end.
-pub struct FrameStream {
+/// message is as AWS wrote it; an `Err` is what the gateway has to say itself, and the end. Whole until it is dropped.
+pub struct FrameStream(Option<Flow>);
+
+/// What a stream is made of.
+struct Flow {
     frames: Frames,
     meter: Meter,
     /// `None` once the call is booked and its attempt counted.
@@ -39,9 +44,19 @@ impl FrameStream {
     ) -> Self {
         settlement.first_event();
         settlement.seen(meter.partial(settlement.input_estimate()));
-        Self { frames, meter, open_call: Some((settlement, attempt)), cut: Box::pin(cut), ended: false, _open: open }
+        let open_call = Some((settlement, attempt));
+        Self(Some(Flow { frames, meter, open_call, cut: Box::pin(cut), ended: false, _open: open }))
     }
 
+    /// AWS broke the answer off.
+    fn fail(&mut self, failure: &Failure) {
+        if let Some(flow) = &mut self.0 {
+            flow.fail(failure);
+        }
+    }
+}
+
+impl Flow {
     fn observe(&mut self, frame: &Frame) {
         if let FrameKind::Event(kind) = &frame.kind {
             if let Some(told) = self.meter.observe(kind.as_str(), &frame.payload)
@@ -97,7 +112,13 @@ impl Stream for FrameStream {
     type Item = Result<Frame, Error>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
+        self.0.as_mut().map_or(Poll::Ready(None), |flow| flow.poll_next(cx))
+    }
+}
+
+impl Flow {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Error>>> {
+        let this = self;
         if this.ended {
             return Poll::Ready(None);
         }
@@ -132,6 +153,16 @@ impl Stream for FrameStream {
 }
 
 impl Drop for FrameStream {
+    /// The client left. Where the call goes on without it, a task takes the stream over.
+    fn drop(&mut self) {
+        let Some(mut flow) = self.0.take() else { return };
+        let going_on = flow.open_call.as_ref().filter(|(settlement, _)| settlement.goes_on());
+        let Some(gateway) = going_on.map(|(settlement, _)| settlement.gateway().clone()) else { return };
+        go_on(&gateway.0.parts.unattended, async move { while poll_fn(|cx| flow.poll_next(cx)).await.is_some() {} });
+    }
+}
+
+impl Drop for Flow {
     fn drop(&mut self) {
         // The client left, and AWS did well until then. The settlement's own drop books it, with what the meter saw.
         if let Some((mut settlement, attempt)) = self.open_call.take() {

@@ -4,13 +4,14 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::drain::Attendance;
 use super::{Booked, Receipt};
 use crate::ids::RequestId;
 use crate::tenancy::{Caller, Standing};
 
 /// The trail of one request. Clones are the same trail.
 #[derive(Clone, Debug)]
-pub struct Trail(Arc<Marks>);
+pub struct Trail(Arc<Marks>, Attendance);
 
 #[derive(Debug)]
 struct Marks {
@@ -35,7 +36,7 @@ impl Trail {
 
     /// The trail of a request that has just come in from `client`.
     pub fn of(id: RequestId, client: Option<IpAddr>) -> Self {
-        Self(Arc::new(Marks {
+        let marks = Arc::new(Marks {
             id,
             client,
             caller: OnceLock::new(),
@@ -43,7 +44,8 @@ impl Trail {
             receipt: OnceLock::new(),
             standing: Mutex::default(),
             further: Mutex::default(),
-        }))
+        });
+        Self(marks, Attendance::default())
     }
 
     /// The id that `x-request-id` shows.
@@ -89,6 +91,16 @@ impl Trail {
     /// Whether that was said.
     pub(super) fn forbids_changes(&self) -> bool {
         self.0.strict.load(Ordering::Relaxed)
+    }
+
+    /// The same trail, for one call of the request that goes on without its client.
+    pub(super) fn attended(&self, attendance: Attendance) -> Self {
+        Self(Arc::clone(&self.0), attendance)
+    }
+
+    /// Whether somebody waits for the call that this is handed to.
+    pub(super) fn attendance(&self) -> &Attendance {
+        &self.1
     }
 
     /// How far the caller's limits are used, as far as they were asked.

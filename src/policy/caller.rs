@@ -38,7 +38,8 @@ fn look_ups(scope: &Scope<'_>) -> Vec<Statement> {
         // Which guardrail is said by the request or by its team.
         Statement::allow("ApplyGuardrails", &["bedrock:ApplyGuardrail"])
             .on(everywhere("guardrail/*"))
-            .on(everywhere("guardrail-profile/*")),
+            .on(everywhere("guardrail-profile/*"))
+            .on(scope.request.team_guardrails.iter().cloned()),
         // Free, and tells only of what was sent. A profile is counted for as it is invoked, wherever it leads.
         Statement::allow("CountTokens", &["bedrock:CountTokens"])
             .on(regions.first().map(|region| any_model(scope.partition(region))))

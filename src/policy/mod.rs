@@ -82,6 +82,10 @@ pub struct Request {
     pub profiles: Profiles,
     /// The roles that teams have, by ARN.
     pub team_roles: Vec<String>,
+    /// The application inference profiles that teams have, by ARN: those whose calls are made with this identity.
+    pub team_profiles: Vec<String>,
+    /// The guardrails that teams have, by ARN, where they are of another account.
+    pub team_guardrails: Vec<String>,
     /// The key that encrypts the buckets, by ARN, if it is not S3's own.
     pub kms_key: Option<String>,
     /// The identity that the role of the gateway trusts, by ARN.
@@ -133,7 +137,8 @@ impl Policies {
     /// `ModelNotFound` for a selected model that is not known, or is not offered in the configured Regions.
     pub fn new(config: &Config, catalog: &Catalog, request: &Request) -> Result<Self> {
         let sources = reach::Sources::new(config, catalog, &request.account);
-        let reach = sources.reach(&request.selection, request.profiles)?;
+        let mut reach = sources.reach(&request.selection, request.profiles)?;
+        reach.add_team_profiles(&request.team_profiles);
         let scope = Scope { config, catalog, request };
         let has_role = !config.aws.role_arn.is_empty();
         let caller_trust = has_role.then(|| caller::trust(request.base.as_deref().unwrap_or(BASE_PLACEHOLDER)));

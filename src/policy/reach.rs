@@ -31,6 +31,16 @@ pub(super) struct Reach {
     pub(super) endpoints: Vec<String>,
 }
 
+impl Reach {
+    /// What it takes to call by these ARNs, wherever they lead.
+    pub(super) fn add_team_profiles(&mut self, arns: &[String]) {
+        for arn in arns {
+            let region = Arc::from(arn.split(':').nth(3).unwrap_or_default());
+            add_opaque(self, &region, arn);
+        }
+    }
+}
+
 /// What is collected from.
 pub(super) struct Sources<'a> {
     catalog: &'a Catalog,

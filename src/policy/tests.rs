@@ -22,6 +22,8 @@ fn request(selection: Selection) -> Request {
         selection,
         profiles: Profiles::Chosen,
         team_roles: Vec::new(),
+        team_profiles: Vec::new(),
+        team_guardrails: Vec::new(),
         kms_key: None,
         base: None,
     }
@@ -237,6 +239,25 @@ fn a_role_is_taken_by_the_base_identity_and_trusts_it() {
     assert_eq!(found.caller_trust.unwrap().statement[0].principal, Some(Principal::Aws(base)));
     assert!(found.replace.is_empty());
     assert_eq!(Account::configured(&config), Account::of(ACCOUNT));
+}
+
+#[test]
+fn what_teams_carry_is_allowed_where_it_is() {
+    let profile = format!("arn:aws:bedrock:us-east-1:{ACCOUNT}:application-inference-profile/abcdefghijkl");
+    let guardrail = "arn:aws:bedrock:us-east-1:111111111111:guardrail/abc".to_owned();
+    let config = config(&["us-east-1"]);
+    let request = Request {
+        team_profiles: vec![profile.clone()],
+        team_guardrails: vec![guardrail.clone()],
+        ..request(named(&["claude-haiku-4-5"]))
+    };
+    let policies = policies(&config, &request);
+    assert!(resources(&policies.caller, "InvokeInUsEast1").contains(&profile));
+    let sent_on = statements(&policies.caller).find(|one| one.sid == "InvokeByProfile").unwrap();
+    let condition = serde_json::to_value(sent_on).unwrap()["Condition"].clone();
+    assert_eq!(condition["ArnLike"]["bedrock:InferenceProfileArn"], serde_json::json!([profile]));
+    let guardrails = resources(&policies.caller, "ApplyGuardrails");
+    assert!(guardrails.contains(&guardrail) && guardrails.len() == 3, "{guardrails:?}");
 }
 
 #[test]

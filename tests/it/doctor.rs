@@ -229,6 +229,32 @@ async fn a_team_whose_role_cannot_be_taken_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_team_s_profiles_are_looked_at_with_its_identity() {
+    let mut settings = Settings::default();
+    settings.application_profiles.insert("abcdefghijkl".into(), "us.amazon.nova-lite-v1:0".into());
+    let aws = Aws::start(settings).await;
+    let arn =
+        |region: &str, id: &str| format!("arn:aws:bedrock:{region}:000000000000:application-inference-profile/{id}");
+    let good = format!("nova-lite={}", arn("us-east-1", "abcdefghijkl"));
+    let other = format!("claude-haiku-4-5={}", arn("us-east-1", "abcdefghijkl"));
+    let far = format!("nova-micro={}", arn("eu-west-1", "abcdefghijkl"));
+    let gone = format!("nova-pro={}", arn("us-east-1", "mnopqrstuvwx"));
+    let mut create = vec!["teams", "create", "blue"];
+    for profile in [&good, &other, &far, &gone] {
+        create.extend(["--profile", profile]);
+    }
+    let made = aws.run("", &create).await;
+    assert_eq!(made.code, Some(0), "{}", made.errors);
+    let said = aws.run("", &["doctor"]).await;
+    assert_eq!(said.code, Some(1));
+    said.assert_line("blue, nova-lite", "ok", &["us-east-1"]);
+    said.assert_line("blue, claude-haiku-4-5", "failed", &["is not one of anthropic.claude-haiku-4-5"]);
+    said.assert_line("blue, nova-micro", "failed", &["eu-west-1, which is not in aws.regions"]);
+    said.assert_line("blue, nova-pro", "failed", &["AWS does not tell of the profile"]);
+    aws.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn policies_are_for_the_account_of_the_credentials_or_say_what_to_replace() {
     let mut aws = Aws::start(Settings::default()).await;
     let said = aws.run(ALIASES, &["iam-policy", "--aliases-only"]).await;

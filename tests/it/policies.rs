@@ -4,6 +4,7 @@
 use bedrock_gateway::catalog::Catalog;
 use bedrock_gateway::config::Config;
 use bedrock_gateway::policy::{Account, Policies, Profiles, Request, Selection};
+use bedrock_gateway::tenancy::{Guardrail, NewKey, NewTeam};
 use serde_json::{Value, json};
 
 use crate::support::calls::{chat, message, with};
@@ -13,11 +14,18 @@ const GLOBAL: &str = "global.anthropic.claude-haiku-4-5-20251001-v1:0";
 
 /// All statements that the caller is to be given for these models, in one document.
 fn policy(config: &Config, models: &[&str]) -> Value {
+    policy_with(config, models, &[])
+}
+
+/// The same where teams have these application inference profiles.
+fn policy_with(config: &Config, models: &[&str], team_profiles: &[&str]) -> Value {
     let request = Request {
         account: Account::of("000000000000").unwrap(),
         selection: Selection::Named(models.iter().map(|model| (*model).to_owned()).collect()),
         profiles: Profiles::Chosen,
         team_roles: Vec::new(),
+        team_profiles: team_profiles.iter().map(|arn| (*arn).to_owned()).collect(),
+        team_guardrails: Vec::new(),
         kms_key: None,
         base: None,
     };
@@ -62,6 +70,28 @@ async fn the_caller_s_policies_are_enough_for_every_kind_of_call() {
 
     let other = t.openai().send(&with(chat("hello"), json!({"model": "nova-micro"}))).await;
     assert_eq!(other.status(), 403, "a model that was not asked for is not allowed");
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_team_s_profile_and_guardrail_are_allowed_by_what_is_said_of_them() {
+    let t = TestGateway::simulated(|settings| {
+        settings.application_profiles.insert("abcdefghijkl".into(), format!("us.{MODEL_ID}"));
+    })
+    .await;
+    let profile = format!("arn:aws:bedrock:{FIRST}:000000000000:application-inference-profile/abcdefghijkl");
+    let guardrail = Some(Guardrail { id: "own1".into(), version: "3".into() });
+    let profiles = [(MODEL.to_owned(), profile.clone())].into();
+    t.make_team(NewTeam { guardrail, profiles, ..NewTeam::new("charged") }).await;
+    let (_, key) = t.make_key(NewKey::new("charged", "k")).await;
+    let ask = async || t.openai().with_key(&key).chat("hello").await;
+    // The model may be called, but not by this profile.
+    t.sim.set_policy(Some(policy(&t.config, &[MODEL])));
+    assert_eq!(ask().await.status(), 403);
+    t.sim.set_policy(Some(policy_with(&t.config, &["nova-lite"], &[&profile])));
+    let reply = ask().await;
+    assert_eq!((reply.status(), reply.region()), (200, FIRST), "{reply:?}");
+    assert_eq!(t.openai().chat("hello").await.status(), 403, "the model itself is not allowed");
     t.finish().await;
 }
 

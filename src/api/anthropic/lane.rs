@@ -1,6 +1,7 @@
 //! Which way a message goes to its model.
 
 use crate::catalog::{Hosting, Model, Resolved};
+use crate::tenancy::Caller;
 
 /// A way to a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,25 @@ pub(super) fn choose(resolved: &Resolved) -> Lane {
     match of_claude(model) {
         Lane::Messages if !hosting.is_none_or(Hosting::is_named_in_bodies) => Lane::Invoke,
         lane => lane,
+    }
+}
+
+/// The same for a caller. AWS does not say that the runtime's own messages path takes a guardrail: where the team has one,
+/// another lane is taken, if the model has one.
+pub(super) fn choose_for(caller: &Caller, resolved: &Resolved) -> Lane {
+    match choose(resolved) {
+        Lane::Messages if caller.team.guardrail.is_some() => guarded(resolved),
+        lane => lane,
+    }
+}
+
+/// The lane beside the messages path: the model's own bytes where nobody says that they are refused.
+fn guarded(resolved: &Resolved) -> Lane {
+    let Some(model) = resolved.model.as_deref() else { return Lane::Messages };
+    match (model.apis.invoke, model.apis.converse) {
+        (Some(false), Some(false)) => Lane::Messages,
+        (Some(false), _) => Lane::Converse,
+        _ => Lane::Invoke,
     }
 }
 
@@ -92,6 +112,14 @@ mod tests {
         assert_eq!(lane("provisioned-model", "nova-lite"), Lane::Converse);
         assert_eq!(lane("provisioned-model", "claude-opus-5-5"), Lane::Invoke);
         assert_eq!(lane("application-inference-profile", "claude-opus-5-5"), Lane::Messages);
+    }
+
+    #[test]
+    fn what_has_to_be_guarded_goes_by_another_lane_than_messages_if_there_is_one() {
+        let catalog = Catalog::configured(&Config::default()).unwrap();
+        let lane = |name: &str| guarded(&catalog.resolve(name).unwrap());
+        assert_eq!(lane("claude-opus-5-5"), Lane::Invoke, "nobody says that it is not invoked");
+        assert_eq!(lane("claude-mythos-5"), Lane::Messages, "there is no other, and the gateway refuses the call");
     }
 
     #[test]

@@ -81,7 +81,7 @@ pub(super) async fn model(gateway: &Gateway, caller: &Caller, members: &Members<
     let name: String =
         serde_json::from_str(name.get()).map_err(|_| Error::invalid("model", "`model` has to be a string."))?;
     let model = gateway.model(caller, name).await?;
-    let lane = lane::choose(&model.resolved);
+    let lane = lane::choose_for(caller, &model.resolved);
     Ok((model, lane))
 }
 

@@ -61,7 +61,8 @@ pub(super) async fn start(
     for location in &start.locations {
         record.places().check(team, &location.field, &location.uri)?;
     }
-    let model = gateway.model(&caller, &*start.model).await?;
+    // AWS takes foundation models alone here, and no profiles.
+    let model = gateway.model_itself(&caller, &*start.model).await?;
     let has = |region: &str| if record.places().has(region) { Ok(()) } else { Err(no_bucket()) };
     let own_token = token.map(|token| record.token(team, token));
     let call = |region: &str, id: &str| {

@@ -82,7 +82,7 @@ pub(super) async fn create(
     if native::may_take(&body, &gateway.catalog()) {
         let head = native::head(&body)?;
         let model = gateway.model(&caller, head.model.clone()).await?;
-        if native::lane(&model.resolved, &head) == native::Lane::Native {
+        if native::lane(&caller, &model.resolved, &head) == native::Lane::Native {
             return native::create(&gateway, &caller, (trail, strictness), (&model, head), (&headers, body)).await;
         }
     }

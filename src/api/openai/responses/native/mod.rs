@@ -49,10 +49,12 @@ pub(super) enum Lane {
 
 /// The native lane where the catalog says that the runtime takes the model's responses, by a name of its own: AWS refuses
 /// application profiles there (<https://docs.aws.amazon.com/bedrock/latest/userguide/inference-responses.html>). Custom tools, which Bedrock knows
-/// nothing of, are for the translation, if the model can be asked that way.
-pub(super) fn lane(model: &Resolved, head: &Head) -> Lane {
+/// nothing of, and the calls of a team with a guardrail, which AWS does not say to take there, are for the translation, if
+/// the model can be asked that way.
+pub(super) fn lane(caller: &Caller, model: &Resolved, head: &Head) -> Lane {
     let converses = model.model.as_ref().is_some_and(|model| model.apis.converse == Some(true));
-    let is_translated = converses && head.tools.iter().flatten().any(ToolHead::is_custom);
+    let wants_it = head.tools.iter().flatten().any(ToolHead::is_custom) || caller.team.guardrail.is_some();
+    let is_translated = converses && wants_it;
     if resolves_to_one(model) && model.hosting().is_none() && !is_translated { Lane::Native } else { Lane::Converse }
 }
 
