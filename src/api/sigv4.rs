@@ -146,7 +146,7 @@ impl<'a> Authorization<'a> {
             return Err(invalid(format!("'{name}' must be a 'SignedHeader' in the AWS Authorization.")));
         }
         let is_name = |name: &&str| http::HeaderName::from_lowercase(name.as_bytes()).is_ok();
-        if !self.names.iter().all(|name| is_name(&name)) || !self.names.is_sorted() {
+        if !self.names.iter().all(is_name) || !self.names.is_sorted() {
             return Err(invalid("The names of 'SignedHeaders' must be in lower case and in their order."));
         }
         Ok(())

@@ -105,21 +105,21 @@ mod tests {
     #[test]
     fn what_was_sealed_opens_for_its_own_key_and_under_the_same_setting_only() {
         let (sealer, id) = (sealer(1), KeyId::from("a"));
-        let sealed = sealer.seal(&id, "my-secret").unwrap();
-        assert_eq!(sealer.open(&id, &sealed).unwrap().expose(), "my-secret");
-        assert_ne!(sealed, sealer.seal(&id, "my-secret").unwrap(), "no nonce is used twice");
-        assert!(sealer.open(&KeyId::from("b"), &sealed).is_none());
-        assert!(super::tests::sealer(2).open(&id, &sealed).is_none());
-        let bytes = STANDARD.decode(sealed.strip_prefix(VERSION).unwrap()).unwrap();
+        let kept = sealer.seal(&id, "my-secret").unwrap();
+        assert_eq!(sealer.open(&id, &kept).unwrap().expose(), "my-secret");
+        assert_ne!(kept, sealer.seal(&id, "my-secret").unwrap(), "no nonce is used twice");
+        assert!(sealer.open(&KeyId::from("b"), &kept).is_none());
+        assert!(super::tests::sealer(2).open(&id, &kept).is_none());
+        let bytes = STANDARD.decode(kept.strip_prefix(VERSION).unwrap()).unwrap();
         for index in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[index] ^= 1;
             assert!(sealer.open(&id, &format!("{VERSION}{}", STANDARD.encode(changed))).is_none(), "{index}");
         }
-        for other in ["", "v1.", "v1.AAAA", "v2.AAAA", &sealed[..sealed.len() - 4]] {
+        for other in ["", "v1.", "v1.AAAA", "v2.AAAA", &kept[..kept.len() - 4]] {
             assert!(sealer.open(&id, other).is_none(), "{other}");
         }
-        assert!(!format!("{sealer:?}{sealed}").contains("my-secret"));
+        assert!(!format!("{sealer:?}{kept}").contains("my-secret"));
     }
 
     #[test]
@@ -131,9 +131,9 @@ mod tests {
     #[test]
     fn a_derived_key_is_the_same_from_memory_and_another_for_each_scope() {
         let (sealer, id) = (sealer(1), KeyId::from("a"));
-        let sealed = sealer.seal(&id, "my-secret").unwrap();
+        let kept = sealer.seal(&id, "my-secret").unwrap();
         let scope = |day, region| Scoped { day, region, service: "bedrock" };
-        let key = |scope| sealer.signing_key(&id, &sealed, scope).unwrap();
+        let key = |scope| sealer.signing_key(&id, &kept, scope).unwrap();
         let first = key(scope("20260102", "eu-west-1"));
         assert_eq!(first, sigv4::signing_key("my-secret", "20260102", "eu-west-1", "bedrock"));
         assert_eq!(first, key(scope("20260102", "eu-west-1")));

@@ -39,10 +39,10 @@ impl Tenancy {
         }
         let caller = self.find(id).await?.ok_or_else(unknown)?;
         let key = &*caller.key;
-        let sealed = key.sealed.as_deref().ok_or_else(|| refused(NOT_MADE_FOR_IT))?;
+        let kept = key.sealed.as_deref().ok_or_else(|| refused(NOT_MADE_FOR_IT))?;
         let sealer = sealer.ok_or_else(|| refused(NO_SEALER))?;
-        let opened = |sealed: &str| sealer.signing_key(&key.id, sealed, scope).map(SigningKey);
-        let current = opened(sealed).ok_or_else(|| refused(SEALED_OTHERWISE))?;
+        let opened = |kept: &str| sealer.signing_key(&key.id, kept, scope).map(SigningKey);
+        let current = opened(kept).ok_or_else(|| refused(SEALED_OTHERWISE))?;
         let previous = previous(key, self.0.clock.now()).and_then(opened);
         Ok(Claimed { caller, keys: [Some(current), previous] })
     }

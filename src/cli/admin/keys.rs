@@ -62,7 +62,7 @@ pub(in crate::cli) struct CreateKey {
     #[command(flatten)]
     settings: Settings,
     /// Make it an AWS access key pair as well, with which any AWS SDK signs, also over plain http. Its secret is then kept,
-    /// sealed under auth.sealing_key.
+    /// sealed under the setting `auth.sealing_key`.
     #[arg(long)]
     sigv4: bool,
     #[command(flatten)]

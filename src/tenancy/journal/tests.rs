@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::error::Kind;
 use crate::store::testing::{self, TestStore};
 use crate::tenancy::Tenancy;
+use crate::tenancy::admission::RuleBook;
 use crate::tenancy::directory::Directory;
 use crate::tenancy::ledger::{self, Outcome, Recorder, State, UsageSource};
 use crate::tenancy::tests::entry;
@@ -82,7 +83,8 @@ async fn rows(store: &TestStore) -> Vec<Entry> {
 }
 
 async fn behind(place: &Place, store: &TestStore, capacity: usize) -> (Recorder, Writer) {
-    let directory = Arc::new(Directory::load((*store).clone()).await.unwrap());
+    let book = Arc::new(RuleBook::new(Clock::system()));
+    let directory = Arc::new(Directory::load((*store).clone(), book).await.unwrap());
     writer::new(((*store).clone(), Clock::manual(AT.plus(SECOND))), directory, capacity, Some(place.open()))
 }
 
