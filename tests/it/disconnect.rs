@@ -50,7 +50,7 @@ async fn streams_whose_clients_leave_are_read_to_their_end_and_booked_as_bedrock
     live.into_iter().for_each(Live::hang_up);
     eventually("the clients have left", async || t.metrics().count("gateway_requests_in_flight", &[]) == 0).await;
     assert_eq!(t.metrics().count("gateway_streams_open", &[]), count as u64, "they have not ended");
-    let caller = t.gateway().tenancy().authenticate(Some(&key)).await.unwrap();
+    let caller = t.gateway().tenancy().authenticate(Some(&key), None).await.unwrap();
     assert_eq!(caller.in_flight(), u32::try_from(count).unwrap(), "what they may use is held until they end");
     assert!(t.ledger().await.is_empty());
 

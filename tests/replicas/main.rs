@@ -37,7 +37,7 @@ impl Count {
 
 #[tokio::test]
 async fn three_processes_keep_one_limit_of_requests_and_of_tokens() {
-    let Some(mut site) = Site::start(3, "deny").await else { return };
+    let Some(site) = Site::start(3, "deny").await else { return };
     site.limit(Some(30), None, None).await;
     let began = Instant::now();
     let mut count = Count::default();

@@ -73,10 +73,14 @@ fn budget(id: &str, subject: Subject, period: Period, limit: i64) -> Budget {
     }
 }
 
+/// The same caller with other rules.
+fn counted(caller: &Caller, rules: Rules) -> Caller {
+    Caller::new(Arc::clone(&caller.team), Arc::clone(&caller.key), rules, Arc::clone(&caller.activity))
+}
+
 /// A caller with these limits and budgets, of which nothing was spent before.
 fn caller(book: &RuleBook, limits: &[Limit], budgets: &[Budget], now: Timestamp) -> Caller {
-    let mut caller = CALLER.clone();
-    caller.rules = book.rules(limits, budgets);
+    let caller = counted(&CALLER, book.rules(limits, budgets));
     for rule in &*caller.rules.budgets {
         let nothing = (rule.budget.period.window(now), MicroUsd::default());
         rule.meter.lock().get_or_insert_with(|| Purse::of(&rule.budget, &caller.team, nothing));
@@ -241,7 +245,7 @@ fn an_answer_whose_length_nobody_asked_for_is_capped_to_what_is_left() {
 fn a_price_that_is_not_known_is_refused_or_let_through_as_the_team_has_it() {
     let demand = Demand { cost: Worst::Unknown, ..asks(1, 1) };
     let of = |limit| caller(&book(), &[], &[budget("budget_1", team(), Period::Month, limit)], START);
-    let mut caller = of(100);
+    let caller = of(100);
     let error = refused(&caller, demand);
     assert_eq!(told(&error).0, Kind::Forbidden);
     assert_eq!((error.refused_by(), error.aws().unwrap().name), (Some("budget"), "AccessDeniedException"));
@@ -249,10 +253,12 @@ fn a_price_that_is_not_known_is_refused_or_let_through_as_the_team_has_it() {
         error.message().contains("The price of `anthropic.claude-haiku`") && error.message().contains("the monthly")
     );
 
-    caller.team = Arc::new(Team { unknown_price: UnknownPrice::AllowUnpriced, ..(*caller.team).clone() });
+    let team = Arc::new(Team { unknown_price: UnknownPrice::AllowUnpriced, ..(*caller.team).clone() });
+    let (key, activity) = (Arc::clone(&caller.key), Arc::clone(&caller.activity));
+    let caller = Caller::new(team, key, caller.rules.clone(), activity);
     admitted(&caller, demand).held.settle(Used { tokens: 2, cost: None }, START);
     assert_eq!(caller.rules.budgets[0].lock(START).as_ref().unwrap().balance().spent, MicroUsd(0));
-    caller.rules = of(0).rules;
+    let caller = counted(&caller, of(0).rules.clone());
     assert_eq!(refused(&caller, demand).kind(), Kind::BudgetExhausted, "nothing is left to pay it with");
     assert!(local::admit(&CALLER, &need(HAIKU, demand), START).is_ok(), "no budget, no question");
 }
