@@ -183,9 +183,8 @@ fn a_bad_variable_is_named_and_its_value_is_not() {
 
 #[test]
 fn what_this_version_cannot_do_is_refused() {
-    for (text, path) in [("telemetry.otlp_endpoint = \"http://a.example\"", "telemetry.otlp_endpoint")] {
-        assert_eq!(problems(text, &[]), [format!("{path}: not supported by this version yet; leave it out")]);
-    }
+    let found = problems("telemetry.otlp_endpoint = \"http://a.example\"", &[]);
+    assert_eq!(found, ["telemetry.otlp_endpoint: not supported by this version yet; leave it out"]);
 }
 
 #[test]

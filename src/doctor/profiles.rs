@@ -15,7 +15,7 @@ const REMEDY: &str = "Correct the team's profiles: its calls of the model are re
 pub(super) async fn look(examined: &Examined<'_>, standing: &Standing, teams: &[Team]) -> Vec<Check> {
     let all = teams.iter().flat_map(|team| team.profiles.iter().map(move |(name, arn)| Own { team, name, arn }));
     if *standing == Standing::Nobody {
-        return all.map(|own| Check::skipped(Group::Teams, &own.subject(), "needs credentials")).collect();
+        return all.map(|own| Check::skipped(Group::Teams, own.subject(), "needs credentials")).collect();
     }
     let looks: Vec<_> =
         all.map(|own| async move {
@@ -51,7 +51,7 @@ impl Own<'_> {
     }
 
     async fn look_at(self, examined: &Examined<'_>) -> Check {
-        let failed = |found: &str| Check::failed(Group::Teams, &self.subject(), found, REMEDY);
+        let failed = |found: &str| Check::failed(Group::Teams, self.subject(), found, REMEDY);
         let model = examined.catalog.resolve(self.name).ok().and_then(|known| known.model);
         let Some(model) = model.filter(|model| examined.catalog.is_named(model, self.name)) else {
             return failed("the catalog knows no such model, so that no call goes through the profile");
@@ -70,14 +70,14 @@ impl Own<'_> {
             Ok(reply) => match serde_json::from_slice::<Profile>(&reply.body) {
                 Ok(profile) if self.leads_to(&profile, &model, examined) => {
                     let found = format!("the profile in {place} is one of {}", model.id);
-                    Check::ok(Group::Teams, &self.subject(), found)
+                    Check::ok(Group::Teams, self.subject(), found)
                 }
                 Ok(_) => failed(&format!("the profile in {place} is not one of {}", model.id)),
                 Err(_) => failed("the profile could not be read"),
             },
             Err(Failure { reason: Reason::Denied, .. }) => {
                 let remedy = "Grant bedrock:GetInferenceProfile (`iam-policy` prints it): prices and residency are judged by it.";
-                Check::warning(Group::Teams, &self.subject(), "where the profile leads could not be seen", remedy)
+                Check::warning(Group::Teams, self.subject(), "where the profile leads could not be seen", remedy)
             }
             Err(failure) => failed(&format!("AWS does not tell of the profile: {}", failure.error.message())),
         }

@@ -51,9 +51,9 @@ impl Gateway {
         let left = CancellationToken::new();
         origin.trail = origin.trail.attended(Attendance(Some(left.clone())));
         let guard = left.drop_guard();
-        let made = outlive(&self.0.parts.unattended, make(origin)).await;
+        let answer = outlive(&self.0.parts.unattended, make(origin)).await;
         guard.disarm();
-        made?
+        answer?
     }
 }
 

@@ -144,8 +144,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);
 
-    fn from(text: &str) -> Option<IpAddr> {
-        Some(text.parse().unwrap())
+    fn at(text: &str) -> IpAddr {
+        text.parse().unwrap()
     }
 
     fn exhaust(guesses: &Guesses, client: Option<IpAddr>) {
@@ -155,37 +155,37 @@ mod tests {
     #[test]
     fn a_minutes_worth_is_answered_and_then_one_after_the_other() {
         let guesses = Guesses::default();
-        let client = from("192.0.2.1");
+        let client = Some(at("192.0.2.1"));
         exhaust(&guesses, client);
         let wait = guesses.wrong(client, NOW).unwrap_err();
         assert_eq!(wait, Duration::from_secs(3));
         assert_eq!(guesses.wrong(client, NOW.plus(wait)), Ok(()));
         assert!(guesses.wrong(client, NOW.plus(wait)).is_err());
-        assert!(guesses.wrong(from("192.0.2.2"), NOW).is_ok(), "others are not meant");
+        assert!(guesses.wrong(Some(at("192.0.2.2")), NOW).is_ok(), "others are not meant");
         assert!((0..100).all(|_| guesses.wrong(None, NOW).is_ok()));
     }
 
     #[test]
     fn an_address_of_ipv4_is_one_however_it_is_written_and_a_network_of_ipv6_is_one() {
         let guesses = Guesses::default();
-        exhaust(&guesses, from("192.0.2.1"));
-        assert!(guesses.wrong(from("::ffff:192.0.2.1"), NOW).is_err());
-        exhaust(&guesses, from("2001:db8:1:2::1"));
-        assert!(guesses.wrong(from("2001:db8:1:2:ffff::9"), NOW).is_err());
-        assert!(guesses.wrong(from("2001:db8:1:3::1"), NOW).is_ok());
+        exhaust(&guesses, Some(at("192.0.2.1")));
+        assert!(guesses.wrong(Some(at("::ffff:192.0.2.1")), NOW).is_err());
+        exhaust(&guesses, Some(at("2001:db8:1:2::1")));
+        assert!(guesses.wrong(Some(at("2001:db8:1:2:ffff::9")), NOW).is_err());
+        assert!(guesses.wrong(Some(at("2001:db8:1:3::1")), NOW).is_ok());
     }
 
     #[test]
     fn who_sent_too_many_has_few_places_to_wait_and_gets_them_back() {
         let guesses = Guesses::default();
-        let client = from("192.0.2.1");
+        let client = Some(at("192.0.2.1"));
         let free: Vec<_> = (0..100).map(|_| guesses.place(client, NOW).unwrap_or_else(|_| unreachable!())).collect();
         exhaust(&guesses, client);
         drop(free);
         let taken: Vec<_> = (0..PLACES).filter_map(|_| guesses.place(client, NOW).ok()).collect();
         assert_eq!(taken.len(), 4);
         assert!(guesses.place(client, NOW).is_err());
-        assert!(guesses.place(from("192.0.2.2"), NOW).is_ok());
+        assert!(guesses.place(Some(at("192.0.2.2")), NOW).is_ok());
         drop(taken);
         assert!(guesses.place(client, NOW).is_ok());
     }
@@ -197,7 +197,7 @@ mod tests {
         assert!(addresses.clone().all(|client| guesses.wrong(client, NOW).is_ok()));
         assert_eq!(guesses.lock().records.len(), ADDRESSES);
         let later = NOW.plus(Duration::from_mins(1));
-        guesses.wrong(addresses.clone().last().flatten(), later).unwrap();
+        guesses.wrong(addresses.clone().next_back().flatten(), later).unwrap();
         assert_eq!(guesses.lock().records.len(), 1);
     }
 }

@@ -115,12 +115,11 @@ impl Tenancy {
         let book = Arc::new(RuleBook::new(clock.clone()));
         let (directory, reader) = Directory::open(store.clone(), clock.clone(), Arc::clone(&book)).await?;
         tracker.spawn(reader.run(stop.clone()));
-        let shared = match shared.url.as_str() {
-            "" => None,
-            _ => {
-                let means = (clock.clone(), metrics.clone());
-                Some(Shared::open(&shared, store.clone(), means, (tracker, stop.clone())).await?)
-            }
+        let shared = if shared.url.is_empty() {
+            None
+        } else {
+            let means = (clock.clone(), metrics.clone());
+            Some(Shared::open(&shared, store.clone(), means, (tracker, stop.clone())).await?)
         };
         if let Some((setup, shared)) = journal.as_mut().zip(shared.as_ref()) {
             setup.on_replayed = charge_replayed(setup, shared, &directory, (tracker, &stop));

@@ -46,10 +46,10 @@ pub async fn rotate_key(
         return Err(conflict("has expired"));
     }
     let secret = ids::secret();
-    let sealed = seal(&key, &secret, sealer)?;
+    let kept = seal(&key, &secret, sealer)?;
     let until = now.plus(overlap);
     let before = std::mem::replace(&mut key.secret, SecretHash::of(&secret));
-    let sealed_before = std::mem::replace(&mut key.sealed, sealed);
+    let sealed_before = std::mem::replace(&mut key.sealed, kept);
     key.previous = Some(Previous { secret: before, sealed: sealed_before, until });
     key.version = change.version;
     queries::write_secrets(&mut change, &key).await?;

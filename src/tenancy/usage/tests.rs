@@ -71,7 +71,7 @@ fn usage(store: &TestStore, days: u32) -> (Usage, Clock) {
 fn calls() -> Vec<Entry> {
     let one = |n: u32| {
         let team = if n.is_multiple_of(4) { "b" } else { "a" };
-        call(n, team, TODAY - i64::from(n % 10), (n % 7 != 0).then(|| i64::from(n) + 1))
+        call(n, team, TODAY - i64::from(n % 10), (!n.is_multiple_of(7)).then(|| i64::from(n) + 1))
     };
     (0..120).map(one).collect()
 }
