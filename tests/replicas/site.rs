@@ -38,8 +38,10 @@ pub(crate) struct Site {
     clock: Clock,
     key: (String, String),
     budget: Option<String>,
-    gateways: Vec<Option<Gateway>>,
+    gateways: Vec<Gateway>,
     shared: Option<Ended>,
+    file: PathBuf,
+    identity: (String, String),
     http: reqwest::Client,
     folder: TempDir,
 }
@@ -80,30 +82,31 @@ impl Site {
         let (key, text) = admin::create_key(&store, &clock, Actor::Gateway, NewKey::new("acme", "ci")).await.unwrap();
         let key = (key.id.as_str().to_owned(), text.expose().to_owned());
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).build().unwrap();
-        let mut site =
-            Self { local, store, clock, key, budget: None, gateways: Vec::new(), shared: None, http, folder };
-        site.start_shared().await;
-        let file = site.configure(&config, &url, on_failure);
-        let settings = site.local.simulator.settings();
+        let settings = local.simulator.settings();
         let identity = (settings.access_key.clone(), settings.secret_key.clone());
-        site.gateways = (0..gateways).map(|_| Some(Gateway::start(&file, &identity))).collect();
+        let file = folder.path().join("gateway.toml");
+        let (budget, gateways_of, shared) = (None, (0..gateways), None);
+        let mut site =
+            Self { local, store, clock, key, budget, gateways: Vec::new(), shared, file, identity, http, folder };
+        site.start_shared().await;
+        site.configure(&config, &url, on_failure);
+        site.gateways = gateways_of.map(|_| Gateway::start(&site.file, &site.identity)).collect();
         Some(site)
     }
 
-    fn configure(&self, config: &Config, store: &str, on_failure: &str) -> PathBuf {
+    fn configure(&self, config: &Config, store: &str, on_failure: &str) {
         let mut text = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\nops_listen = \"127.0.0.1:0\"\n[store]\nurl = {}\n[shared]\n\
+            "[server]\nlisten = \"127.0.0.1:0\"\nops_listen = \"127.0.0.1:0\"\n[store]\nurl = {}\njournal = {}\n[shared]\n\
              url = \"unix://{}\"\non_failure = \"{on_failure}\"\nlease_seconds = 3\n[aws]\ncatalog_refresh_minutes = 0\n",
             json!(store),
+            json!(self.folder.path().join("journal")),
             self.socket().display(),
         );
         for (region, endpoints) in &config.aws.endpoints {
             let url = json!(endpoints.runtime.as_ref().unwrap());
             text += &format!("[aws.endpoints.{region}]\nruntime = {url}\ncontrol = {url}\ns3 = {url}\nsts = {url}\n");
         }
-        let file = self.folder.path().join("gateway.toml");
-        std::fs::write(&file, text).unwrap();
-        file
+        std::fs::write(&self.file, text).unwrap();
     }
 
     fn socket(&self) -> PathBuf {
@@ -139,8 +142,13 @@ impl Site {
     /// Ends a gateway while calls are under way.
     pub(crate) async fn kill_soon(&self, which: usize) {
         tokio::time::sleep(Duration::from_millis(40)).await;
-        let id = self.gateways[which].as_ref().unwrap().process.0.id();
+        let id = self.gateways[which].process.0.id();
         assert!(Command::new("kill").args(["-9", &id.to_string()]).status().unwrap().success());
+    }
+
+    /// Starts another one in the place of one that was killed.
+    pub(crate) fn replace(&mut self, which: usize) {
+        self.gateways[which] = Gateway::start(&self.file, &self.identity);
     }
 
     /// One word to the shared store, and its whole answer.
@@ -190,7 +198,12 @@ impl Site {
         .await;
     }
 
-    /// Waits until the shared store, the ledger and Bedrock tell the same, and what.
+    /// How many calls the ledger has.
+    pub(crate) async fn rows(&self) -> i64 {
+        i64::try_from(ledger::list(&self.store, Timestamp::default(), 100_000).await.unwrap().len()).unwrap()
+    }
+
+    /// Waits until the shared store and the ledger tell the same, and what.
     pub(crate) async fn agree(&self) -> i64 {
         until("nothing is held", async || self.held().await == 0).await;
         self.flushed().await;
@@ -204,8 +217,6 @@ impl Site {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         assert_eq!(told.0, told.1, "spent by the shared store, and by the ledger");
-        let rows = ledger::list(&self.store, Timestamp::default(), 100_000).await.unwrap().len();
-        assert_eq!(i64::try_from(rows).unwrap(), self.asked(), "rows, and calls that reached Bedrock");
         told.0
     }
 
@@ -218,7 +229,7 @@ impl Site {
 
     /// A short chat at one of the gateways.
     pub(crate) async fn call(&self, which: usize) -> Answer {
-        let Some(gateway) = self.gateways[which].as_ref() else { return Answer::Broken };
+        let gateway = &self.gateways[which];
         let body = json!({
             "model": "claude-haiku-4-5",
             "max_tokens": 50,
@@ -235,7 +246,7 @@ impl Site {
     }
 
     pub(crate) async fn ops(&self, which: usize, path: &str) -> String {
-        let ops = &self.gateways[which].as_ref().unwrap().ops;
+        let ops = &self.gateways[which].ops;
         self.http.get(format!("http://{ops}{path}")).send().await.unwrap().text().await.unwrap()
     }
 
@@ -265,7 +276,7 @@ impl Site {
 
     /// Gateways look for changes once a second; a key that is unknown makes them look at once.
     async fn seen(&self) {
-        for gateway in self.gateways.iter().flatten() {
+        for gateway in &self.gateways {
             let url = format!("http://{}/v1/models", gateway.address);
             let stranger = format!("bgw_{}_{}", "0".repeat(32), "0".repeat(64));
             let answer = self.http.get(url).bearer_auth(stranger).send().await.unwrap();
