@@ -20,8 +20,8 @@ const METADATA: &str = "x-amzn-bedrock-request-metadata";
 const PROFILE: &str = "abcdefghijkl";
 const OTHER: &str = "mnopqrstuvwx";
 
-fn guardrail(id: &str) -> Option<Guardrail> {
-    Some(Guardrail { id: id.to_owned(), version: "3".to_owned() })
+fn guardrail(id: &str) -> Guardrail {
+    Guardrail { id: id.to_owned(), version: "3".to_owned() }
 }
 
 fn map(entries: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -41,7 +41,7 @@ async fn key_of(t: &TestGateway, team: NewTeam) -> String {
 
 async fn guarded_key(t: &TestGateway) -> String {
     let request_metadata = map(&[("team", "blue")]);
-    key_of(t, NewTeam { guardrail: guardrail("own1"), request_metadata, ..NewTeam::new("guarded") }).await
+    key_of(t, NewTeam { guardrail: Some(guardrail("own1")), request_metadata, ..NewTeam::new("guarded") }).await
 }
 
 /// What the gateway sent, as JSON.
@@ -205,7 +205,7 @@ async fn vectors_are_made_with_the_guardrail_as_well() {
 async fn a_guardrail_that_is_named_by_its_arn_keeps_calls_in_its_region() {
     let t = TestGateway::start().await;
     let team = |region: &str| NewTeam {
-        guardrail: guardrail(&format!("arn:aws:bedrock:{region}:000000000000:guardrail/own1")),
+        guardrail: Some(guardrail(&format!("arn:aws:bedrock:{region}:000000000000:guardrail/own1"))),
         ..NewTeam::new(region)
     };
     let near = key_of(&t, team(SECOND)).await;

@@ -98,13 +98,12 @@ impl Operation {
         let native = json!({"anthropic_version": "bedrock-2023-05-31", "max_tokens": 16, "messages": chat});
         let output = json!({"s3OutputDataConfig": {"s3Uri": "s3://bedrock-gateway/out"}});
         Some(match &*self.pattern {
-            "/v1/chat/completions" => json!({"model": MODEL, "messages": chat}),
+            "/v1/chat/completions" | "/v1/messages/count_tokens" => json!({"model": MODEL, "messages": chat}),
             "/v1/responses" | "/v1/responses/input_tokens" => json!({"model": MODEL, "input": "hello"}),
             "/v1/embeddings" => json!({"model": "titan-embed-text-v2", "input": "hello"}),
             "/v1/images/generations" => json!({"model": "sd3-5-large", "prompt": "a cat"}),
             "/v1/rerank" => json!({"model": "rerank-v3-5", "query": "a", "documents": ["b"]}),
             "/v1/messages" => json!({"model": MODEL, "max_tokens": 16, "messages": chat}),
-            "/v1/messages/count_tokens" => json!({"model": MODEL, "messages": chat}),
             "/model/{model_id}/converse" | "/model/{model_id}/converse-stream" => json!({"messages": turns}),
             "/model/{model_id}/invoke" | "/model/{model_id}/invoke-with-response-stream" => native,
             "/model/{model_id}/count-tokens" => json!({"input": {"converse": {"messages": turns}}}),

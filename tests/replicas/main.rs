@@ -3,7 +3,7 @@
 //! Needs `TEST_REDIS_URL`, as a sign that there is a server to start, and takes Postgres where `TEST_POSTGRES_URL` names
 //! one, else SQLite.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod site;
 
@@ -86,11 +86,11 @@ async fn a_killed_process_frees_what_it_held_and_nothing_is_counted_twice() {
     count.add(answers);
     assert!(count.answered > 0, "{count:?}");
     // The two that are left get all eight places back, and nothing stays held.
-    until("the leases of the dead are over", async || site.held().await == 0).await;
+    until("the leases of the dead are over", async || site.held() == 0).await;
     let mut after = Count::default();
     after.add(join_all((0..8).map(|call| site.call(2 * (call % 2)))).await);
     assert_eq!(after.answered, 8, "{after:?}");
-    until("nothing is held", async || site.held().await == 0).await;
+    until("nothing is held", async || site.held() == 0).await;
     // What the dead one had not written is in its journal, which the next one books and charges.
     site.replace(1);
     let spent = site.agree().await;

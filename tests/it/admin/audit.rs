@@ -46,7 +46,7 @@ async fn every_act_is_told_with_who_did_it_and_what_changed() {
 #[tokio::test]
 async fn an_administrator_of_the_settings_makes_the_first_one_of_the_store() {
     let boot = "bgw_boot_obviously-fake";
-    let hash = Sha256::digest(boot.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let hash = Sha256::digest(boot.as_bytes()).iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
     let t = TestGateway::with(|config| config.auth.admin_key_sha256 = vec![hash]).await;
     let admin = Administrator::with(&t, boot);
     assert_eq!(admin.post("/teams", &json!({"name": "operators"})).await.status(), 201);
