@@ -2,7 +2,7 @@
 //! answer ends, so that a process that dies loses no call.
 //!
 //! Each process writes segments of its own in a folder that several may share (`folder.rs`, `segments.rs`, `record.rs`).
-//! Records are handed to the operating system before [`Journal::begin`] and [`Journal::settle`] return, which is all it
+//! Records are handed to the operating system before `Journal::begin` and `Journal::settle` return, which is all it
 //! takes to outlive the process; they are synced to the disk in groups, [`SYNC_WINDOW`] later, for the case that the
 //! machine dies. The journal is also where entries wait that have no room in memory while the store is away. What a dead
 //! process left is booked by whoever finds it (`replay.rs`), at the start and then every [`LOOK_INTERVAL`].

@@ -1,3 +1,5 @@
+//! What the journal keeps, and what it tells again, whatever happened in between.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
