@@ -113,12 +113,11 @@ impl Tenancy {
         let Options { metrics, mut journal, shared } = options;
         let book = Arc::new(RuleBook::new(clock.clone()));
         let directory = Arc::new(Directory::load(store.clone(), Arc::clone(&book)).await?);
-        let shared = match shared.url.as_str() {
-            "" => None,
-            _ => {
-                let means = (clock.clone(), metrics.clone());
-                Some(Shared::open(&shared, store.clone(), means, (tracker, stop.clone())).await?)
-            }
+        let shared = if shared.url.is_empty() {
+            None
+        } else {
+            let means = (clock.clone(), metrics.clone());
+            Some(Shared::open(&shared, store.clone(), means, (tracker, stop.clone())).await?)
         };
         if let Some((setup, shared)) = journal.as_mut().zip(shared.as_ref()) {
             setup.on_replayed = charge_replayed(setup, shared, &directory);

@@ -1,5 +1,6 @@
 //! A simulated Bedrock in this process, and around it as processes: gateways, and a Redis or Valkey on a socket.
 
+use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -104,7 +105,8 @@ impl Site {
         );
         for (region, endpoints) in &config.aws.endpoints {
             let url = json!(endpoints.runtime.as_ref().unwrap());
-            text += &format!("[aws.endpoints.{region}]\nruntime = {url}\ncontrol = {url}\ns3 = {url}\nsts = {url}\n");
+            let _ =
+                writeln!(text, "[aws.endpoints.{region}]\nruntime = {url}\ncontrol = {url}\ns3 = {url}\nsts = {url}");
         }
         std::fs::write(&self.file, text).unwrap();
     }
@@ -166,12 +168,12 @@ impl Site {
     }
 
     /// What is held of the budget, in micro-dollars.
-    pub(crate) async fn held(&self) -> i64 {
+    pub(crate) fn held(&self) -> i64 {
         self.number(&format!("GET {{bedrock-gateway}}:held:{}", self.budget.as_ref().unwrap()))
     }
 
     /// What is spent of it.
-    pub(crate) async fn spent(&self) -> i64 {
+    pub(crate) fn spent(&self) -> i64 {
         let start = Period::Month.window(self.clock.now()).start.millis();
         self.number(&format!("HGET {{bedrock-gateway}}:spent:{}:{start} spent", self.budget.as_ref().unwrap()))
     }
@@ -205,12 +207,12 @@ impl Site {
 
     /// Waits until the shared store and the ledger tell the same, and what.
     pub(crate) async fn agree(&self) -> i64 {
-        until("nothing is held", async || self.held().await == 0).await;
+        until("nothing is held", async || self.held() == 0).await;
         self.flushed().await;
         let mut told = (0, 0);
         let began = Instant::now();
         while began.elapsed() < Duration::from_secs(20) {
-            told = (self.spent().await, self.booked().await);
+            told = (self.spent(), self.booked().await);
             if told.0 == told.1 {
                 break;
             }
@@ -310,7 +312,7 @@ impl Gateway {
                 }
             }
         });
-        let (address, ops) = told.recv_timeout(Duration::from_secs(60)).unwrap();
+        let (address, ops) = told.recv_timeout(Duration::from_mins(1)).unwrap();
         Self { process, address, ops }
     }
 }

@@ -134,7 +134,7 @@ impl Replica {
     }
 
     /// Settles a call that cost so much, in the ledger and in the shared store.
-    async fn settle(&self, id: &str, hold: Hold, cost: i64, clock: &Clock) {
+    fn settle(&self, id: &str, hold: Hold, cost: i64, clock: &Clock) {
         let entry = entry(id, &self.caller, cost, clock);
         let at = entry.at;
         self.tenancy.record(entry);
@@ -273,12 +273,12 @@ async fn what_a_dead_replica_held_is_free_after_its_lease_and_its_journal_charge
     alive.found_in_a_journal(&row);
     until("the journal charges", async || (alive.stands().await.0 > 0).then_some(())).await;
     let hold = until("there is room", async || alive.ask("call_last").await.ok()).await;
-    alive.settle("call_last", hold, 1, &site.clock).await;
+    alive.settle("call_last", hold, 1, &site.clock);
     until("all is charged", async || (alive.stands().await == (71, 0)).then_some(())).await;
     // What was settled by its process is not charged by a journal.
     alive.found_in_a_journal(&entry("call_last", &alive.caller, 500, &site.clock));
     let hold = until("there is room", async || alive.ask("call_more").await.ok()).await;
-    alive.settle("call_more", hold, 2, &site.clock).await;
+    alive.settle("call_more", hold, 2, &site.clock);
     until("all is charged", async || (alive.stands().await == (73, 0)).then_some(())).await;
 }
 
@@ -296,14 +296,14 @@ async fn a_store_that_forgot_everything_is_told_by_the_ledger_what_was_spent() {
     let settled = one.ask("call_settled").await.unwrap();
     let running = one.ask("call_running").await.unwrap();
     let other = two.ask("call_other").await.unwrap();
-    one.settle("call_settled", settled, 20, &site.clock).await;
+    one.settle("call_settled", settled, 20, &site.clock);
     one.tenancy.flush().await;
     until("it is charged", async || (two.stands().await == (25, 200)).then_some(())).await;
     site.raw.flush().await;
     assert_eq!(two.stands().await.0, 25, "seeded from the ledger");
     until("running calls are held again", async || (two.stands().await == (25, 200)).then_some(())).await;
-    one.settle("call_running", running, 30, &site.clock).await;
-    two.settle("call_other", other, 40, &site.clock).await;
+    one.settle("call_running", running, 30, &site.clock);
+    two.settle("call_other", other, 40, &site.clock);
     until("both are charged", async || (two.stands().await == (95, 0)).then_some(())).await;
     // And again, when all is in the ledger and nothing runs.
     one.tenancy.flush().await;
@@ -437,7 +437,7 @@ async fn a_store_that_is_away_refuses_or_allows_at_once_and_is_found_again() {
         let id = Entry::fresh_id();
         let (one, two) = (allowing.ask(&id).await.unwrap(), allowing.admit().await.unwrap());
         assert_eq!(allowing.admit().await.unwrap_err().error.refused_by(), Some("concurrent_requests"));
-        allowing.settle(&id, one, 70, &site.clock).await;
+        allowing.settle(&id, one, 70, &site.clock);
         drop(two);
         spent += 70;
         wire.state.send_replace(State::Open);
