@@ -28,8 +28,8 @@ impl Count {
                 Answer::Status(200) => self.answered += 1,
                 Answer::Status(429) => self.limited += 1,
                 Answer::Status(503) => self.away += 1,
-                Answer::Status(other) => panic!("{other}"),
                 Answer::Broken => self.broken += 1,
+                Answer::Status(_) => assert_eq!(answer, Answer::Broken),
             }
         }
     }
