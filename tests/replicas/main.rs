@@ -3,7 +3,7 @@
 //! Needs `TEST_REDIS_URL`, as a sign that there is a server to start, and takes Postgres where `TEST_POSTGRES_URL` names
 //! one, else SQLite.
 
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod site;
 
