@@ -1,3 +1,5 @@
+//! A journal as processes leave it, and what the next one makes of it.
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
