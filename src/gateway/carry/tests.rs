@@ -1,3 +1,5 @@
+//! What goes into a call, and what is said of it, for each way that a call can carry it.
+
 use bytes::Bytes;
 
 use super::*;

@@ -1,4 +1,4 @@
-//! What the journal keeps, and what it tells again, whatever happened in between.
+//! A journal as processes leave it, and what the next one makes of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
