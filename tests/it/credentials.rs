@@ -235,7 +235,7 @@ async fn neither_role_nor_credential_is_logged_or_told() {
     t.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_command_line_gives_a_team_its_role_and_geography_and_shows_them() {
     let t = TestGateway::start().await;
     let file = t.folder().join("gateway.toml");
@@ -277,7 +277,7 @@ async fn a_geography_fences_the_calls_of_a_team() {
     t.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_identity_of_a_pod_is_taken_from_its_token_and_the_endpoints_from_the_environment() {
     let t = TestGateway::start().await;
     let token = t.folder().join("token");

@@ -76,7 +76,7 @@ async fn the_key_may_come_in_either_header() {
     t.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_key_works_at_once_when_the_command_line_has_made_it() {
     let t = TestGateway::start().await;
     let file = t.folder().join("gateway.toml");
@@ -98,7 +98,7 @@ async fn a_key_works_at_once_when_the_command_line_has_made_it() {
     t.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_command_line_looks_up_what_a_key_may_use_and_names_its_team() {
     let t = TestGateway::start().await;
     let file = t.folder().join("gateway.toml");
@@ -269,7 +269,7 @@ async fn behind_a_trusted_proxy_the_address_that_it_tells_counts_and_is_in_the_l
     t.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_rotated_key_has_two_secrets_for_a_while() {
     let t = TestGateway::start().await;
     let (key, first) = t.make_key(NewKey::new(TEAM, "rotated")).await;

@@ -148,7 +148,7 @@ async fn what_cannot_be_asked_is_refused_by_its_name() {
     told.t.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_command_line_tells_the_same_as_a_table_as_json_and_as_csv() {
     let told = Told::start().await;
     told.t.ledger().await;

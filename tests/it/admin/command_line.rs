@@ -44,7 +44,7 @@ impl Program {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn the_program_shows_what_the_api_shows() {
     let t = TestGateway::start().await;
     let (admin, program) = (Administrator::of(&t).await, Program::of(&t));
@@ -93,7 +93,7 @@ async fn the_program_shows_what_the_api_shows() {
     t.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn what_the_program_changes_counts_on_a_gateway_that_runs() {
     let t = TestGateway::start().await;
     let program = Program::of(&t);
@@ -115,7 +115,7 @@ async fn what_the_program_changes_counts_on_a_gateway_that_runs() {
     t.finish().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn people_get_tables_and_reasons() {
     let t = TestGateway::start().await;
     let program = Program::of(&t);
