@@ -255,7 +255,7 @@ fn what_teams_carry_is_allowed_where_it_is() {
     assert!(resources(&policies.caller, "InvokeInUsEast1").contains(&profile));
     let sent_on = statements(&policies.caller).find(|one| one.sid == "InvokeByProfile").unwrap();
     let condition = serde_json::to_value(sent_on).unwrap()["Condition"].clone();
-    assert_eq!(condition["ArnLike"]["bedrock:InferenceProfileArn"], serde_json::json!([profile]));
+    assert_eq!(condition["ArnLike"]["bedrock:InferenceProfileArn"], serde_json::json!(profile));
     let guardrails = resources(&policies.caller, "ApplyGuardrails");
     assert!(guardrails.contains(&guardrail) && guardrails.len() == 3, "{guardrails:?}");
 }

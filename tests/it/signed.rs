@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::process::Command;
-use std::time::Duration;
 use std::time::{Duration, SystemTime};
 
 use aws_sdk_bedrockruntime::config::{BehaviorVersion, Credentials, Region};

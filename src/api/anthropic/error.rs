@@ -134,6 +134,7 @@ mod tests {
             (404, "not_found_error"),
             (405, "invalid_request_error"),
             (409, "invalid_request_error"),
+            (412, "invalid_request_error"),
             (413, "request_too_large"),
             (429, "rate_limit_error"),
             (500, "api_error"),

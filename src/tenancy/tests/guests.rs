@@ -26,8 +26,8 @@ async fn a_team_is_found_by_id_and_by_name_and_one_that_was_just_made_at_once() 
 async fn a_revoked_team_has_nobody_standing_in() {
     let served = Served::on(testing::sqlite().await).await;
     served.tenancy.membership("acme").await.unwrap();
-    served.store.execute("UPDATE teams SET revoked_at = 1").await;
-    served.store.execute("UPDATE tenancy_version SET version = version + 1").await;
+    let any = admin::Precondition::Any;
+    admin::revoke_team_if(&served.store, &served.clock, Actor::CommandLine, ("acme", &any)).await.unwrap();
     served.tenancy.refresh().await;
     let error = served.tenancy.membership("acme").await.unwrap_err();
     assert!(error.kind() == Kind::Unauthenticated && error.message().contains("revoked"), "{error}");
