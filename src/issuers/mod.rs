@@ -108,7 +108,7 @@ impl Issuers {
     /// such callers share; after one that found nothing new there is none for 5 seconds.
     ///
     /// # Errors
-    /// [`Kind::Unauthenticated`] with what is wrong; [`Kind::UpstreamUnavailable`] when the issuer cannot be asked for a
+    /// [`Kind::Unauthenticated`] with what is wrong; [`Kind::Unavailable`] when the issuer cannot be asked for a
     /// key that is not known.
     pub async fn verify(&self, token: &str) -> Result<Arc<Badge>> {
         if token.len() > MAX_TOKEN {

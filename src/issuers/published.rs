@@ -100,7 +100,7 @@ impl Published {
     fn unknown(&self, kid: Option<&str>) -> Error {
         if self.state.borrow().failed {
             let message = "The issuer of this token cannot be asked for its keys right now. Try again later.";
-            return Error::new(Kind::UpstreamUnavailable, message).retry_after(REST);
+            return Error::new(Kind::Unavailable, message).retry_after(REST);
         }
         refused(match kid {
             Some(_) => "This token is signed with a key that its issuer does not publish (kid).",
@@ -174,7 +174,7 @@ impl Publisher {
             issuer: String,
             jwks_uri: String,
         }
-        let broken = |what: &'static str| Error::new(Kind::UpstreamUnavailable, what);
+        let broken = |what: &'static str| Error::new(Kind::Unavailable, what);
         let url = format!("{}/.well-known/openid-configuration", self.issuer.trim_end_matches('/'));
         let document = self.documents.read(&url).await?;
         let configuration: Configuration = serde_json::from_slice(&document.bytes)

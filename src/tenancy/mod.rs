@@ -193,7 +193,7 @@ impl Tenancy {
     /// [`crate::error::Kind::RateLimited`] and [`crate::error::Kind::BudgetExhausted`] by the limit or budget that the
     /// message names. Which Regions the call may go to is asked of [`Caller::allows_region`]. The hold is kept until the
     /// call is settled. Waits for nothing unless a budget pays for its first call, which reads from the ledger what was
-    /// spent of it ([`crate::error::Kind::UpstreamUnavailable`] while the store is away), or limits are shared with
+    /// spent of it ([`crate::error::Kind::Unavailable`] while the store is away), or limits are shared with
     /// other replicas: then for one answer of theirs.
     pub async fn admit(&self, caller: &Caller, need: &Need<'_>) -> Result<Hold, Refused> {
         self.0.admission.admit(caller, need).await

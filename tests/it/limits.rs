@@ -114,7 +114,7 @@ async fn a_reached_limit_is_told_in_each_dialect_with_when_to_come_back() {
     assert_eq!((bedrock.status(), bedrock.exception().0), (429, "ThrottlingException"));
     for reply in [&openai, &anthropic, &bedrock] {
         assert_eq!((reply.header("retry-after"), reply.header("x-should-retry")), ("60", ""), "{reply:?}");
-        assert!(reply.text().contains("the team `testers` may make 1 requests per minute; 1 are used"), "{reply:?}");
+        assert!(reply.text().contains("the team `testers` may make 1 request per minute; 1 are used"), "{reply:?}");
     }
     assert_eq!(openai.header("x-ratelimit-remaining-requests"), "0");
     assert_eq!(anthropic.header("anthropic-ratelimit-requests-remaining"), "0");

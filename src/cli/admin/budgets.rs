@@ -51,14 +51,17 @@ impl Budgets {
                 let store = common.store().await?;
                 let set = SetBudget { whose: subject.into(), period, limit_usd };
                 let budget = admin::set_budget(&store, &clock, Actor::CommandLine, &Precondition::Any, set).await?;
-                common.show(&budget, &format!("Budget {} is as it was asked for.", budget.id))
+                common.show(&budget, &format!("Budget {} is set as asked.", budget.id))
             }
             Self::List { subject, common } => {
                 let store = common.store().await?;
                 let which = admin::Budgets { whose: subject.into(), period: None };
                 let now = clock.now();
                 let listed = all(async |page| admin::list_budgets(&store, now, &which, &page).await).await?;
-                common.table(&listed, &["id", "team_name", "key", "period", "limit_usd", "starts_at", "ends_at"])
+                common.table(
+                    &listed,
+                    &["id", "team_name", "key", "period", "limit_usd", "spent_usd", "remaining_usd", "ends_at"],
+                )
             }
             Self::Remove { id, common } => {
                 let store = common.store().await?;

@@ -238,7 +238,7 @@ impl UpdateKey {
         let key = KeyId::from(&id);
         let which = (&key, &Precondition::Any);
         let key = admin::change_key(&store, clock, Actor::CommandLine, which, edit_key).await?;
-        common.show(&view(&store, &key).await?, &format!("Key {id} is as it was asked for."))
+        common.show(&view(&store, &key).await?, &format!("Key {id} is set as asked."))
     }
 }
 

@@ -83,6 +83,6 @@ impl Set {
             concurrent_requests: self.concurrent_requests,
         };
         let limit = admin::set_limit(&store, clock, Actor::CommandLine, &Precondition::Any, set).await?;
-        self.common.show(&limit, &format!("Limit {} is as it was asked for.", limit.id))
+        self.common.show(&limit, &format!("Limit {} is set as asked.", limit.id))
     }
 }

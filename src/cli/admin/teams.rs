@@ -200,6 +200,6 @@ impl UpdateTeam {
         }
         let which = (&*team, &Precondition::Any);
         let team = admin::change_team(&store, clock, Actor::CommandLine, which, edit_team).await?;
-        common.show(&TeamView::of(&team), &format!("Team {} ({}) is as it was asked for.", team.name, team.id))
+        common.show(&TeamView::of(&team), &format!("Team {} ({}) is set as asked.", team.name, team.id))
     }
 }

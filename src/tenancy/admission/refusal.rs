@@ -38,6 +38,10 @@ impl Shortage<'_> {
     }
 }
 
+fn requests(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "request" } else { "requests" })
+}
+
 /// A shortage, and whose call it is that is refused for it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Refusal<'a> {
@@ -63,7 +67,7 @@ impl Refusal<'_> {
         let (reason, allowed, used) = match full {
             Full::Requests { used, .. } => {
                 let most = most(limit.requests_per_minute);
-                ("requests_per_minute", format!("make {most} requests per minute{on}"), format!("{used} are used"))
+                ("requests_per_minute", format!("make {} per minute{on}", requests(most)), format!("{used} are used"))
             }
             Full::Tokens { used, needed, wait } => {
                 let most = most(limit.tokens_per_minute);
@@ -79,7 +83,7 @@ impl Refusal<'_> {
             }
             Full::Open { open, .. } => {
                 let most = limit.concurrent_requests.unwrap_or_default();
-                let allowed = format!("have {most} requests open at the same time{on}");
+                let allowed = format!("have {} open at the same time{on}", requests(most.into()));
                 ("concurrent_requests", allowed, format!("{open} are open"))
             }
         };

@@ -39,7 +39,7 @@ impl Seeds {
     ///
     /// All who wait for one budget share one look. What this process has settled so far is written first, so that the
     /// ledger has it: nothing is lost, and what is settled later is counted by the purse alone, because only calls that
-    /// the seeded purse admitted are settled with it. Fails, with [`Kind::UpstreamUnavailable`], while the store is away:
+    /// the seeded purse admitted are settled with it. Fails, with [`Kind::Unavailable`], while the store is away:
     /// who cannot know what was spent must not spend.
     pub(super) async fn sow(&self, caller: &Caller, clock: &Clock) -> Result<()> {
         for rule in caller.rules.budgets.iter().filter(|rule| !rule.meter.is_seeded()) {
@@ -87,5 +87,5 @@ fn unknown(caller: &Caller, rule: &BudgetRule, cause: Error) -> Error {
         "It cannot be told right now what is left of {}, so it pays for nothing. Try again in a moment.",
         refusal::whose(caller, &rule.budget)
     );
-    Error::new(Kind::UpstreamUnavailable, message).reason("budget").retry_after(PAUSE).source(cause)
+    Error::new(Kind::Unavailable, message).reason("budget").retry_after(PAUSE).source(cause)
 }

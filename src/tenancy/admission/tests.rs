@@ -187,7 +187,7 @@ fn only_so_many_calls_are_open_at_once() {
     let open = admitted(&caller, asks(1, 1));
     let error = refused(&caller, asks(1, 1));
     assert_eq!(told(&error), (Kind::RateLimited, Some("concurrent_requests"), Some(1000), None));
-    assert!(error.message().contains("may have 1 requests open at the same time; 1 are open"), "{error}");
+    assert!(error.message().contains("may have 1 request open at the same time; 1 are open"), "{error}");
     let mut held = open.held;
     held.settle(Used::default(), START);
     held.settle(Used::default(), START);
@@ -435,7 +435,7 @@ async fn who_cannot_know_what_was_spent_spends_nothing_and_who_knows_needs_no_st
         let served = Served::on(store, |_| Vec::new()).await;
         served.store.execute("ALTER TABLE ledger RENAME TO away").await;
         let error = served.admit(1).await.unwrap_err().error;
-        assert_eq!((error.kind(), error.refused_by()), (Kind::UpstreamUnavailable, Some("budget")));
+        assert_eq!((error.kind(), error.refused_by()), (Kind::Unavailable, Some("budget")));
         assert!(error.wait().is_some() && error.message().contains("the daily budget of the key `ci`"), "{error}");
         served.store.execute("ALTER TABLE away RENAME TO ledger").await;
         let again = async {

@@ -252,7 +252,7 @@ impl Shared {
                 }
             }
         }
-        Err(Away(Error::new(Kind::UpstreamUnavailable, "The shared store forgets what it is told.")))
+        Err(Away(Error::new(Kind::Unavailable, "The shared store forgets what it is told.")))
     }
 
     /// Whether no call was admitted yet since the shared store is away. True once.

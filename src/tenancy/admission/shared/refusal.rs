@@ -56,5 +56,5 @@ pub(super) fn unasked() -> Error {
 pub(super) fn denied(cause: Error) -> Error {
     let text = "Limits and budgets cannot be checked now, because the store that they are shared through is away. \
                 Nothing was sent to a model; try again.";
-    Error::new(Kind::UpstreamUnavailable, text).reason("shared").retry_after(Duration::from_secs(1)).source(cause)
+    Error::new(Kind::Unavailable, text).reason("shared").retry_after(Duration::from_secs(1)).source(cause)
 }

@@ -434,7 +434,7 @@ async fn a_store_that_is_away_refuses_or_allows_at_once_and_is_found_again() {
             let refused = denying.admit().await.unwrap_err();
             slowest = slowest.max(began.elapsed());
             let error = refused.error;
-            assert_eq!((error.kind(), error.refused_by()), (Kind::UpstreamUnavailable, Some("shared")));
+            assert_eq!((error.kind(), error.refused_by()), (Kind::Unavailable, Some("shared")));
             assert_eq!(error.wait(), Some(Duration::from_secs(1)));
         }
         assert!(slowest < Duration::from_secs(2), "{slowest:?}");
