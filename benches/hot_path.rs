@@ -423,9 +423,12 @@ fn authenticate(c: &mut Criterion) {
         let texts: Vec<String> = (1..=keys).map(|n| format!("bgw_k{n}_s")).collect();
         let mut next = texts.iter().cycle();
         let mut read = texts.iter();
-        group.bench_function(BenchmarkId::new("read", keys), |b| {
-            b.iter(|| read.next().map(|text| runtime.block_on(tenancy.authenticate(Some(text), None)).unwrap()));
-        });
+        // Each only once: there have to be enough.
+        if keys == MANY {
+            group.bench_function(BenchmarkId::new("read", keys), |b| {
+                b.iter(|| read.next().map(|text| runtime.block_on(tenancy.authenticate(Some(text), None)).unwrap()));
+            });
+        }
         runtime.block_on(async {
             for part in texts.chunks(1_000) {
                 join_all(part.iter().map(|text| tenancy.authenticate(Some(text), None))).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::outline::{self, Wish};
+use super::outline::{self, Longest};
 use super::service::{Latency, Service};
 use super::settle::{Charge, Settlement};
 use super::weight::Weight;
@@ -54,6 +54,9 @@ impl Gateway {
         carry::put(&caller.team, &mut call, &mut changes)?;
         let service = Service::asked(&call);
         let (input, weight) = self.input(caller, model, &call);
+        if weight.is_some_and(|weight| weight.hides_names) {
+            return Err(hidden_name());
+        }
         if caller.is_counted() && call.operation != Operation::CountTokens {
             need.demand = demand(caller, model, &call, (input, service), &mut places);
         }
@@ -115,8 +118,7 @@ fn demand(
     (input_tokens, service): (u64, Service),
     places: &mut Vec<Arc<Place>>,
 ) -> Demand {
-    let wish = outline::wish(call);
-    let output = output(model, call, wish);
+    let output = output(model, call);
     if !caller.is_budgeted() {
         return Demand { input_tokens, output, cost: Worst::Free };
     }
@@ -133,19 +135,21 @@ fn demand(
 }
 
 /// The most tokens of the answer.
-fn output(model: &Asked, call: &Call, wish: Wish) -> Output {
+fn output(model: &Asked, call: &Call) -> Output {
     let known = model.resolved.model.as_deref();
     if known.is_some_and(|model| model.kind != Kind::Chat) {
         return Output::Asked(0);
     }
     let of_model = known.and_then(|model| model.max_output_tokens.or(model.context_window)).unwrap_or(MOST_OUTPUT);
-    match (wish.max_tokens, call.operation) {
-        // AWS refuses more than the model has.
-        (Some(asked), _) => Output::Asked(asked.min(of_model.max(MOST_OUTPUT))),
-        (None, Operation::InvokeModel | Operation::InvokeModelWithResponseStream | Operation::Messages) => {
+    // AWS refuses more than the model has.
+    let most = of_model.max(MOST_OUTPUT);
+    match (outline::longest(call, &model.resolved.name), call.operation) {
+        (Longest::Said(asked), _) => Output::Asked(asked.min(most)),
+        (Longest::Unclear(asked), _) => Output::Asked(asked.min(most).max(of_model)),
+        (Longest::Unsaid, Operation::InvokeModel | Operation::InvokeModelWithResponseStream | Operation::Messages) => {
             Output::Asked(of_model)
         }
-        (None, _) => Output::Open { most: of_model },
+        (Longest::Unsaid, _) => Output::Open { most: of_model },
     }
 }
 
@@ -196,6 +200,13 @@ fn capped(call: &Call, tokens: u64) -> Result<Bytes, Error> {
     edits.remove(&body, &[member]);
     edits.add(member, &number);
     Ok(edits.apply())
+}
+
+/// What limits and budgets are judged by has to be readable without doubt.
+fn hidden_name() -> Error {
+    let message = "A member's name is written with a letter as its number, such as `\\u0054`. Write names plainly: the \
+                   limits and budgets of this key are judged by them.";
+    Error::invalid("body", message)
 }
 
 /// Who asks for strictness is not capped.

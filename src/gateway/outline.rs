@@ -10,8 +10,8 @@ use std::time::Duration;
 use memchr::{memchr2, memmem};
 
 use super::service::Service;
-use crate::upstream::Call;
 use crate::upstream::sticky::Conversation;
+use crate::upstream::{Call, Operation};
 
 /// Of each part of a conversation's beginning, this much tells it from others.
 const TELLING: usize = 64 * 1024;
@@ -56,6 +56,68 @@ pub(super) fn wish(call: &Call) -> Wish {
         }
     }
     wish
+}
+
+/// What a call on a model says of the most tokens of its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Longest {
+    /// So many.
+    Said(u64),
+    /// Nothing.
+    Unsaid,
+    /// Something that is not what the operation goes by, or that cannot be read: so many, if that is more than the model's
+    /// own maximum.
+    Unclear(u64),
+}
+
+/// The most tokens of the answer by what the operation and the `model` go by, and by nothing else: a name that belongs to
+/// another dialect caps nothing. Names are expected to be written plainly.
+pub(super) fn longest(call: &Call, model: &str) -> Longest {
+    let invoked: (&[u8], &[&[u8]]) = match model {
+        nova if nova.contains("amazon.nova") => (b"inferenceConfig", &[b"max_new_tokens", b"maxTokens"]),
+        titan if titan.contains("amazon.titan") => (b"textGenerationConfig", &[b"maxTokenCount"]),
+        llama if llama.contains("meta.") => (b"", &[b"max_gen_len"]),
+        gpt if gpt.contains("openai.") => (b"", &[b"max_tokens", b"max_completion_tokens"]),
+        _ => (b"", &[b"max_tokens"]),
+    };
+    let (within, names): (&[u8], &[&[u8]]) = match call.operation {
+        Operation::Converse | Operation::ConverseStream => (b"inferenceConfig", &[b"maxTokens"]),
+        Operation::ChatCompletions => (b"", &[b"max_tokens", b"max_completion_tokens"]),
+        Operation::Responses => (b"", &[b"max_output_tokens"]),
+        Operation::Messages => (b"", &[b"max_tokens"]),
+        Operation::InvokeModel | Operation::InvokeModelWithResponseStream | Operation::CountTokens => invoked,
+    };
+    let (mut said, mut unclear, mut times) = (None, None, 0);
+    let mut note = |name: &[u8], value: &[u8], is_own: bool| match count(value) {
+        _ if value == b"null" => {}
+        Some(tokens) if is_own && names.contains(&name) => said = said.max(Some(tokens)),
+        tokens if MAX_TOKENS.contains(&name) => unclear = unclear.max(Some(tokens.unwrap_or_default())),
+        _ => {}
+    };
+    for (name, value) in members(&call.body) {
+        match name {
+            b"additionalModelRequestFields" => {
+                members(value).for_each(|(name, value)| note(name, value, false));
+                // Some models take their own form in there.
+                if memmem::find(value, b"inferenceConfig").is_some() || memmem::find(value, b"textGeneration").is_some()
+                {
+                    note(b"max_tokens", b"", false);
+                }
+            }
+            name if !within.is_empty() && name == within => {
+                times += 1;
+                members(value).for_each(|(name, value)| note(name, value, true));
+            }
+            name => note(name, value, within.is_empty()),
+        }
+    }
+    match (said, unclear) {
+        // Of one that is given twice the last counts, which may say nothing.
+        (said, _) if times > 1 => Longest::Unclear(said.unwrap_or_default()),
+        (Some(said), None) => Longest::Said(said),
+        (None, None) => Longest::Unsaid,
+        (said, Some(unclear)) => Longest::Unclear(unclear.max(said.unwrap_or_default())),
+    }
 }
 
 /// Whether `call` says what is to be kept in the prompt cache.
@@ -217,6 +279,33 @@ mod tests {
         ] {
             assert_eq!(wish(&call(broken)), Wish::default(), "{broken}");
         }
+    }
+
+    #[test]
+    fn only_what_the_operation_goes_by_caps_an_answer() {
+        let of = |operation: Operation, model: &str, body: &str| longest(&Call { operation, ..call(body) }, model);
+        let converse = |body: &str| of(Operation::Converse, "anthropic.claude", body);
+        let invoke = |model: &str, body: &str| of(Operation::InvokeModel, model, body);
+        assert_eq!(converse(r#"{"inferenceConfig":{"maxTokens":7}}"#), Longest::Said(7));
+        assert_eq!(converse(r#"{"inferenceConfig":{"topP":1}}"#), Longest::Unsaid);
+        for (body, least) in [
+            (r#"{"max_tokens":1}"#, 1),
+            (r#"{"inferenceConfig":{"max_tokens":1}}"#, 1),
+            (r#"{"inferenceConfig":{"maxTokens":7e3}}"#, 0),
+            (r#"{"inferenceConfig":{"maxTokens":7},"inferenceConfig":{}}"#, 7),
+            (r#"{"inferenceConfig":{"maxTokens":7},"additionalModelRequestFields":{"max_tokens":9}}"#, 9),
+            (r#"{"inferenceConfig":{"maxTokens":7},"additionalModelRequestFields":{"max_tokens":6e4}}"#, 7),
+            (r#"{"additionalModelRequestFields":{"inferenceConfig":{"maxTokens":60000}}}"#, 0),
+        ] {
+            assert_eq!(converse(body), Longest::Unclear(least), "{body}");
+        }
+        assert_eq!(invoke("anthropic.claude", r#"{"max_tokens":7}"#), Longest::Said(7));
+        assert_eq!(invoke("anthropic.claude", r#"{"max_tokens":7,"max_tokens":9}"#), Longest::Said(9));
+        assert_eq!(invoke("amazon.nova-lite", r#"{"max_tokens":1}"#), Longest::Unclear(1));
+        assert_eq!(invoke("amazon.nova-lite", r#"{"inferenceConfig":{"max_new_tokens":7}}"#), Longest::Said(7));
+        assert_eq!(invoke("meta.llama3", r#"{"max_gen_len":7}"#), Longest::Said(7));
+        assert_eq!(of(Operation::ChatCompletions, "openai.gpt", r#"{"max_tokens":null}"#), Longest::Unsaid);
+        assert_eq!(of(Operation::Responses, "openai.gpt", r#"{"max_output_tokens":7}"#), Longest::Said(7));
     }
 
     #[test]

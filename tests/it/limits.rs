@@ -104,6 +104,38 @@ async fn a_spent_budget_is_told_in_each_dialect_and_nobody_is_to_try_again() {
 }
 
 #[tokio::test]
+async fn nothing_that_a_body_says_beside_the_point_makes_a_call_cheaper() {
+    let t = TestGateway::start().await;
+    // Enough for a short call, not for one as long as the model can answer.
+    t.set_budget(Period::Total, MicroUsd(10_000)).await;
+    let converse = |more: &str| format!(r#"{{"messages":{},{more}}}"#, turn("hello")["messages"]);
+    for more in [
+        r#""inferenceConfig":{"maxTokens":100},"inference\u0043onfig":{"maxTokens":60000}"#,
+        r#""inferenceConfig":{"max\u0054okens":60000,"maxTokens":100}"#,
+        r#""inferenceConfig":{"maxTokens":100},"additionalModelRequestFields":{"max\u005ftokens":60000}"#,
+        r#""inferenceConfig":{"maxTokens":100},"service\u0054ier":{"type":"priority"}"#,
+        r#""inferenceConfig":{"maxTokens":100},"additionalModelRequestFields":{"max_tokens":6e4}"#,
+        r#""inferenceConfig":{"maxTokens":1},"additionalModelRequestFields":{"inferenceConfig":{"maxTokens":60000}}"#,
+        r#""inferenceConfig":{"maxTokens":100},"inferenceConfig":{}"#,
+        r#""max_tokens":1"#,
+    ] {
+        let reply = t.bedrock().send("converse", converse(more)).await;
+        assert_eq!(reply.status(), 400, "{more}: {reply:?}");
+    }
+    // Text is text, whatever its end looks like.
+    let text = format!("{}{}", "word ".repeat(40_000), "a".repeat(4_000));
+    for reply in each(&t, &text).await {
+        assert!([400, 429].contains(&reply.status()) && reply.text().contains("Budget exhausted"), "{reply:?}");
+    }
+    let bedrock = t.bedrock();
+    let strict = bedrock.request("converse").header("x-gateway-strict", "1").body(turn("hello").to_string());
+    let reply = Reply::to(strict).await;
+    assert_eq!((reply.status(), reply.exception().0), (400, "ServiceQuotaExceededException"), "{reply:?}");
+    assert_eq!(t.sim.calls().len(), 0);
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn a_reached_limit_is_told_in_each_dialect_with_when_to_come_back() {
     let t = TestGateway::start().await;
     t.set_limit(SetLimit { requests_per_minute: Some(1), ..of_team() }).await;

@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::error;
 use crate::api::answer::annotate;
-use crate::api::caller::{Body, Segment};
+use crate::api::caller::{Body, Segment, Strictness};
 use crate::api::native_headers::{bedrocks, is_bedrocks};
 use crate::error::{Error, Result};
 use crate::gateway::{FrameStream, Gateway, Origin, Trail};
@@ -142,6 +142,8 @@ impl FromRequest<Gateway> for Native {
         let (mut parts, body) = request.into_parts();
         let caller = Caller::from_request_parts(&mut parts, gateway).await?;
         let Ok(trail) = Trail::from_request_parts(&mut parts, gateway).await;
+        // Nothing is translated here, but an answer may be capped: the trail learns that it must not be.
+        Strictness::from_request_parts(&mut parts, gateway).await?;
         let Segment(model) = Segment::from_request_parts(&mut parts, gateway).await?;
         let headers = std::mem::take(&mut parts.headers);
         let Body(body) = Body::from_request(Request::from_parts(parts, body), gateway).await?;
