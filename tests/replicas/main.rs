@@ -56,6 +56,26 @@ async fn three_processes_keep_one_limit_of_requests_and_of_tokens() {
 }
 
 #[tokio::test]
+async fn three_processes_together_open_only_so_many_calls_and_make_room_when_they_end() {
+    let Some(site) = Site::start(3, "deny").await else { return };
+    site.limit(None, None, Some(4)).await;
+    site.hold_answers(4);
+    let held = join_all((0..4).map(|call| site.call(call % 3)));
+    let others = async {
+        until("four calls are with Bedrock", async || site.answers_held() == 0).await;
+        join_all((0..30).map(|call| site.call(call % 3))).await
+    };
+    // Their clients leave when the others have been told.
+    let told = tokio::select! {
+        answered = held => answered,
+        told = others => told,
+    };
+    assert!(told.iter().all(|answer| *answer == Answer::Status(429)), "{told:?}");
+    until("there is room again", async || site.call(0).await.is_ok()).await;
+    site.finish().await;
+}
+
+#[tokio::test]
 async fn two_processes_never_spend_more_than_one_budget() {
     let Some(mut site) = Site::start(2, "deny").await else { return };
     let cost = site.cost_of_a_call().await;

@@ -189,6 +189,16 @@ impl Site {
         i64::try_from(self.local.simulator.calls().len()).unwrap()
     }
 
+    /// Has Bedrock be silent to so many calls.
+    pub(crate) fn hold_answers(&self, calls: u64) {
+        self.local.simulator.region("us-east-1").slow_first_byte(calls, Duration::from_hours(1));
+    }
+
+    /// To how many calls it is still to be silent that have not come.
+    pub(crate) fn answers_held(&self) -> u64 {
+        self.local.simulator.waiting_faults()
+    }
+
     /// Waits for the writers of the ledger.
     pub(crate) async fn flushed(&self) {
         let mut before = -1;
