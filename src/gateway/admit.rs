@@ -122,7 +122,8 @@ fn demand(
     if !caller.is_budgeted() {
         return Demand { input_tokens, output, cost: Worst::Free };
     }
-    let worst = |place: &Place| worst(place, model, call, (input_tokens, service));
+    let is_cached = outline::marks_cache(call);
+    let worst = |place: &Place| worst(place, model, (call, is_cached), (input_tokens, service));
     if caller.team.unknown_price == UnknownPrice::Refuse && places.iter().any(|place| worst(place).is_some()) {
         places.retain(|place| worst(place).is_some());
     }
@@ -154,7 +155,12 @@ fn output(model: &Asked, call: &Call) -> Output {
 }
 
 /// What a call may cost at `place`: its input, and each token of its answer, in pico-dollars.
-fn worst(place: &Place, model: &Asked, call: &Call, (input, service): (u64, Service)) -> Option<(u128, u64)> {
+fn worst(
+    place: &Place,
+    model: &Asked,
+    (call, is_cached): (&Call, bool),
+    (input, service): (u64, Service),
+) -> Option<(u128, u64)> {
     if service.latency == Some(Latency::Optimized) {
         return None;
     }
@@ -165,10 +171,9 @@ fn worst(place: &Place, model: &Asked, call: &Call, (input, service): (u64, Serv
         return Some((u128::try_from(micros).ok()? * 1_000_000, 0));
     }
     let tier = service.tier.unwrap_or_default();
-    let dearest = price.dearest(tier, input, outline::marks_cache(call))?;
+    let dearest = price.dearest(tier, input, is_cached)?;
     // AWS may serve it as usual after all, where it was asked for something cheaper.
-    let usual =
-        if tier == Tier::Flex { price.dearest(Tier::Standard, input, outline::marks_cache(call)) } else { None };
+    let usual = if tier == Tier::Flex { price.dearest(Tier::Standard, input, is_cached) } else { None };
     let usual = usual.unwrap_or(dearest);
     Some((dearest.0.pico(input).max(usual.0.pico(input)), dearest.1.0.max(usual.1.0)))
 }

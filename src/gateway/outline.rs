@@ -214,8 +214,8 @@ fn value(text: &[u8]) -> Option<(&[u8], &[u8])> {
     }
 }
 
-/// Where the string ends whose text begins at `at`.
-fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
+/// What follows the string whose text begins at `at`: the place behind its closing quote.
+pub(super) fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
     loop {
         at += memchr2(b'"', b'\\', text.get(at..)?)?;
         if text[at] == b'"' {

@@ -7,8 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use memchr::memchr2;
-
+use super::outline::string_end;
 use crate::table::Table;
 
 /// Tokens that 1,024 bytes make for a model that nothing is known of: two bytes each. English prose has four, other
@@ -57,9 +56,10 @@ impl Weight {
             at += 1;
             match byte {
                 b'"' => {
-                    let Some(end) = string_end(body, at) else { break };
-                    let (start, string) = (at, &body[at..end]);
-                    at = end + 1;
+                    let Some(after) = string_end(body, at) else { break };
+                    let (start, end) = (at, after - 1);
+                    let string = &body[start..end];
+                    at = after;
                     if is_name(body, at) {
                         name = string;
                         weight.hides_names |= hides_a_letter(name);
@@ -137,17 +137,6 @@ fn media(path: &[&[u8]], name: &[u8], string: &[u8], (before, after): (&[u8], &[
         return None;
     }
     Some(if is_picture { (length / PICTURE_BYTES_PER_TOKEN).max(PICTURE) } else { length / MEDIA_BYTES_PER_TOKEN })
-}
-
-/// Where the string ends that begins at `at`.
-fn string_end(body: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        at += memchr2(b'"', b'\\', body.get(at..)?)?;
-        if body[at] == b'"' {
-            return Some(at);
-        }
-        at += 2;
-    }
 }
 
 /// All of it, without a branch in between, so that it is judged many bytes at a time. Some encoders write `/` as `\/`.
