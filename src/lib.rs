@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod app;
+pub mod batch;
 pub mod bucket;
 pub mod catalog;
 pub mod cli;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first; see `docs/ARCHITECTURE.md`. A module imports only from lower layers.
-const LAYERS: [(&str, u8); 32] = [
+const LAYERS: [(&str, u8); 33] = [
     ("bucket", 0),
     ("clock", 0),
     ("config", 0),
@@ -39,6 +39,7 @@ const LAYERS: [(&str, u8); 32] = [
     ("doctor", 3),
     ("gateway", 3),
     ("refresh", 3),
+    ("batch", 4),
     ("api", 5),
     ("app", 6),
     ("cli", 7),
@@ -73,7 +74,7 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("aws_", &["upstream"]),
     ("redis", &["shared"]),
     ("reqwest", &["fetch"]),
-    ("sqlx", &["store", "tenancy", "idempotency", "invocations", "responses"]),
+    ("sqlx", &["store", "tenancy", "batch", "idempotency", "invocations", "responses"]),
     ("jsonwebtoken", &["issuers"]),
     ("prometheus", &["telemetry"]),
 ];

@@ -1,0 +1,13 @@
+//! Batches: files of records, run as AWS's batch jobs or through the ordinary completion path, and their results.
+//!
+//! A file is uploaded to S3 and surveyed while it passes (`files/`). A batch over it is planned into shards, each within
+//! AWS's limits (`plan/`), run by one process at a time (`run/`), and its answers are collected into result files
+//! (`collect/`). What a record looks like in a client's dialect only its [`Codec`] knows, which the surface hands in.
+//! Invariants: an external effect is written down before it is asked for and can be found again; each record ends exactly
+//! once, in the output or in the error file; what a batch may cost is held from its submission until it is settled.
+
+pub mod codec;
+pub mod record;
+
+pub use self::codec::{Codec, Codecs};
+pub use self::record::{Batch, Endpoint, File, Form, Invocation, Segment, Shard, State};
