@@ -7,7 +7,9 @@
 //! once, in the output or in the error file; what a batch may cost is held from its submission until it is settled.
 
 pub mod codec;
+mod door;
 pub mod record;
 
 pub use self::codec::{Codec, Codecs};
+pub use self::door::Door;
 pub use self::record::{Batch, Endpoint, File, Form, Invocation, Segment, Shard, State};
