@@ -8,6 +8,7 @@
 
 pub mod codec;
 mod door;
+pub mod files;
 pub mod record;
 
 pub use self::codec::{Codec, Codecs};
