@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use listener::Tls;
-pub use local::{Local, development_tls, key as local_key, sealing_key as local_sealing_key};
+pub use local::{Local, buckets as local_buckets, development_tls, key as local_key, sealing_key as local_sealing_key};
 
 use crate::api::{self, ops};
 use crate::catalog::{Catalog, Live, Quotas};

@@ -42,8 +42,8 @@ impl Gateway {
     ) -> Result<Admitted, Error> {
         let names = model.resolved.names(&model.name);
         let id = Entry::fresh_id();
-        let mut need =
-            Need { id: &id, scope: Scope::Inference, model: Some(&model.name), names: &names, demand: Demand::NOTHING };
+        let scope = if origin.trail.is_paid_by_batch() { Scope::Batch } else { Scope::Inference };
+        let mut need = Need { id: &id, scope, model: Some(&model.name), names: &names, demand: Demand::NOTHING };
         caller.permits(&need)?;
         let mut places = self.candidates(caller, &model.resolved)?;
         let mut changes = Report::default();
@@ -59,6 +59,9 @@ impl Gateway {
         }
         if caller.is_counted() && call.operation != Operation::CountTokens {
             need.demand = demand(caller, model, &call, (input, service), &mut places);
+        }
+        if origin.trail.is_paid_by_batch() {
+            need.demand.cost = Worst::Free;
         }
         let hold = self.admitted(caller, &origin, &need).await?;
 
