@@ -7,11 +7,14 @@
 //! once, in the output or in the error file; what a batch may cost is held from its submission until it is settled.
 
 pub mod codec;
+mod door;
+pub mod files;
 pub mod lines;
 pub mod record;
 pub mod source;
 pub mod survey;
 
 pub use self::codec::{Codec, Codecs};
+pub use self::door::Door;
 pub use self::record::{Batch, Endpoint, File, Form, Invocation, Segment, Shard, State};
 pub use self::survey::Survey;
