@@ -7,6 +7,7 @@ mod chat;
 mod choices;
 mod embeddings;
 pub mod error;
+mod files;
 mod forward;
 mod found;
 #[cfg(test)]
@@ -38,6 +39,7 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(chat::create))
         .routes(routes!(embeddings::create))
         .routes(routes!(images::create))
+        .merge(files::router())
         .merge(responses::router())
 }
 
