@@ -7,7 +7,11 @@
 //! once, in the output or in the error file; what a batch may cost is held from its submission until it is settled.
 
 pub mod codec;
+mod job;
+mod queries;
 pub mod record;
+#[cfg(test)]
+mod testing;
 
 pub use self::codec::{Codec, Codecs};
 pub use self::record::{Batch, Endpoint, File, Form, Invocation, Segment, Shard, State};
