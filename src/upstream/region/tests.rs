@@ -118,6 +118,7 @@ async fn region_at(url: &str, clock: Clock) -> Region {
         credentials,
         sts: Sts { sdk: SdkConfig::builder().build(), url: None, clock: clock.clone() },
         clock,
+        patience: Patience::new(&config::Aws::default()),
         tracker,
     };
     let overrides = config::Endpoints { runtime: Some(url.to_owned()), ..Default::default() };
