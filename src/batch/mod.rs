@@ -7,6 +7,7 @@
 //! once, in the output or in the error file; what a batch may cost is held from its submission until it is settled.
 
 pub mod codec;
+mod door;
 mod job;
 mod queries;
 pub mod record;
@@ -14,4 +15,5 @@ pub mod record;
 mod testing;
 
 pub use self::codec::{Codec, Codecs};
+pub use self::door::Door;
 pub use self::record::{Batch, Endpoint, File, Form, Invocation, Segment, Shard, State};

@@ -6,6 +6,7 @@ mod count;
 mod golden_tests;
 mod native;
 mod pointed;
+pub(super) mod record;
 mod state;
 mod stored;
 pub mod translate;
@@ -153,7 +154,7 @@ async fn gather(
 
     let mut own = state::items(wire.input.take());
     if own.is_empty() && previous.is_none() {
-        return Err(Error::invalid("input", "`input` is missing: say something, or go on from a response."));
+        return Err(nothing_said());
     }
     state::resolve(&mut own, responses, team).await?;
     pointed::fetch(gateway.fetcher(), &mut own).await?;
@@ -166,6 +167,10 @@ async fn gather(
     let created = gateway.clock().now().seconds();
     let provider = provider(model.resolved.model.as_deref());
     Ok((Asked { wire, items, report, id, created, store, provider }, keeper))
+}
+
+fn nothing_said() -> Error {
+    Error::invalid("input", "`input` is missing: say something, or go on from a response.")
 }
 
 /// Who made the model: what its id begins with.
