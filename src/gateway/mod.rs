@@ -63,6 +63,12 @@ use settle::Settlement;
 use statement::Statement;
 use weight::Ratios;
 
+/// What a whole answer to `operation` says that it used, where nothing but its body is known: a job's answers have no
+/// headers.
+pub fn used(operation: Operation, answer: &[u8]) -> Option<Usage> {
+    Statement::of(operation, &HeaderMap::new(), answer).usage
+}
+
 /// What every request needs. A cheap clone.
 #[derive(Clone)]
 pub struct Gateway(Arc<Inner>);

@@ -4,6 +4,7 @@
 //! Claude takes the bytes that came (`native`); every other model gets a translation (`wire` is the shape, `translate`
 //! leads from it to the canonical form and back without touching network or clock). `error` is the shape of failure.
 
+mod batches;
 mod count_tokens;
 pub mod error;
 #[cfg(test)]

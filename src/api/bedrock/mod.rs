@@ -9,6 +9,7 @@ mod error;
 mod foundation_models;
 mod guardrail;
 mod inference_profiles;
+mod jobs;
 mod runtime;
 
 use utoipa_axum::router::OpenApiRouter;
