@@ -1,9 +1,12 @@
 //! Batches: submitted, looked at, cancelled, planned.
 
+use sqlx::Row as _;
+
 use super::rows::{batch, batch_columns};
 use super::shards::insert as insert_shard;
-use super::{Mine, clean, json, number};
+use super::{Mine, clean, json, number, parsed};
 use crate::batch::record::{Batch, Shard, State};
+use crate::batch::survey::Survey;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::TeamId;
@@ -238,4 +241,27 @@ pub(in crate::batch) async fn planned(store: &Store, mine: Mine<'_>, plan: Plann
     }
     transaction.commit().await?;
     Ok(true)
+}
+
+const INPUT: &str = "-- batch.input
+SELECT purpose, survey FROM files
+WHERE id = $1 AND team_id = $2 AND state = 'ready' AND expires_at > $3";
+
+/// A file that a batch may be made of.
+#[derive(Clone, Debug)]
+pub(in crate::batch) struct Input {
+    pub(in crate::batch) purpose: String,
+    pub(in crate::batch) survey: Survey,
+}
+
+/// The file of this id that is the team's, and what is known of its records.
+pub(in crate::batch) async fn input(
+    store: &Store,
+    team: &TeamId,
+    id: &str,
+    now: Timestamp,
+) -> Result<Option<Input>> {
+    let query = sqlx::query(INPUT).bind(clean(id)).bind(team.as_str()).bind(now.millis());
+    let Some(row) = query.fetch_optional(store.pool()).await? else { return Ok(None) };
+    Ok(Some(Input { purpose: row.try_get("purpose")?, survey: parsed(&row, "survey")? }))
 }

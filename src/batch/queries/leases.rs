@@ -19,6 +19,16 @@ pub(in crate::batch) async fn beat(store: &Store, worker: &str, until: Timestamp
 const RELEASE: &str = "-- batch.release
 UPDATE batches SET lease_owner = NULL WHERE lease_owner = $1";
 
+const RELEASE_QUIET: &str = "-- batch.release_quiet
+UPDATE batches SET lease_owner = NULL WHERE lease_owner = $1 AND NOT EXISTS (
+    SELECT 1 FROM batch_shards s WHERE s.batch_id = batches.id AND s.kind = 'online' AND s.state = 'submitted')";
+
+/// The worker begins nothing more: those of its batches that run nothing online are free.
+pub(in crate::batch) async fn release_quiet(store: &Store, worker: &str) -> Result<()> {
+    sqlx::query(RELEASE_QUIET).bind(worker).execute(store.pool()).await?;
+    Ok(())
+}
+
 const LEAVE: &str = "-- batch.leave
 DELETE FROM batch_workers WHERE id = $1";
 

@@ -51,9 +51,9 @@ const RUNNING: &str = "-- batch_queue.running
 SELECT s.region, s.model_id, b.team_id, COUNT(*) AS jobs FROM batch_shards s JOIN batches b ON b.id = s.batch_id
 WHERE s.state IN ('submitting', 'submitted') AND s.kind = 'job' GROUP BY s.region, s.model_id, b.team_id";
 
-/// Jobs that take a place.
+/// Jobs of a team that take a place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::batch) struct Slot {
+pub(in crate::batch) struct Taken {
     pub(in crate::batch) region: String,
     pub(in crate::batch) model: String,
     pub(in crate::batch) team: String,
@@ -61,17 +61,17 @@ pub(in crate::batch) struct Slot {
 }
 
 /// How many jobs there are, by Region, model and team.
-pub(in crate::batch) async fn running(store: &Store) -> Result<Vec<Slot>> {
+pub(in crate::batch) async fn running(store: &Store) -> Result<Vec<Taken>> {
     let rows = sqlx::query(RUNNING).fetch_all(store.pool()).await?;
-    let slot = |row: &sqlx::any::AnyRow| {
-        Ok(Slot {
+    let taken = |row: &sqlx::any::AnyRow| {
+        Ok(Taken {
             region: row.try_get("region")?,
             model: row.try_get("model_id")?,
             team: row.try_get("team_id")?,
             jobs: count(row, "jobs")?,
         })
     };
-    Ok(rows.iter().map(slot).collect::<Result<_, sqlx::Error>>()?)
+    Ok(rows.iter().map(taken).collect::<Result<_, sqlx::Error>>()?)
 }
 
 /// Locks the queue until the end of the transaction: of two that take the last place one gets it.
@@ -130,6 +130,15 @@ pub(in crate::batch) async fn rest(
     Ok(count(&query.fetch_one(store.pool()).await?, "refusals")?)
 }
 
+const PUT_OFF: &str = "-- batch_queue.put_off
+UPDATE batch_queues SET rests_until = $3 WHERE region = $1 AND model_id = $2";
+
+/// The queue rests until then.
+pub(in crate::batch) async fn put_off(store: &Store, (region, model): (&str, &str), until: Timestamp) -> Result<()> {
+    sqlx::query(PUT_OFF).bind(region).bind(model).bind(until.millis()).execute(store.pool()).await?;
+    Ok(())
+}
+
 /// A job of the worker's that has not ended, as it was last seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::batch) struct OpenJob {
@@ -174,4 +183,54 @@ pub(in crate::batch) async fn job_states(store: &Store, worker: &str) -> Result<
     let rows = sqlx::query(JOB_STATES).bind(worker).fetch_all(store.pool()).await?;
     let pair = |row: &sqlx::any::AnyRow| Ok((row.try_get("word")?, count(row, "jobs")?));
     Ok(rows.iter().map(pair).collect::<Result<_, sqlx::Error>>()?)
+}
+
+const SLOTS: &str = "-- batch_queue.slots
+SELECT region, model_id, CAST(SUM(CASE WHEN state = 'queued' THEN 0 ELSE 1 END) AS BIGINT) AS running,
+    CAST(SUM(CASE WHEN state = 'queued' THEN 1 ELSE 0 END) AS BIGINT) AS waiting
+FROM batch_shards WHERE kind = 'job' AND state IN ('queued', 'submitting', 'submitted')
+GROUP BY region, model_id ORDER BY region, model_id";
+
+/// How many jobs of a model there are in a Region, and how many wait to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Slot {
+    /// The Region.
+    pub region: String,
+    /// Bedrock's id of the model.
+    pub model: String,
+    /// Jobs that take a place.
+    pub running: u64,
+    /// Shards that wait for one.
+    pub waiting: u64,
+}
+
+/// The places of all Regions and models that anything runs on or waits for.
+pub(in crate::batch) async fn slots(store: &Store) -> Result<Vec<Slot>> {
+    let rows = sqlx::query(SLOTS).fetch_all(store.pool()).await?;
+    let slot = |row: &sqlx::any::AnyRow| {
+        Ok(Slot {
+            region: row.try_get("region")?,
+            model: row.try_get("model_id")?,
+            running: count(row, "running")?,
+            waiting: count(row, "waiting")?,
+        })
+    };
+    Ok(rows.iter().map(slot).collect::<Result<_, sqlx::Error>>()?)
+}
+
+const EXPLAIN_QUEUE: &str = "-- batch_queue.explain
+UPDATE batch_shards SET reason = $4 WHERE state = 'queued' AND kind = 'job' AND region = $2 AND model_id = $3
+AND COALESCE(reason, '') <> $4
+AND batch_id IN (SELECT id FROM batches WHERE lease_owner = $1 AND state = 'in_progress')";
+
+/// What all of the worker's wait for that wait in this queue.
+pub(in crate::batch) async fn explain_queue(
+    store: &Store,
+    worker: &str,
+    (region, model): (&str, &str),
+    reason: &str,
+) -> Result<()> {
+    let query = sqlx::query(EXPLAIN_QUEUE).bind(worker).bind(region).bind(model).bind(reason);
+    query.execute(store.pool()).await?;
+    Ok(())
 }

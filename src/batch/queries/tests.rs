@@ -35,7 +35,6 @@ async fn a_batch_is_found_as_it_was_submitted_by_its_team_alone_and_once() {
         new.estimate = Some(MicroUsd(7));
         assert!(insert(&store, &new, Some("w1")).await.unwrap());
         assert!(!insert(&store, &new, Some("w1")).await.unwrap());
-        new.metadata.insert("a".into(), "b\u{fffd}".into());
         assert_eq!(find(&store, &new.team, "batch_1").await.unwrap(), Some(new.clone()));
         assert_eq!(find(&store, &TeamId::from("t2"), "batch_1").await.unwrap(), None);
         assert!(!cancel(&store, &TeamId::from("t2"), "batch_1", NOW).await.unwrap());
@@ -191,8 +190,12 @@ async fn a_queue_gives_no_more_places_than_there_are_and_none_while_it_rests() {
         assert!(take_slot(&store, mine("b1"), 1, queue, (2, later)).await.unwrap());
         assert!(!take_slot(&store, mine("b1"), 2, queue, (2, later)).await.unwrap(), "both places are taken");
         let running = super::running(&store).await.unwrap();
-        let slot = Slot { region: "us-east-1".into(), model: "m".into(), team: "t1".into(), jobs: 2 };
-        assert_eq!(running, [slot]);
+        assert_eq!((running.len(), &*running[0].team, running[0].jobs), (1, "t1", 2));
+        let slots = slots(&store).await.unwrap();
+        assert_eq!((slots.len(), slots[0].running, slots[0].waiting), (1, 2, 1));
+        explain_queue(&store, "w1", queue, "full").await.unwrap();
+        explain_queue(&store, "w2", queue, "other").await.unwrap();
+        assert_eq!(of(&store, "b1").await.unwrap()[2].reason.as_deref(), Some("full"));
         assert_eq!(rest(&store, queue, None).await.unwrap(), 0);
         assert!(take_slot(&store, mine("b1"), 2, queue, (3, NOW)).await.unwrap());
     }
@@ -273,5 +276,21 @@ async fn answers_are_kept_once_and_read_in_order_page_by_page() {
         assert_eq!(count_answers(&store, "b1", 0).await.unwrap(), [(0, 200), (1, 200), (2, 200)]);
         let page = kept_answers(&store, "b1", 0, (1, 1)).await.unwrap();
         assert_eq!(page, [Kept { record: 1, status: 200, line: "line 1\u{fffd}".into() }]);
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_the_input_of_its_teams_batches_alone_while_it_is_kept() {
+    for store in stores().await {
+        store.execute(
+            "INSERT INTO files (id, team_id, key_id, purpose, filename, origin, state, bytes, segments, survey, created_at, expires_at)
+             VALUES ('file-1', 't1', 'k1', 'batch', 'a.jsonl', 'upload', 'ready', 3, '[]', '{\"form\":\"openai\",\"bytes\":3,\"records\":7,\"bad\":0,\"problems\":[],\"url\":null,\"groups\":[]}', 1, 2000000)",
+        )
+        .await;
+        let team = TeamId::from("t1");
+        let found = input(&store, &team, "file-1", NOW).await.unwrap().unwrap();
+        assert_eq!((&*found.purpose, found.survey.records), ("batch", 7));
+        assert!(input(&store, &TeamId::from("t2"), "file-1", NOW).await.unwrap().is_none());
+        assert!(input(&store, &team, "file-1", Timestamp::from_millis(2_000_000)).await.unwrap().is_none());
     }
 }
