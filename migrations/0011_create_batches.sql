@@ -126,3 +126,6 @@ CREATE TABLE webhook_events (
     problem TEXT                          -- of the last try
 );
 CREATE INDEX webhook_events_next ON webhook_events (ended_at, next_at);
+
+-- Whether a file is read by a batch.
+CREATE INDEX batches_input ON batches (input_file_id, state);

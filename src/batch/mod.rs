@@ -10,6 +10,7 @@ pub mod codec;
 mod batches;
 mod door;
 mod estimate;
+pub mod files;
 mod job;
 pub mod lines;
 mod queries;

@@ -34,6 +34,7 @@ pub(in crate::api) const CODEC: Codec =
 const TOOLS: &str = "tools";
 const FORM: &str = "structured output";
 const ELSEWHERE: &str = "content behind a URL";
+const TIER: &str = "a service tier";
 const OTHER_PATH: &str = "a model that jobs do not call";
 
 /// As many bytes of a stop sequence as a note holds.
@@ -74,6 +75,9 @@ fn native_record(text: &[u8], members: &Members<'_>, target: &Target<'_>) -> Res
     }
     if native::asks_for_form(members) {
         return Ok(Prepared::Online { why: FORM });
+    }
+    if native::asks_for_tier(members)? {
+        return Ok(Prepared::Online { why: TIER });
     }
     let draft = Draft::read(text, members, Purpose::Record)?;
     if !draft.remotes().is_empty() {

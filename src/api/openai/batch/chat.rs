@@ -20,7 +20,7 @@ pub(in crate::api) const CODEC: Codec =
 
 /// How the model is asked online.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Online {
+pub(in crate::api::openai) enum Online {
     /// By Converse, as in a job.
     Likewise,
     /// In the dialect itself, so that it is told things which a job's form has no room for.
@@ -47,7 +47,7 @@ fn prepare(body: &RawValue, target: &Target<'_>) -> Result<Prepared> {
 const OTHER_LANE: Prepared = Prepared::Online { why: "a model that Converse does not take" };
 
 /// The same for a model with `traits`.
-pub(super) fn prepare_for(body: &RawValue, online: Online, traits: &Traits) -> Result<Prepared> {
+pub(in crate::api::openai) fn prepare_for(body: &RawValue, online: Online, traits: &Traits) -> Result<Prepared> {
     let mut request = wire::parse(body.get().as_bytes())?;
     job::refuse_stream(request.stream)?;
     if pointed::is_elsewhere(&mut request) {
@@ -75,7 +75,7 @@ fn is_unsaid(request: &wire::ChatRequest) -> bool {
         || request.response_format.as_ref().is_some_and(|format| format.kind != "text")
 }
 
-pub(super) fn render(answer: &Answer<'_>) -> Result<Rendered> {
+fn render(answer: &Answer<'_>) -> Result<Rendered> {
     let response: Response = serde_json::from_str(answer.output.get()).map_err(job::unreadable)?;
     let usage = response.usage.clone();
     // What goes into a job has neither tools nor a form of its own.

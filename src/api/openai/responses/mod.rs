@@ -40,7 +40,7 @@ use crate::families;
 use crate::gateway::{Asked as AskedModel, Gateway, Origin, Trail};
 use crate::ids;
 use crate::report::{Action, Report};
-use crate::tenancy::{Caller, Scope};
+use crate::tenancy::Caller;
 
 /// The routes of responses.
 pub(super) fn router() -> OpenApiRouter<Gateway> {
@@ -79,7 +79,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
-    caller.require(Scope::Inference)?;
+    caller.require(trail.scope())?;
     if native::may_take(&body, &gateway.catalog()) {
         let head = native::head(&body)?;
         let model = gateway.model(&caller, head.model.clone()).await?;

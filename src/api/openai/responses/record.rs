@@ -118,3 +118,89 @@ fn note(body: &RawValue) -> Result<String> {
     }
     Ok(note)
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::batch::Invocation;
+    use crate::clock::Timestamp;
+
+    fn prepared(body: &Value) -> Result<Prepared> {
+        let body = RawValue::from_string(body.to_string()).unwrap();
+        prepare_for(&body, "amazon".to_owned(), &Traits::default())
+    }
+
+    /// The answer to a record of a job that says `hello`.
+    fn answered(body: &Value) -> Value {
+        let Prepared::Job { invocation, note, .. } = prepared(body).unwrap() else { panic!("no job: {body}") };
+        assert_eq!(invocation, Invocation::Converse);
+        let message = json!({"role": "assistant", "content": [{"text": "hello"}]});
+        let output = json!({"output": {"message": message}, "stopReason": "end_turn",
+            "usage": {"inputTokens": 3, "outputTokens": 2, "totalTokens": 5}});
+        let output = RawValue::from_string(output.to_string()).unwrap();
+        let answer = Answer {
+            invocation,
+            output: &output,
+            note: &note,
+            model: "nova \"lite\"",
+            model_id: "amazon.nova-lite-v1:0",
+            id: "00000000000000000000000000000000",
+            at: Timestamp::from_millis(5_000),
+        };
+        serde_json::from_slice(&render(&answer).unwrap().body).unwrap()
+    }
+
+    #[test]
+    fn the_answer_repeats_what_was_asked_as_that_of_a_call_does() {
+        let answer = answered(&json!({"model": "m", "input": "hi", "instructions": "Say\nhello.", "temperature": 0.50,
+            "max_output_tokens": 9, "metadata": {"a": "b"}, "user": "u", "tool_choice": null, "truncation": "auto",
+            "service_tier": "default", "reasoning": {"effort": null, "summary": "auto"},
+            "text": {"verbosity": "low"}, "input_tokens": 7, "store": false}));
+        let expected = json!({"model": "nova \"lite\"", "instructions": "Say\nhello.", "temperature": 0.5,
+            "max_output_tokens": 9, "metadata": {"a": "b"}, "user": "u", "tool_choice": "auto", "truncation": "auto",
+            "service_tier": "default", "store": false, "created_at": 5, "completed_at": 5, "status": "completed",
+            "id": "resp_00000000000000000000000000000000"});
+        for (member, value) in expected.as_object().unwrap() {
+            assert_eq!(answer[member], *value, "{member}");
+        }
+        assert_eq!((&answer["reasoning"]["summary"], &answer["text"]["verbosity"]), (&"auto".into(), &"low".into()));
+        assert_eq!(answer["output"][0]["content"][0]["text"], "hello");
+        assert_eq!(answer["output"][0]["id"], "msg_000000000000000000000000000000000000");
+        assert_eq!(answer["usage"]["total_tokens"], 5);
+    }
+
+    #[test]
+    fn what_has_no_room_is_not_repeated_and_leaves_the_rest() {
+        let long = "x".repeat(ROOM);
+        let answer = answered(&json!({"model": "m", "input": "hi", "instructions": long, "metadata": {"a": "b"}}));
+        assert_eq!((&answer["instructions"], &answer["metadata"]["a"]), (&Value::Null, &"b".into()));
+    }
+
+    #[test]
+    fn what_needs_what_is_kept_runs_online() {
+        let why = |more: Value| {
+            let mut body = json!({"model": "m", "input": "hi"});
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            match prepared(&body).unwrap() {
+                Prepared::Online { why } => why,
+                Prepared::Job { .. } => "job",
+            }
+        };
+        assert_eq!(why(json!({})), "job");
+        assert_eq!(why(json!({"store": false})), "job");
+        assert_eq!(why(json!({"store": true})), "a response to keep");
+        assert_eq!(why(json!({"previous_response_id": "resp_1"})), "previous_response_id");
+        assert_eq!(why(json!({"input": [{"id": "msg_1"}]})), "a reference to an item");
+        let image = json!([{"role": "user", "content": [{"type": "input_image", "image_url": "https://a/"}]}]);
+        assert_eq!(why(json!({"input": image})), "a file behind a URL");
+        assert_eq!(
+            prepared(&json!({"model": "m", "input": "hi", "stream": true})).unwrap_err().blamed(),
+            Some("stream")
+        );
+        assert_eq!(prepared(&json!({"model": "m"})).unwrap_err().blamed(), Some("input"));
+        let waits = json!({"model": "m", "input": "hi", "background": true});
+        assert_eq!(prepared(&waits).unwrap_err().blamed(), Some("background"));
+    }
+}

@@ -1,0 +1,1 @@
+//! Files on every kind of store.
