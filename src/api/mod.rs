@@ -7,6 +7,7 @@ mod access_log;
 mod admin;
 mod answer;
 pub mod anthropic;
+pub mod batch;
 mod bedrock;
 mod body;
 mod caller;

@@ -8,7 +8,9 @@
 
 pub mod codec;
 pub mod files;
+mod door;
 pub mod record;
 
 pub use self::codec::{Codec, Codecs};
+pub use self::door::Door;
 pub use self::record::{Batch, Endpoint, File, Form, Invocation, Segment, Shard, State};

@@ -16,7 +16,7 @@ use crate::families;
 use crate::report::{Action, Report};
 use crate::splice::{Edits, Members};
 use crate::tenancy::ledger::Entry;
-use crate::tenancy::{Caller, Demand, Hold, Need, Output, Scope, UnknownPrice, Worst};
+use crate::tenancy::{Caller, Demand, Hold, Need, Output, UnknownPrice, Worst};
 use crate::upstream::{Call, Operation};
 
 /// What a model may answer of which the catalog knows no maximum.
@@ -42,7 +42,7 @@ impl Gateway {
     ) -> Result<Admitted, Error> {
         let names = model.resolved.names(&model.name);
         let id = Entry::fresh_id();
-        let scope = if origin.trail.is_paid_by_batch() { Scope::Batch } else { Scope::Inference };
+        let scope = origin.trail.scope();
         let mut need = Need { id: &id, scope, model: Some(&model.name), names: &names, demand: Demand::NOTHING };
         caller.permits(&need)?;
         let mut places = self.candidates(caller, &model.resolved)?;
