@@ -7,8 +7,8 @@
 //! once, in the output or in the error file; what a batch may cost is held from its submission until it is settled.
 
 pub mod codec;
-pub mod files;
 mod door;
+pub mod files;
 pub mod record;
 
 pub use self::codec::{Codec, Codecs};
