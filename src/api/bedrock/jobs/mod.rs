@@ -21,6 +21,7 @@ use super::control::{bad_token, check_one_of, identified, not_found, page_size};
 use super::error;
 use crate::api::batch::Configured;
 use crate::api::caller::{Body, Parameters, Segment};
+use crate::batch::files::Files;
 use crate::batch::record::{Batch, Endpoint};
 use crate::batch::{Batches, Filter, NewBatch, Order};
 use crate::clock::Timestamp;
@@ -33,6 +34,8 @@ use crate::tenancy::{Caller, Scope};
 const SURFACE: &str = "bedrock";
 /// Jobs of a page, if nothing is said.
 const PAGE: usize = 100;
+/// The member that names the file.
+const INPUT: &str = "inputDataConfig.s3InputDataConfig.s3Uri";
 /// The length of a job's id.
 const ID: usize = 12;
 
@@ -52,6 +55,7 @@ pub(super) async fn create(
     State(gateway): State<Gateway>,
     caller: Caller,
     Configured(batches): Configured<Batches>,
+    Configured(files): Configured<Files>,
     Body(text): Body,
 ) -> Result<Json<Created>> {
     caller.require(Scope::Batch)?;
@@ -69,7 +73,7 @@ pub(super) async fn create(
         return Ok(created(&batch));
     }
     let has_token = wanted.token.is_some();
-    match batches.submit(&caller, new_batch(&gateway, &batches, &caller, (&id, wanted)).await?).await {
+    match batches.submit(&caller, new_batch(&gateway, &files, &caller, (&id, wanted)).await?).await {
         Ok(batch) => Ok(created(&batch)),
         // The same request, made twice at the same time.
         Err(error) if has_token && error.kind() == Kind::Conflict => {
@@ -82,15 +86,15 @@ pub(super) async fn create(
 /// The batch that is asked for.
 async fn new_batch(
     gateway: &Gateway,
-    batches: &Batches,
+    files: &Files,
     caller: &Caller,
     (id, wanted): (&str, Wanted),
 ) -> Result<NewBatch> {
-    let file = batches.files().file(caller, &wanted.file).await;
+    let file = files.file(caller, &wanted.file).await;
     let file = file.map_err(|error| match error.kind() {
         Kind::NotFound => {
             let message = "The provided input file does not exist: upload it to /v1/files first.";
-            Error::invalid("inputDataConfig.s3InputDataConfig.s3Uri", message)
+            Error::invalid(INPUT, message)
         }
         _ => error,
     })?;
@@ -105,6 +109,7 @@ async fn new_batch(
         surface: SURFACE,
         endpoint: Endpoint::Native,
         input_file: file.id,
+        param: INPUT,
         model: Some(wanted.model),
         invocation: Some(wanted.invocation),
         window: wanted.timeout,
@@ -222,10 +227,10 @@ async fn matching(
 ) -> Result<Vec<Batch>> {
     let mut found = Vec::new();
     loop {
-        let (some, has_more) = batches.list(caller, filter.clone()).await?;
-        let last = some.last().map(|batch| batch.id.clone());
-        found.extend(some.into_iter().filter(|batch| page.wants(batch)));
-        if !has_more || last.is_none() || found.len() > size {
+        let some = batches.list(caller, filter.clone()).await?;
+        let last = some.batches.last().map(|batch| batch.id.clone());
+        found.extend(some.batches.into_iter().filter(|batch| page.wants(batch)));
+        if !some.has_more || last.is_none() || found.len() > size {
             found.truncate(size + 1);
             return Ok(found);
         }
