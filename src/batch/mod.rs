@@ -9,8 +9,12 @@
 pub mod codec;
 mod door;
 pub mod files;
+pub mod lines;
 pub mod record;
+pub mod source;
+pub mod survey;
 
 pub use self::codec::{Codec, Codecs};
 pub use self::door::Door;
 pub use self::record::{Batch, Endpoint, File, Form, Invocation, Segment, Shard, State};
+pub use self::survey::Survey;

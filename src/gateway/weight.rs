@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::outline::string_end;
+use crate::scan::string_end;
 use crate::table::Table;
 
 /// Tokens that 1,024 bytes make for a model that nothing is known of: two bytes each. English prose has four, other
