@@ -13,4 +13,5 @@ use crate::api::openai;
 use crate::batch::Codecs;
 
 /// Whoever reads or writes a record does it by one of these.
-pub const CODECS: Codecs = Codecs::new(&[openai::batch::CHAT, openai::batch::RESPONSES, openai::batch::EMBEDDINGS]);
+pub const CODECS: Codecs =
+    Codecs::new(&[openai::batches::CHAT, openai::batches::RESPONSES, openai::batches::EMBEDDINGS]);

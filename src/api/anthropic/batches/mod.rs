@@ -120,7 +120,9 @@ fn refused(problem: &Problem) -> Error {
             let message = format!("`{at}` is that of an earlier request: each has to be unique in its batch.");
             Error::invalid(at, message)
         }
-        (Some(request), param) => Error::invalid(split::path(request, param.unwrap_or_default()), problem.message.clone()),
+        (Some(request), param) => {
+            Error::invalid(split::path(request, param.unwrap_or_default()), problem.message.clone())
+        }
         (None, _) => Error::invalid("requests", problem.message.clone()),
     }
 }
@@ -145,9 +147,11 @@ impl Inlet {
     async fn lines(&mut self) -> Result<Option<Bytes>> {
         let mut lines = Vec::new();
         while let Some(piece) = self.body.next().await {
-            let piece = piece.map_err(|cause| Error::new(Kind::Invalid, "The request body ended early.").source(cause))?;
+            let piece =
+                piece.map_err(|cause| Error::new(Kind::Invalid, "The request body ended early.").source(cause))?;
             self.left = self.left.checked_sub(piece.len() as u64).ok_or_else(|| {
-                let message = format!("The body of a message batch may have {} bytes here (batch.max_inline_mb).", self.most);
+                let message =
+                    format!("The body of a message batch may have {} bytes here (batch.max_inline_mb).", self.most);
                 Error::new(Kind::TooLarge, message)
             })?;
             self.splitter.push(&piece, &mut lines)?;
@@ -249,7 +253,8 @@ pub(super) async fn delete(
 ) -> Result<Json<Deleted>> {
     let batch = find(&batches, &caller, &id).await?;
     if !batch.state.is_over() {
-        let message = format!("The message batch {id} has not ended: cancel it first, and delete it when it has ended.");
+        let message =
+            format!("The message batch {id} has not ended: cancel it first, and delete it when it has ended.");
         return Err(Error::invalid("message_batch_id", message));
     }
     batches.delete(&caller, &id).await?;
@@ -279,7 +284,8 @@ pub(super) async fn results(
     Segment(id): Segment,
 ) -> Result<Response> {
     let batch = find(&batches, &caller, &id).await?;
-    let missing = |why: &str| Error::new(Kind::NotFound, format!("The message batch {id} has no available results: {why}."));
+    let missing =
+        |why: &str| Error::new(Kind::NotFound, format!("The message batch {id} has no available results: {why}."));
     if !batch.state.is_over() {
         return Err(missing("its processing has not ended"));
     }
