@@ -13,6 +13,7 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         | "/v1/responses/{response_id}/cancel" => ("openai", "stored_responses"),
         "/v1/embeddings" => ("openai", "embeddings"),
         "/v1/files" | "/v1/files/{file_id}" | "/v1/files/{file_id}/content" => ("openai", "files"),
+        "/v1/batches" | "/v1/batches/{batch_id}" | "/v1/batches/{batch_id}/cancel" => ("openai", "batches"),
         "/v1/images/generations" => ("openai", "images"),
         "/v1/rerank" => ("rerank", "rerank"),
         "/v1/models" | "/v1/models/{model}" => ("openai", "models"),
@@ -58,6 +59,7 @@ pub(super) fn costs(pattern: &str) -> bool {
         "/v1/chat/completions"
             | "/v1/responses"
             | "/v1/embeddings"
+            | "/v1/batches"
             | "/v1/images/generations"
             | "/v1/rerank"
             | "/v1/messages"
