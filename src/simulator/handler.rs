@@ -18,13 +18,13 @@ use super::auth::Caller;
 use super::calls::{Invocation, Outcome, Recording};
 use super::errors::{self, Failure, Surface};
 use super::faults::{Fault, Outage};
-use super::operations::{Context, Operation};
+use super::operations::{Context, Lane, Operation};
 use super::orders::Order;
 use super::reply::{Payload, Reply};
 use super::server::Switch;
 use super::sessions::Identity;
 use super::stream::Frames;
-use super::{Simulator, account, auth, permission};
+use super::{Simulator, account, auth, jobs, permission};
 
 /// More than any operation takes; InvokeModel's own limit is checked there.
 const MAX_BODY: usize = 32 << 20;
@@ -43,6 +43,7 @@ pub(crate) fn router(simulator: Simulator, region: Option<&str>) -> Router {
         .route("/_sim/invocations", get(list_invocations))
         .route("/_sim/async-invokes/complete", post(complete_async_invokes))
         .merge(account::routes())
+        .merge(jobs::routes())
         .fallback(answer)
         .with_state(Door { simulator, region: region.map(Arc::from) })
 }
@@ -178,6 +179,7 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
         body: &body,
         prefixes: RefCell::default(),
         catalog: simulator.offered(),
+        lane: Lane::Online,
     };
     if let Some(failure) = denied(&context, &operation) {
         return refuse(&failure, surface, &mut recording);
@@ -185,6 +187,9 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
     let answer = permission::check(&context, &operation)
         .and_then(|()| operation.perform(&context, &body))
         .and_then(|reply| Ok((context.admit(&operation, reply.tokens)?, reply)));
+    if fault == Some(Fault::LoseAnswer) {
+        return reset(switch.as_ref());
+    }
     match answer {
         Ok((reservation, reply)) => {
             recording.hold(reservation);

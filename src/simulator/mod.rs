@@ -7,7 +7,7 @@
 //!
 //! One listener serves every Region, told apart by the scope of the signature (a bearer call says `x-sim-region`), or one
 //! Region alone, as AWS's hosts do. Beside AWS's paths, unsigned: `GET`, `POST` and `DELETE /_sim/faults`, `GET` and `DELETE /_sim/calls`,
-//! `GET /_sim/invocations`, `GET`, `POST` and `DELETE /_sim/quotas`, `GET /_sim/sessions`, `POST /_sim/roles`, `policy`, `buckets`,
+//! `GET /_sim/invocations`, `GET`, `POST` and `DELETE /_sim/quotas`, `GET` and `POST /_sim/jobs`, `GET /_sim/sessions`, `POST /_sim/roles`, `policy`, `buckets`,
 //! `kms-keys`, `async-invokes/complete`.
 
 mod account;
@@ -30,6 +30,7 @@ mod guardrail;
 mod handler;
 mod iam;
 mod invoke;
+mod jobs;
 mod kms;
 #[cfg(test)]
 mod model_tests;
@@ -73,6 +74,7 @@ use tokio::net::TcpListener;
 pub use calls::{Call, Invocation, Outcome, Tokens, Total};
 pub use edit::CatalogEditor;
 pub use faults::{ControlFaults, RegionFaults};
+pub use jobs::{JobPace, JobQuota, JobQuotaSet, JobRecord, JobState, JobTotals, Partial, Records, RegionJobs};
 pub use quota::{Quota, QuotaUse};
 pub use sessions::AssumedSession;
 pub use settings::{Bucket, Encryption, Role, Settings, UnsupportedTier};
@@ -83,6 +85,7 @@ use calls::Calls;
 use catalog::Catalog;
 use edit::Offer;
 use faults::Faults;
+use jobs::Jobs;
 use prompt_cache::PromptCache;
 use quota::Quotas;
 use responses::Stored;
@@ -108,6 +111,7 @@ struct Inner {
     account: Account,
     sessions: Sessions,
     objects: Arc<Objects>,
+    jobs: Jobs,
     clock: Mutex<Clock>,
 }
 
@@ -122,6 +126,7 @@ impl Simulator {
     pub fn new(settings: Settings) -> Self {
         let inner = Inner {
             account: Account::new(&settings),
+            jobs: Jobs::new(settings.job_pace),
             settings,
             faults: Arc::default(),
             calls: Arc::default(),
@@ -168,17 +173,18 @@ impl Simulator {
 
     /// The faults of a Region, or of any (`*`).
     pub fn region(&self, name: &str) -> RegionFaults {
-        RegionFaults::new(Arc::clone(&self.inner.faults), name)
+        RegionFaults::new(self.clone(), name)
     }
 
     /// Forgets the faults that wait.
     pub fn clear_faults(&self) {
         self.inner.faults.clear();
+        self.inner.jobs.clear_faults();
     }
 
-    /// How many calls will still meet a fault.
+    /// How many calls and jobs will still meet a fault.
     pub fn waiting_faults(&self) -> u64 {
-        self.inner.faults.waiting()
+        self.inner.faults.waiting().saturating_add(self.inner.jobs.waiting_faults())
     }
 
     /// The last 10,000 calls, oldest first.
@@ -214,6 +220,7 @@ impl Simulator {
     /// Stops the simulator's clock at `at`, skew aside: time passes by [`Self::advance_clock`] alone from here on.
     pub fn set_clock(&self, at: Timestamp) {
         self.inner.clock.lock().unwrap_or_else(PoisonError::into_inner).frozen = Some(at);
+        self.inner.jobs.wake();
     }
 
     /// Lets so much time pass at once, by moving a clock that stands and by skewing one that runs.
@@ -224,6 +231,8 @@ impl Simulator {
             Some(at) => clock.frozen = Some(at.saturating_add(by).unwrap_or(at)),
             None => clock.skew = clock.skew.saturating_add(by),
         }
+        drop(clock);
+        self.inner.jobs.wake();
     }
 
     /// Which models, Regions and profiles AWS offers, to be changed.
@@ -317,6 +326,10 @@ impl Simulator {
 
     fn async_invokes(&self) -> &AsyncInvokes {
         &self.inner.async_invokes
+    }
+
+    fn jobs_kept(&self) -> &Jobs {
+        &self.inner.jobs
     }
 
     fn stored_responses(&self) -> &Stored {

@@ -184,7 +184,13 @@ impl JobFaults {
     }
 
     /// The error of a record, if it meets one.
-    pub(crate) fn error_of(&self, region: &str, job: &str, (index, id): (u64, &str), input: &str) -> Option<(u16, String)> {
+    pub(crate) fn error_of(
+        &self,
+        region: &str,
+        job: &str,
+        (index, id): (u64, &str),
+        input: &str,
+    ) -> Option<(u16, String)> {
         let mut kept = self.lock();
         let mut here = kept.erring.iter_mut().filter(|erring| erring.region == region || erring.region == "*");
         let erring = here.find_map(|erring| erring.fails(job, index, id, input).then_some(&erring.error))?;
@@ -218,7 +224,8 @@ mod tests {
         let faults = JobFaults::default();
         let error = RecordError { records: Records::Every(2), code: 429, message: "slow down".to_owned(), attempts: 2 };
         faults.err("us-east-1", error);
-        let fails = |job: &str, index: u64, input: &str| faults.error_of("us-east-1", job, (index, "r"), input).is_some();
+        let fails =
+            |job: &str, index: u64, input: &str| faults.error_of("us-east-1", job, (index, "r"), input).is_some();
         assert!(!fails("job1", 0, "a") && fails("job1", 1, "b"));
         assert!(fails("job2", 0, "b"), "a second attempt at another place");
         assert!(!fails("job3", 1, "b"), "its attempts are over");

@@ -1,10 +1,10 @@
 //! The lines of a job's files, one file after the other, never more than one in memory.
 
 use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, Read, Result};
+use std::io::{BufRead, BufReader, Error, ErrorKind, Read, Result};
 
-use super::objects::{self, Object};
 use crate::simulator::Simulator;
+use crate::simulator::s3::files::Reader;
 
 /// A line that is longer is no record.
 const LONGEST: u64 = 64 << 20;
@@ -32,7 +32,7 @@ pub(crate) enum Next {
 pub(crate) struct Lines {
     bucket: String,
     files: VecDeque<InputFile>,
-    reader: Option<BufReader<Object>>,
+    reader: Option<BufReader<Reader>>,
     number: u64,
 }
 
@@ -53,7 +53,8 @@ impl Lines {
         let reader = match &mut self.reader {
             Some(reader) => reader,
             None => {
-                let object = objects::open(simulator, &self.bucket, &file.key)?;
+                let object = simulator.objects().open(&self.bucket, &file.key);
+                let (object, _) = object.ok_or_else(|| Error::new(ErrorKind::NotFound, "the object is gone"))?;
                 self.reader.insert(BufReader::with_capacity(64 << 10, object))
             }
         };

@@ -125,7 +125,8 @@ static DEFAULTS: LazyLock<Defaults> = LazyLock::new(|| {
     struct File {
         batch: Defaults,
     }
-    let file: File = serde_json::from_str(include_str!("../../../data/quotas.json")).expect("quotas.json does not parse");
+    let file: File =
+        serde_json::from_str(include_str!("../../../data/quotas.json")).expect("quotas.json does not parse");
     file.batch
 });
 

@@ -90,7 +90,12 @@ fn invoked(simulator: &Simulator, job: &Job, input: &str) -> Result<(String, Tok
 }
 
 /// The models as a job calls them.
-pub(crate) fn context<'a>(simulator: &'a Simulator, region: &'a str, headers: &'a HeaderMap, body: &'a [u8]) -> Context<'a> {
+pub(crate) fn context<'a>(
+    simulator: &'a Simulator,
+    region: &'a str,
+    headers: &'a HeaderMap,
+    body: &'a [u8],
+) -> Context<'a> {
     Context {
         simulator,
         region,
@@ -114,9 +119,9 @@ fn refuse_unsupported(simulator: &Simulator, input: &str) -> Result<(), Failure>
     let body: Value = serde_json::from_str(input).unwrap_or_default();
     let refused = [("toolConfig", "Tool calling"), ("outputConfig", "Structured output")];
     match refused.into_iter().find(|(member, _)| !body[member].is_null()) {
-        Some((member, what)) => {
-            Err(Failure::validation(format!("{what} isn't supported in batch inference. Remove {member} and try again.")))
-        }
+        Some((member, what)) => Err(Failure::validation(format!(
+            "{what} isn't supported in batch inference. Remove {member} and try again."
+        ))),
         None => Ok(()),
     }
 }
@@ -130,7 +135,15 @@ mod tests {
         let record = Record::read(br#"{"modelInput": {"a": 1}, "extra": true}"#).unwrap();
         assert_eq!((record.id(4).as_str(), record.input()), ("CALL0000004", r#"{"a": 1}"#));
         assert_eq!(Record::read(br#"{"recordId": "r\"1", "modelInput": {}}"#).unwrap().id(0), "r\"1");
-        for line in [&b""[..], b"[]", b"{}", br#"{"modelInput": 1}"#, br#"{"recordId": 1, "modelInput": {}}"#, b"\xef\xbb\xbf{}", b"{\"modelInput\": {\"a\": \"\xff\"}}"] {
+        for line in [
+            &b""[..],
+            b"[]",
+            b"{}",
+            br#"{"modelInput": 1}"#,
+            br#"{"recordId": 1, "modelInput": {}}"#,
+            b"\xef\xbb\xbf{}",
+            b"{\"modelInput\": {\"a\": \"\xff\"}}",
+        ] {
             assert!(Record::read(line).is_err(), "{}", String::from_utf8_lossy(line));
         }
     }
@@ -139,7 +152,10 @@ mod tests {
     fn the_line_of_a_result_echoes_the_input_as_it_was() {
         let error = Answered { output: Err((400, "no \"model\"".to_owned())), tokens: Tokens::default() };
         let line: Value = serde_json::from_slice(&error.line("r1", r#"{"a":  1}"#)).unwrap();
-        assert_eq!(line, json!({"recordId": "r1", "modelInput": {"a": 1}, "error": {"errorCode": 400, "errorMessage": "no \"model\""}}));
+        assert_eq!(
+            line,
+            json!({"recordId": "r1", "modelInput": {"a": 1}, "error": {"errorCode": 400, "errorMessage": "no \"model\""}})
+        );
         let good = Answered { output: Ok("{\"b\":2}".to_owned()), tokens: Tokens::default() };
         let line: Value = serde_json::from_slice(&good.line("r1", "{}")).unwrap();
         assert_eq!(line, json!({"recordId": "r1", "modelInput": {}, "modelOutput": {"b": 2}}));

@@ -2,7 +2,7 @@
 //! buckets that are missing, somewhere else or somebody else's. No objects.
 
 mod checksums;
-mod files;
+pub(crate) mod files;
 pub(crate) mod objects;
 mod uploads;
 

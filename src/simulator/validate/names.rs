@@ -62,7 +62,8 @@ fn is_model(text: &str) -> bool {
 fn is_bare_model(text: &str) -> bool {
     let mut versions = text.split(':');
     let name: Vec<&str> = versions.next().unwrap_or_default().split('.').collect();
-    (2..=3).contains(&name.len()) && name.iter().chain(&versions.collect::<Vec<_>>()).all(|part| is_lower(part, b"-"))
+    (2..=3).contains(&name.len())
+        && name.iter().chain(&versions.collect::<Vec<_>>()).all(|part| is_lower(part, b"-"))
         && text.matches(':').count() <= 2
 }
 
@@ -74,15 +75,14 @@ fn is_words(text: &str) -> bool {
 fn is_key(text: &str) -> bool {
     let is_alias = |text: &str| text.strip_prefix("alias/").is_some_and(|name| is_made_of(name, b"-_/"));
     let is_id = |text: &str| text.len() == 36 && is_made_of(text, b"-");
-    is_alias(text) || is_id(text) || is_arn(text, "kms", |resource| {
-        is_alias(resource) || resource.strip_prefix("key/").is_some_and(is_id)
-    })
+    is_alias(text)
+        || is_id(text)
+        || is_arn(text, "kms", |resource| is_alias(resource) || resource.strip_prefix("key/").is_some_and(is_id))
 }
 
 fn is_job(text: &str) -> bool {
     let is_id = |id: &str| id.len() == 12 && is_plain(id);
-    is_id(text)
-        || is_arn(text, "bedrock", |resource| resource.strip_prefix("model-invocation-job/").is_some_and(is_id))
+    is_id(text) || is_arn(text, "bedrock", |resource| resource.strip_prefix("model-invocation-job/").is_some_and(is_id))
 }
 
 fn is_role(text: &str) -> bool {
@@ -112,19 +112,45 @@ mod tests {
     #[test]
     fn names_and_addresses_match_as_the_service_model_says() {
         for (pattern, good, bad) in [
-            (MODEL, &["us.anthropic.claude-haiku-4-5-20251001-v1:0", "amazon.nova-lite-v1:0", "deepseek.v3.2",
-                "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0",
-                "arn:aws:bedrock:us-east-1:000000000000:application-inference-profile/abc"][..],
-                &["", "a..b", "us.a.b.c", "arn:aws:bedrock:us-east-1:000000000000:provisioned-model/abcdefghijkl", "a b"][..]),
-            (URI, &["s3://files", "s3://files/", "s3://files/a/b.jsonl", "s3://files/a/"],
-                &["s3://f", "s3://files//a", "s3://files/a b", "s3://files/dt=1/", "s3://files/a//", "S3://files/a"]),
-            (JOB, &["abcdefghij12", "arn:aws:bedrock:us-east-1:000000000000:model-invocation-job/abcdefghij12"],
-                &["", "abc", "ABCDEFGHIJ12", "arn:aws:bedrock:us-east-1:000000000000:async-invoke/abcdefghij12"]),
+            (
+                MODEL,
+                &[
+                    "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+                    "amazon.nova-lite-v1:0",
+                    "deepseek.v3.2",
+                    "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0",
+                    "arn:aws:bedrock:us-east-1:000000000000:application-inference-profile/abc",
+                ][..],
+                &[
+                    "",
+                    "a..b",
+                    "us.a.b.c",
+                    "arn:aws:bedrock:us-east-1:000000000000:provisioned-model/abcdefghijkl",
+                    "a b",
+                ][..],
+            ),
+            (
+                URI,
+                &["s3://files", "s3://files/", "s3://files/a/b.jsonl", "s3://files/a/"],
+                &["s3://f", "s3://files//a", "s3://files/a b", "s3://files/dt=1/", "s3://files/a//", "S3://files/a"],
+            ),
+            (
+                JOB,
+                &["abcdefghij12", "arn:aws:bedrock:us-east-1:000000000000:model-invocation-job/abcdefghij12"],
+                &["", "abc", "ABCDEFGHIJ12", "arn:aws:bedrock:us-east-1:000000000000:async-invoke/abcdefghij12"],
+            ),
             (r"[a-zA-Z0-9]{1,63}(-*[a-zA-Z0-9\+\-\.]){0,63}", &["a", "a-b.c+d"], &["", "-a", "a_b", "a b"]),
             ("[a-zA-Z0-9]{1,256}(-*[a-zA-Z0-9]){0,256}", &["a", "a--b"], &["a-", "-a", "a.b"]),
-            ("arn:aws(-[^:]+)?:iam::([0-9]{12})?:role/.+", &["arn:aws:iam::000000000000:role/a/b"],
-                &["arn:aws:iam::000000000000:user/a", "arn:aws:iam::0:role/a", "role/a"]),
-            (KEY, &["alias/a", "arn:aws:kms:us-east-1:000000000000:key/11111111-2222-3333-4444-555555555555"], &["a", "key/a"]),
+            (
+                "arn:aws(-[^:]+)?:iam::([0-9]{12})?:role/.+",
+                &["arn:aws:iam::000000000000:role/a/b"],
+                &["arn:aws:iam::000000000000:user/a", "arn:aws:iam::0:role/a", "role/a"],
+            ),
+            (
+                KEY,
+                &["alias/a", "arn:aws:kms:us-east-1:000000000000:key/11111111-2222-3333-4444-555555555555"],
+                &["a", "key/a"],
+            ),
         ] {
             good.iter().for_each(|text| assert!(matches(pattern, text), "{text} does not match {pattern}"));
             bad.iter().for_each(|text| assert!(!matches(pattern, text), "{text} matches {pattern}"));
