@@ -11,7 +11,7 @@ mod checksums;
 mod chunks;
 mod documents;
 mod faults;
-mod files;
+pub(crate) mod files;
 mod incoming;
 mod listing;
 mod multipart;
