@@ -86,6 +86,7 @@ use faults::Faults;
 use prompt_cache::PromptCache;
 use quota::Quotas;
 use responses::Stored;
+use s3::objects::Objects;
 use sessions::Sessions;
 
 /// A simulated AWS account. Clones are the same account.
@@ -106,6 +107,7 @@ struct Inner {
     quotas: Quotas,
     account: Account,
     sessions: Sessions,
+    objects: Arc<Objects>,
     clock: Mutex<Clock>,
 }
 
@@ -129,6 +131,7 @@ impl Simulator {
             offer: Offer::default(),
             quotas: Quotas::default(),
             sessions: Sessions::default(),
+            objects: Arc::default(),
             clock: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -300,6 +303,12 @@ impl Simulator {
 
     fn quotas_kept(&self) -> &Quotas {
         &self.inner.quotas
+    }
+
+    /// What is in the buckets.
+    #[cfg_attr(not(test), expect(dead_code, reason = "only its own tests read objects from inside so far"))]
+    pub(crate) fn objects(&self) -> &Arc<Objects> {
+        &self.inner.objects
     }
 
     fn prompt_cache(&self) -> &PromptCache {

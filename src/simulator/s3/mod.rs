@@ -1,6 +1,11 @@
 //! What a check of a bucket asks S3: `HeadBucket` and the reads of a bucket's settings, path-style or by host, with S3's answers for
 //! buckets that are missing, somewhere else or somebody else's. No objects.
 
+mod checksums;
+mod files;
+pub(crate) mod objects;
+mod uploads;
+
 use axum::http::request::Parts;
 use serde_json::Value;
 
