@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::errors::{self, Failure};
 use super::operations::Operation;
+use super::s3::{self, S3Faults};
 
 /// What happens to a call.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,11 +33,23 @@ pub(crate) enum Fault {
     CorruptFrame {
         after: usize,
     },
+    /// The bytes of an object break off after so many.
+    CutBody {
+        after: u64,
+    },
 }
 
 impl Fault {
     pub(crate) fn is_of_streams(&self) -> bool {
-        !matches!(self, Self::Reject(_) | Self::ResetConnection | Self::SlowFirstByte(_))
+        !matches!(self, Self::Reject(_) | Self::ResetConnection | Self::SlowFirstByte(_) | Self::CutBody { .. })
+    }
+
+    /// Whether an operation's answer has what it is about.
+    fn fits(&self, operation: &Operation) -> bool {
+        match self {
+            Self::CutBody { .. } => operation.name() == "GetObject",
+            _ => operation.streams() || !self.is_of_streams(),
+        }
     }
 }
 
@@ -55,6 +68,8 @@ pub(crate) enum Scope {
     Inference(Option<String>),
     /// The control plane of Bedrock or, by its name, any operation that is no inference (`AssumeRole`, `HeadBucket`, ...).
     Control(Option<String>),
+    /// S3, or the operation of it that has this name.
+    S3(Option<String>),
 }
 
 impl Scope {
@@ -66,6 +81,9 @@ impl Scope {
             }
             Self::Control(None) => operation.is_control(),
             Self::Control(Some(name)) => !operation.is_inference() && operation.name() == name,
+            Self::S3(name) => {
+                matches!(operation, Operation::S3(_)) && name.as_deref().is_none_or(|name| operation.name() == name)
+            }
         }
     }
 }
@@ -90,6 +108,9 @@ pub(crate) struct Faults {
 struct Lasting {
     outages: BTreeMap<String, Outage>,
     denied: BTreeSet<(String, String)>,
+    s3_outages: BTreeMap<String, Outage>,
+    /// Regions, and actions or operations of S3.
+    denied_actions: BTreeSet<(String, String)>,
 }
 
 impl Faults {
@@ -127,6 +148,38 @@ impl Faults {
         self.lasting().denied.remove(&(region.to_owned(), model.to_owned()));
     }
 
+    /// How S3 is out in `region`, if it is.
+    pub(crate) fn s3_outage(&self, region: &str) -> Option<Outage> {
+        let lasting = self.lasting();
+        lasting.s3_outages.get(region).or_else(|| lasting.s3_outages.get("*")).copied()
+    }
+
+    pub(crate) fn set_s3_outage(&self, region: &str, outage: Option<Outage>) {
+        let mut lasting = self.lasting();
+        match outage {
+            Some(outage) => lasting.s3_outages.insert(region.to_owned(), outage),
+            None => lasting.s3_outages.remove(region),
+        };
+    }
+
+    /// The action or operation by which `region` denies a call of S3.
+    pub(crate) fn denied_action(&self, region: &str, request: &s3::Request) -> Option<String> {
+        let lasting = self.lasting();
+        let names = [Some(request.name()), request.permission()];
+        let denied = lasting.denied_actions.iter().find(|(at, action)| {
+            (at == region || at == "*") && names.iter().flatten().any(|name| name.eq_ignore_ascii_case(action))
+        });
+        denied.map(|(_, action)| action.clone())
+    }
+
+    pub(crate) fn deny_action(&self, region: &str, action: &str) {
+        self.lasting().denied_actions.insert((region.to_owned(), action.to_owned()));
+    }
+
+    pub(crate) fn allow_action(&self, region: &str, action: &str) {
+        self.lasting().denied_actions.remove(&(region.to_owned(), action.to_owned()));
+    }
+
     fn lasting(&self) -> MutexGuard<'_, Lasting> {
         self.lasting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -137,7 +190,7 @@ impl Faults {
         let found = waiting.iter().position(|entry| {
             (entry.region == region || entry.region == "*")
                 && entry.scope.takes(operation)
-                && (operation.streams() || !entry.fault.is_of_streams())
+                && entry.fault.fits(operation)
         })?;
         let entry = waiting.get_mut(found)?;
         entry.times -= 1;
@@ -186,6 +239,11 @@ impl RegionFaults {
     /// The faults of the control plane of this Region.
     pub fn control(&self) -> ControlFaults {
         ControlFaults { faults: Arc::clone(&self.faults), region: self.region.clone(), operation: None }
+    }
+
+    /// The faults of S3 in this Region.
+    pub fn s3(&self) -> S3Faults {
+        S3Faults::new(Arc::clone(&self.faults), &self.region)
     }
 
     /// The whole Region is out until [`Self::end_outage`]: every connection is reset, whatever is called.

@@ -1,5 +1,5 @@
-//! A local AWS as far as the gateway sees one: Bedrock's runtime and the catalog of its control plane, STS, IAM, and what a check
-//! of a bucket asks S3 and KMS, over HTTP, true to AWS's wire.
+//! A local AWS as far as the gateway sees one: Bedrock's runtime and the catalog of its control plane, STS, IAM, S3's objects, and
+//! what a check of a bucket asks KMS, over HTTP, true to AWS's wire.
 //!
 //! It checks signatures and requests as AWS does, answers deterministically (see `content.rs`), streams real frames and fails
 //! on request (see [`RegionFaults`]). It imports nothing of this crate, so that it cannot share the gateway's mistakes; what
@@ -7,7 +7,7 @@
 //!
 //! One listener serves every Region, told apart by the scope of the signature (a bearer call says `x-sim-region`), or one
 //! Region alone, as AWS's hosts do. Beside AWS's paths, unsigned: `GET`, `POST` and `DELETE /_sim/faults`, `GET` and `DELETE /_sim/calls`,
-//! `GET /_sim/invocations`, `GET`, `POST` and `DELETE /_sim/quotas`, `GET /_sim/sessions`, `POST /_sim/roles`, `policy`, `buckets`,
+//! `GET /_sim/invocations`, `GET`, `POST` and `DELETE /_sim/gates`, `GET`, `POST` and `DELETE /_sim/quotas`, `GET /_sim/sessions`, `POST /_sim/roles`, `policy`, `buckets`,
 //! `kms-keys`, `async-invokes/complete`.
 
 mod account;
@@ -26,6 +26,9 @@ mod errors;
 mod faults;
 mod form;
 mod frames;
+mod gates;
+#[cfg(test)]
+mod gates_tests;
 mod guardrail;
 mod handler;
 mod iam;
@@ -73,7 +76,9 @@ use tokio::net::TcpListener;
 pub use calls::{Call, Invocation, Outcome, Tokens, Total};
 pub use edit::CatalogEditor;
 pub use faults::{ControlFaults, RegionFaults};
+pub use gates::{Gate, Held, When};
 pub use quota::{Quota, QuotaUse};
+pub use s3::S3Faults;
 pub use sessions::AssumedSession;
 pub use settings::{Bucket, Encryption, Role, Settings, UnsupportedTier};
 
@@ -83,6 +88,7 @@ use calls::Calls;
 use catalog::Catalog;
 use edit::Offer;
 use faults::Faults;
+use gates::Gates;
 use prompt_cache::PromptCache;
 use quota::Quotas;
 use responses::Stored;
@@ -99,6 +105,7 @@ pub struct Simulator {
 struct Inner {
     settings: Settings,
     faults: Arc<Faults>,
+    gates: Gates,
     calls: Arc<Calls>,
     prompt_cache: PromptCache,
     stored_responses: Stored,
@@ -124,6 +131,7 @@ impl Simulator {
             account: Account::new(&settings),
             settings,
             faults: Arc::default(),
+            gates: Gates::default(),
             calls: Arc::default(),
             prompt_cache: PromptCache::default(),
             stored_responses: Stored::default(),
@@ -306,7 +314,6 @@ impl Simulator {
     }
 
     /// What is in the buckets.
-    #[cfg_attr(not(test), expect(dead_code, reason = "only its own tests read objects from inside so far"))]
     pub(crate) fn objects(&self) -> &Arc<Objects> {
         &self.inner.objects
     }

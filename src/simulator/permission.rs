@@ -20,10 +20,26 @@ struct Need {
     region: String,
     /// `bedrock:InferenceProfileArn`.
     profile: Option<String>,
+    /// Further condition keys.
+    known: Vec<(&'static str, String)>,
 }
 
 /// Refuses an operation that the caller's policies do not allow.
 pub(crate) fn check(context: &Context<'_>, operation: &Operation) -> Result<(), Failure> {
+    hold(context, operation, || needs(context, operation))
+}
+
+/// Refuses one more thing that an operation does, if the caller's policies do not allow it.
+pub(crate) fn require(
+    context: &Context<'_>,
+    operation: &Operation,
+    action: &'static str,
+    resource: &str,
+) -> Result<(), Failure> {
+    hold(context, operation, || vec![context.need(action, resource)])
+}
+
+fn hold(context: &Context<'_>, operation: &Operation, needs: impl FnOnce() -> Vec<Need>) -> Result<(), Failure> {
     let documents = match context.identity {
         Identity::Nobody => None,
         Identity::Session(session) => {
@@ -31,14 +47,37 @@ pub(crate) fn check(context: &Context<'_>, operation: &Operation) -> Result<(), 
         }
         Identity::Key | Identity::Bearer => context.simulator.inner.account.policy().map(|policy| vec![policy]),
     };
-    let Some(documents) = documents else { return Ok(()) };
-    for need in needs(context, operation) {
-        match policy::decide(&documents, &request(context, &need)) {
-            Decision::Allowed => {}
-            decision => return Err(refusal(context, operation, &need, decision)),
+    if documents.is_none() && !matches!(operation, Operation::S3(_)) {
+        return Ok(());
+    }
+    for need in needs() {
+        if is_denied_by_bucket(context, &need) {
+            return Err(refusal(context, operation, &need, "with an explicit deny in a resource-based policy"));
         }
+        let Some(documents) = &documents else { continue };
+        let because = match policy::decide(documents, &request(context, &need)) {
+            Decision::Allowed => continue,
+            Decision::ExplicitDeny => "with an explicit deny in an identity-based policy".to_owned(),
+            Decision::ImplicitDeny => format!("because no identity-based policy allows the {} action", need.action),
+        };
+        return Err(refusal(context, operation, &need, &because));
     }
     Ok(())
+}
+
+/// Whether the policy of the bucket that a need is about denies it.
+fn is_denied_by_bucket(context: &Context<'_>, need: &Need) -> bool {
+    let Some((_, resource)) = need.resource.split_once(":s3:::") else { return false };
+    let bucket = resource.split('/').next().unwrap_or_default();
+    let Some(document) = context.simulator.inner.account.bucket(bucket).and_then(|bucket| bucket.policy) else {
+        return false;
+    };
+    let caller = context.identity.arn(context.partition(), context.account());
+    let mut principals = vec![("AWS", caller), ("AWS", context.account().to_owned())];
+    principals.push(("AWS", format!("arn:{}:iam::{}:root", context.partition(), context.account())));
+    principals.extend(context.identity.session().map(|session| ("AWS", session.role_arn.clone())));
+    let request = Request { principals, ..request(context, need) };
+    policy::decide([&document], &request) == Decision::ExplicitDeny
 }
 
 fn request<'a>(context: &Context<'_>, need: &'a Need) -> Request<'a> {
@@ -59,18 +98,17 @@ fn request<'a>(context: &Context<'_>, need: &'a Need) -> Request<'a> {
     if matches!(context.identity, Identity::Bearer) {
         request = request.knowing("bedrock:BearerTokenType", "LONG_TERM");
     }
+    for (key, value) in &need.known {
+        request = request.knowing(key, value);
+    }
     for (key, value) in context.identity.session().into_iter().flat_map(|session| &session.tags) {
         request = request.knowing(&format!("aws:PrincipalTag/{key}"), value);
     }
     request
 }
 
-fn refusal(context: &Context<'_>, operation: &Operation, need: &Need, decision: Decision) -> Failure {
+fn refusal(context: &Context<'_>, operation: &Operation, need: &Need, because: &str) -> Failure {
     let who = context.identity.arn(context.partition(), context.account());
-    let because = match decision {
-        Decision::ExplicitDeny => "with an explicit deny in an identity-based policy".to_owned(),
-        _ => format!("because no identity-based policy allows the {} action", need.action),
-    };
     let message =
         format!("User: {who} is not authorized to perform: {} on resource: {} {because}", need.action, need.resource);
     let name = match operation.surface() {
@@ -95,6 +133,14 @@ fn needs(context: &Context<'_>, operation: &Operation) -> Vec<Need> {
         };
         needs.extend(actions.iter().flat_map(|action| inference(context, action, &target)));
         needs.extend(guardrail(context));
+        return needs;
+    }
+    if let Operation::S3(request) = operation {
+        let conditions: Vec<_> = request.conditions().map(|(key, value)| (key, value.to_owned())).collect();
+        let all = request.needs(context.partition()).into_iter();
+        needs.extend(
+            all.map(|(action, resource)| Need { known: conditions.clone(), ..context.need(action, &resource) }),
+        );
         return needs;
     }
     let (action, resource) = match operation {
@@ -123,7 +169,6 @@ fn needs(context: &Context<'_>, operation: &Operation) -> Vec<Need> {
         }
         Operation::Iam(action @ iam::Action::Role, form) => ("iam:GetRole", iam::resource(context, *action, form)),
         Operation::Iam(action, form) => ("iam:SimulatePrincipalPolicy", iam::resource(context, *action, form)),
-        Operation::Bucket(request) => (request.permission(), request.arn(context)),
         Operation::DescribeKey => ("kms:DescribeKey", super::kms::arn(context)),
         // GetCallerIdentity needs no permission; the others were inference.
         _ => return needs,
@@ -173,6 +218,7 @@ fn inference(context: &Context<'_>, action: &'static str, target: &Target) -> Ve
         resource: context.model_arn(region, &target.model.id),
         region: if region.is_empty() { "unspecified".to_owned() } else { region.to_owned() },
         profile: Some(profile.clone()),
+        known: Vec::new(),
     }));
     needs
 }
@@ -190,7 +236,7 @@ fn guardrail(context: &Context<'_>) -> Option<Need> {
 
 impl Context<'_> {
     fn need(&self, action: &'static str, resource: &str) -> Need {
-        Need { action, resource: resource.to_owned(), region: self.region.to_owned(), profile: None }
+        Need { action, resource: resource.to_owned(), region: self.region.to_owned(), profile: None, known: Vec::new() }
     }
 
     /// The ARN of a resource of the account in Bedrock.
