@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::codec::Codecs;
 use super::door::Door;
+use super::files::Files;
 use super::queries::{self, Filter, Slot};
 use super::record::{Batch, Kind as How, Shard, ShardState};
 use super::run::Crew;
@@ -33,6 +34,8 @@ pub struct Parts {
     pub gateway: Gateway,
     /// `[batch]`.
     pub settings: config::Batch,
+    /// What batches are made of, and what they make.
+    pub files: Files,
     /// What records look like.
     pub codecs: Codecs,
     /// Where records go that are not part of a job.
@@ -49,15 +52,6 @@ impl fmt::Debug for Batches {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batches").field("worker", &self.0.worker).finish_non_exhaustive()
     }
-}
-
-/// Some of a list.
-#[derive(Clone, Debug)]
-pub struct Page {
-    /// As many as were asked for, at most.
-    pub batches: Vec<Batch>,
-    /// Whether there are more.
-    pub has_more: bool,
 }
 
 /// How a batch stands that is not over.
@@ -88,17 +82,22 @@ impl Batches {
         queries::find(self.store(), team, id).await?.ok_or_else(|| no_batch(id))
     }
 
-    /// The team's batches that the filter lets through; [`Filter::team`] is the caller's, whatever it says.
-    pub async fn list(&self, caller: &Caller, filter: Filter) -> Result<Page> {
+    /// The team's batches that the filter lets through, and whether there are more. [`Filter::team`] is the caller's,
+    /// whatever it says.
+    pub async fn list(&self, caller: &Caller, filter: Filter) -> Result<(Vec<Batch>, bool)> {
         caller.require(Scope::Batch)?;
         let filter = Filter { team: Some(caller.team.id.clone()), ..filter };
         self.all(&filter).await
     }
 
-    /// Batches of any team, for the administrator.
-    pub async fn all(&self, filter: &Filter) -> Result<Page> {
-        let (batches, has_more) = queries::list(self.store(), filter).await?;
-        Ok(Page { batches, has_more })
+    /// Batches of any team, for the administrator, and whether there are more.
+    pub async fn all(&self, filter: &Filter) -> Result<(Vec<Batch>, bool)> {
+        queries::list(self.store(), filter).await
+    }
+
+    /// Their files.
+    pub fn files(&self) -> &Files {
+        &self.0.parts.files
     }
 
     /// The places for jobs, for the administrator.

@@ -24,9 +24,10 @@ pub mod survey;
 #[cfg(test)]
 mod testing;
 
-pub use self::batches::{Batches, Page, Parts, Standing};
+pub use self::batches::{Batches, Parts, Standing};
 pub use self::codec::{Codec, Codecs};
 pub use self::door::Door;
+pub use self::files::{Files, NewFile};
 pub use self::queries::{Filter, Order, Slot};
 pub use self::record::{Batch, Endpoint, File, Form, Invocation, Segment, Shard, State};
 pub use self::submit::NewBatch;

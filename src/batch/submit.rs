@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::batches::Batches;
 use super::estimate::Way;
-use super::queries;
+use super::queries::{self, Added};
 use super::record::{Batch, Counts, Endpoint, Invocation, Problem, State};
 use super::source::Load;
 use super::survey::{Group, Survey};
@@ -21,6 +21,8 @@ use crate::tenancy::{Caller, Demand, Hold, Need, Output, Scope, Worst};
 
 /// What files that a batch is made of are for.
 const PURPOSE: &str = "batch";
+/// The member that names the file, where the surface has one.
+const PARAM: &str = "input_file_id";
 
 /// A batch as a surface was asked for it.
 #[derive(Clone, Debug)]
@@ -31,10 +33,8 @@ pub struct NewBatch {
     pub surface: &'static str,
     /// What its records ask for.
     pub endpoint: Endpoint,
-    /// The file of its records, which the surface looked for under this name.
+    /// The file of its records.
     pub input_file: String,
-    /// The member of the request that names the file, for errors.
-    pub param: &'static str,
     /// The model of a native job, as its caller names it.
     pub model: Option<String>,
     /// Of a native job.
@@ -65,10 +65,10 @@ impl Batches {
         }
         let now = self.now();
         let input = queries::input(self.store(), &caller.team.id, &new.input_file, now).await?;
-        let input = input.ok_or_else(|| no_file(&new))?;
+        let input = input.ok_or_else(|| no_file(&new.input_file))?;
         if input.purpose != PURPOSE {
             let message = format!("The file `{}` is not for batches: its purpose has to be `batch`.", new.input_file);
-            return Err(Error::invalid(new.param, message));
+            return Err(Error::invalid(PARAM, message));
         }
         let survey = input.survey;
         let mut batch = row(caller, &new, survey.records, now);
@@ -81,7 +81,7 @@ impl Batches {
         for Group { model, load } in &survey.groups {
             let name = new.model.as_ref().unwrap_or(model);
             let way = self.way(caller, name, load).await?;
-            check_size(self.settings(), &way, load, new.param)?;
+            check_size(self.settings(), &way, load)?;
             ways.push((way, *load));
         }
         batch.estimate = ways.iter().map(|(way, load)| way.worst(self.gateway(), load)).sum();
@@ -93,10 +93,11 @@ impl Batches {
     }
 
     async fn insert(&self, batch: &Batch, worker: Option<&str>) -> Result<()> {
-        if queries::insert(self.store(), batch, worker).await? {
-            return Ok(());
+        match queries::insert(self.store(), batch, worker).await? {
+            Added::Yes => Ok(()),
+            Added::Known => Err(Error::new(Kind::Conflict, format!("There is a batch `{}` already.", batch.id))),
+            Added::NoFile => Err(no_file(&batch.input_file)),
         }
-        Err(Error::new(Kind::Conflict, format!("There is a batch `{}` already.", batch.id)))
     }
 
     /// What is wrong with the file, if anything is.
@@ -189,7 +190,7 @@ pub(super) fn job_places(
     places.iter().filter(is_good).cloned().collect()
 }
 
-fn check_size(settings: &config::Batch, way: &Way, load: &Load, param: &'static str) -> Result<()> {
+fn check_size(settings: &config::Batch, way: &Way, load: &Load) -> Result<()> {
     if settings.small_batches == SmallBatches::Online || !way.jobs.is_empty() {
         return Ok(());
     }
@@ -198,12 +199,12 @@ fn check_size(settings: &config::Batch, way: &Way, load: &Load, param: &'static 
          inference in a Region with a bucket. This gateway is set to refuse them (batch.small_batches).",
         load.records, way.model.name
     );
-    Err(Error::invalid(param, message))
+    Err(Error::invalid(PARAM, message))
 }
 
-fn no_file(new: &NewBatch) -> Error {
-    let message = format!("There is no file `{}`. Upload one by POST /v1/files with the purpose `batch`.", new.input_file);
-    Error::new(Kind::NotFound, message).param(new.param)
+fn no_file(id: &str) -> Error {
+    let message = format!("There is no file `{id}`. Upload one by POST /v1/files with the purpose `batch`.");
+    Error::new(Kind::NotFound, message).param(PARAM)
 }
 
 /// The batch as it is submitted.

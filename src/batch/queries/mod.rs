@@ -16,7 +16,7 @@ mod tests;
 
 pub(super) use self::answers::{Kept, count_answers, keep_answer, kept_answers};
 pub(super) use self::batches::{
-    Planned, cancel, cancel_team, delete, explain, find, input, insert, list, load, planned,
+    Added, Planned, cancel, cancel_team, delete, explain, find, input, insert, list, load, planned,
 };
 pub use self::batches::{Filter, Order};
 pub use self::queues::Slot;
