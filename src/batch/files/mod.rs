@@ -335,7 +335,8 @@ impl Files {
 
     fn objects(&self, region: &str) -> Result<Objects> {
         self.0.upstream.objects(region).ok_or_else(|| {
-            let message = format!("The file is kept in {region}, which this gateway does not use any more (aws.regions).");
+            let message =
+                format!("The file is kept in {region}, which this gateway does not use any more (aws.regions).");
             Error::new(Kind::Unavailable, message)
         })
     }

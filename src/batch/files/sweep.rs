@@ -80,7 +80,9 @@ impl Files {
         match marked.await {
             Ok(true) => self.erase_now(id).await,
             Ok(false) => {}
-            Err(error) => tracing::warn!(%error, causes = error.causes(), file = id, "an upload could not be discarded"),
+            Err(error) => {
+                tracing::warn!(%error, causes = error.causes(), file = id, "an upload could not be discarded")
+            }
         }
     }
 

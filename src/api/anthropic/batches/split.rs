@@ -436,7 +436,8 @@ mod tests {
             assert_eq!((error.kind(), error.blamed()), (Kind::Invalid, field), "{body}: {error}");
             assert!(error.message().len() < 300, "{error}");
         }
-        let broken = split_by(b"{\"requests\":[{\"custom_id\":\"a\",\"params\":{\"model\":\"m\",\"x\":\"\xff\"}}]}", 3, &[]);
+        let broken =
+            split_by(b"{\"requests\":[{\"custom_id\":\"a\",\"params\":{\"model\":\"m\",\"x\":\"\xff\"}}]}", 3, &[]);
         assert_eq!(broken.unwrap_err().blamed(), Some("requests.0"));
     }
 
