@@ -138,7 +138,8 @@ impl Batches {
     pub async fn standing(&self, id: &str) -> Result<Standing> {
         let shards = self.shards(id).await?;
         let mut standing = Standing::default();
-        for reason in shards.iter().filter(|shard| shard.state != ShardState::Settled).filter_map(|s| s.reason.clone()) {
+        for reason in shards.iter().filter(|shard| shard.state != ShardState::Settled).filter_map(|s| s.reason.clone())
+        {
             if !standing.waiting_for.contains(&reason) {
                 standing.waiting_for.push(reason);
             }

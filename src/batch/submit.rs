@@ -161,7 +161,8 @@ impl Batches {
 /// The refusal of a budget, and how much was asked of it.
 fn with_estimate(error: Error, estimate: Option<MicroUsd>) -> Error {
     let (Kind::BudgetExhausted, Some(estimate)) = (error.kind(), estimate) else { return error };
-    let message = format!("{} This batch may cost {estimate} USD at most, which is held until it ends.", error.message());
+    let message =
+        format!("{} This batch may cost {estimate} USD at most, which is held until it ends.", error.message());
     let mut told = Error::new(Kind::BudgetExhausted, message);
     if let Some(reason) = error.refused_by() {
         told = told.reason(reason);
@@ -183,9 +184,8 @@ pub(super) fn job_places(
     places: &[Arc<Place>],
 ) -> Vec<Arc<Place>> {
     let Some(offer) = catalog.batch(&model.resolved.name) else { return Vec::new() };
-    let is_good = |place: &&Arc<Place>| {
-        settings.bucket.contains_key(&*place.region) && offer.takes(&place.region, &place.scope)
-    };
+    let is_good =
+        |place: &&Arc<Place>| settings.bucket.contains_key(&*place.region) && offer.takes(&place.region, &place.scope);
     places.iter().filter(is_good).cloned().collect()
 }
 
@@ -202,7 +202,8 @@ fn check_size(settings: &config::Batch, way: &Way, load: &Load, param: &'static 
 }
 
 fn no_file(new: &NewBatch) -> Error {
-    let message = format!("There is no file `{}`. Upload one by POST /v1/files with the purpose `batch`.", new.input_file);
+    let message =
+        format!("There is no file `{}`. Upload one by POST /v1/files with the purpose `batch`.", new.input_file);
     Error::new(Kind::NotFound, message).param(new.param)
 }
 
