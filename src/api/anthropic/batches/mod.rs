@@ -26,8 +26,9 @@ use super::native;
 use crate::api::batch::Configured;
 use crate::api::caller::{Parameters, Segment, Strictness};
 use crate::api::root::Root;
+use crate::batch::files::{Files, NewFile};
 use crate::batch::record::{Batch, Endpoint, File, Origin, Problem};
-use crate::batch::{Batches, Filter, NewBatch, NewFile};
+use crate::batch::{Batches, Filter, NewBatch};
 use crate::error::{Error, Kind, Result};
 use crate::ids;
 use crate::report::Report;
@@ -57,6 +58,7 @@ const WINDOW: Duration = Duration::from_hours(24);
 pub(super) async fn create(
     caller: Caller,
     Configured(batches): Configured<Batches>,
+    Configured(files): Configured<Files>,
     Root(root): Root,
     strictness: Strictness,
     headers: HeaderMap,
@@ -66,7 +68,6 @@ pub(super) async fn create(
     let mut report = Report::default();
     let betas = native::betas_of(&headers, &mut report)?;
     strictness.judge(&report)?;
-    let files = batches.files();
     let id = ids::fresh("msgbatch_");
     let new = NewFile {
         filename: format!("{id}.jsonl"),
@@ -74,9 +75,9 @@ pub(super) async fn create(
         expires_after: None,
         origin: Origin::Inline,
     };
-    let lines = lines(request.into_body(), Splitter::new(betas), files.max_inline_bytes());
-    let file = files.upload(&caller, new, Box::pin(lines)).await?;
-    let submitted = submit(&batches, &caller, id, &file).await;
+    let lines = lines(request.into_body(), Splitter::new(betas), files.longest(Origin::Inline));
+    let file = files.upload(&caller, new, lines).await?;
+    let submitted = submit(&batches, &files, &caller, (id, &file)).await;
     if submitted.is_err()
         && let Err(error) = files.delete(&caller, &file.id).await
     {
@@ -91,8 +92,8 @@ pub(super) async fn create(
     Ok(response)
 }
 
-async fn submit(batches: &Batches, caller: &Caller, id: String, file: &File) -> Result<Batch> {
-    let survey = batches.files().survey(&file.id).await?;
+async fn submit(batches: &Batches, files: &Files, caller: &Caller, (id, file): (String, &File)) -> Result<Batch> {
+    let survey = files.survey(&file.id).await?;
     if let Some(problem) = survey.problems.first() {
         return Err(refused(problem));
     }
@@ -101,6 +102,7 @@ async fn submit(batches: &Batches, caller: &Caller, id: String, file: &File) -> 
         surface: SURFACE,
         endpoint: Endpoint::Messages,
         input_file: file.id.clone(),
+        param: "requests",
         model: None,
         invocation: None,
         window: WINDOW,
@@ -188,8 +190,9 @@ pub(super) async fn list(
     caller.require(Scope::Batch)?;
     let (after, before, limit) = page.read()?;
     let filter = Filter { surface: Some(SURFACE), after, before, limit, ..Filter::default() };
-    let (found, has_more) = batches.list(&caller, filter).await?;
-    let data: Vec<MessageBatch> = found.into_iter().map(|batch| MessageBatch::of(batch, &root)).collect();
+    let found = batches.list(&caller, filter).await?;
+    let has_more = found.has_more;
+    let data: Vec<MessageBatch> = found.batches.into_iter().map(|batch| MessageBatch::of(batch, &root)).collect();
     let id = |batch: &MessageBatch| batch.id().to_owned();
     let (first_id, last_id) = (data.first().map(id), data.last().map(id));
     Ok(Json(MessageBatches { data, has_more, first_id, last_id }))
@@ -249,6 +252,7 @@ pub(super) async fn cancel(
 pub(super) async fn delete(
     caller: Caller,
     Configured(batches): Configured<Batches>,
+    Configured(files): Configured<Files>,
     Segment(id): Segment,
 ) -> Result<Json<Deleted>> {
     let batch = find(&batches, &caller, &id).await?;
@@ -259,7 +263,7 @@ pub(super) async fn delete(
     }
     batches.delete(&caller, &id).await?;
     for file in [Some(batch.input_file), batch.output_file, batch.error_file].into_iter().flatten() {
-        match batches.files().delete(&caller, &file).await {
+        match files.delete(&caller, &file).await {
             Err(error) if error.kind() != Kind::NotFound => return Err(error),
             _ => {}
         }
@@ -281,6 +285,7 @@ pub(super) async fn delete(
 pub(super) async fn results(
     caller: Caller,
     Configured(batches): Configured<Batches>,
+    Configured(files): Configured<Files>,
     Segment(id): Segment,
 ) -> Result<Response> {
     let batch = find(&batches, &caller, &id).await?;
@@ -291,7 +296,7 @@ pub(super) async fn results(
     }
     let mut parts = Vec::new();
     for file in [&batch.output_file, &batch.error_file].into_iter().flatten() {
-        match batches.files().content(&caller, file, None).await {
+        match files.content(&caller, file, None).await {
             Ok(content) => parts.push(content.stream),
             Err(error) if error.kind() == Kind::NotFound => {}
             Err(error) => return Err(error),
