@@ -54,6 +54,15 @@ impl fmt::Debug for Batches {
     }
 }
 
+/// Some of a list.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// As many as were asked for, at most.
+    pub batches: Vec<Batch>,
+    /// Whether there are more.
+    pub has_more: bool,
+}
+
 /// How a batch stands that is not over.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
@@ -82,17 +91,17 @@ impl Batches {
         queries::find(self.store(), team, id).await?.ok_or_else(|| no_batch(id))
     }
 
-    /// The team's batches that the filter lets through, and whether there are more. [`Filter::team`] is the caller's,
-    /// whatever it says.
-    pub async fn list(&self, caller: &Caller, filter: Filter) -> Result<(Vec<Batch>, bool)> {
+    /// The team's batches that the filter lets through; [`Filter::team`] is the caller's, whatever it says.
+    pub async fn list(&self, caller: &Caller, filter: Filter) -> Result<Page> {
         caller.require(Scope::Batch)?;
         let filter = Filter { team: Some(caller.team.id.clone()), ..filter };
         self.all(&filter).await
     }
 
-    /// Batches of any team, for the administrator, and whether there are more.
-    pub async fn all(&self, filter: &Filter) -> Result<(Vec<Batch>, bool)> {
-        queries::list(self.store(), filter).await
+    /// Batches of any team, for the administrator.
+    pub async fn all(&self, filter: &Filter) -> Result<Page> {
+        let (batches, has_more) = queries::list(self.store(), filter).await?;
+        Ok(Page { batches, has_more })
     }
 
     /// Their files.
@@ -137,7 +146,8 @@ impl Batches {
     pub async fn standing(&self, id: &str) -> Result<Standing> {
         let shards = self.shards(id).await?;
         let mut standing = Standing::default();
-        for reason in shards.iter().filter(|shard| shard.state != ShardState::Settled).filter_map(|s| s.reason.clone()) {
+        for reason in shards.iter().filter(|shard| shard.state != ShardState::Settled).filter_map(|s| s.reason.clone())
+        {
             if !standing.waiting_for.contains(&reason) {
                 standing.waiting_for.push(reason);
             }

@@ -6,8 +6,8 @@
 //! Invariants: an external effect is written down before it is asked for and can be found again; each record ends exactly
 //! once, in the output or in the error file; what a batch may cost is held from its submission until it is settled.
 
-pub mod codec;
 mod batches;
+pub mod codec;
 mod door;
 mod estimate;
 pub mod files;
@@ -24,7 +24,7 @@ pub mod survey;
 #[cfg(test)]
 mod testing;
 
-pub use self::batches::{Batches, Parts, Standing};
+pub use self::batches::{Batches, Page, Parts, Standing};
 pub use self::codec::{Codec, Codecs};
 pub use self::door::Door;
 pub use self::files::{Files, NewFile};

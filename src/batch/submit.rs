@@ -21,8 +21,6 @@ use crate::tenancy::{Caller, Demand, Hold, Need, Output, Scope, Worst};
 
 /// What files that a batch is made of are for.
 const PURPOSE: &str = "batch";
-/// The member that names the file, where the surface has one.
-const PARAM: &str = "input_file_id";
 
 /// A batch as a surface was asked for it.
 #[derive(Clone, Debug)]
@@ -35,6 +33,8 @@ pub struct NewBatch {
     pub endpoint: Endpoint,
     /// The file of its records.
     pub input_file: String,
+    /// The member of the request that names the file, for errors.
+    pub param: &'static str,
     /// The model of a native job, as its caller names it.
     pub model: Option<String>,
     /// Of a native job.
@@ -65,38 +65,38 @@ impl Batches {
         }
         let now = self.now();
         let input = queries::input(self.store(), &caller.team.id, &new.input_file, now).await?;
-        let input = input.ok_or_else(|| no_file(&new.input_file))?;
+        let input = input.ok_or_else(|| no_file(&new.input_file, new.param))?;
         if input.purpose != PURPOSE {
             let message = format!("The file `{}` is not for batches: its purpose has to be `batch`.", new.input_file);
-            return Err(Error::invalid(PARAM, message));
+            return Err(Error::invalid(new.param, message));
         }
         let survey = input.survey;
         let mut batch = row(caller, &new, survey.records, now);
         if let Some(problems) = self.problems(&new, &survey) {
             batch = Batch { state: State::Failed, errors: problems, ended_at: Some(now), ..batch };
-            self.insert(&batch, None).await?;
+            self.insert(&batch, None, new.param).await?;
             return Ok(batch);
         }
         let mut ways = Vec::with_capacity(survey.groups.len());
         for Group { model, load } in &survey.groups {
             let name = new.model.as_ref().unwrap_or(model);
             let way = self.way(caller, name, load).await?;
-            check_size(self.settings(), &way, load)?;
+            check_size(self.settings(), &way, load, new.param)?;
             ways.push((way, *load));
         }
         batch.estimate = ways.iter().map(|(way, load)| way.worst(self.gateway(), load)).sum();
         let hold = self.hold(caller, &batch).await?;
-        self.insert(&batch, Some(self.worker())).await?;
+        self.insert(&batch, Some(self.worker()), new.param).await?;
         tracing::info!(batch = %batch.id, records = survey.records, "a batch was submitted");
         self.take(&batch, hold);
         Ok(batch)
     }
 
-    async fn insert(&self, batch: &Batch, worker: Option<&str>) -> Result<()> {
+    async fn insert(&self, batch: &Batch, worker: Option<&str>, param: &'static str) -> Result<()> {
         match queries::insert(self.store(), batch, worker).await? {
             Added::Yes => Ok(()),
             Added::Known => Err(Error::new(Kind::Conflict, format!("There is a batch `{}` already.", batch.id))),
-            Added::NoFile => Err(no_file(&batch.input_file)),
+            Added::NoFile => Err(no_file(&batch.input_file, param)),
         }
     }
 
@@ -162,7 +162,8 @@ impl Batches {
 /// The refusal of a budget, and how much was asked of it.
 fn with_estimate(error: Error, estimate: Option<MicroUsd>) -> Error {
     let (Kind::BudgetExhausted, Some(estimate)) = (error.kind(), estimate) else { return error };
-    let message = format!("{} This batch may cost {estimate} USD at most, which is held until it ends.", error.message());
+    let message =
+        format!("{} This batch may cost {estimate} USD at most, which is held until it ends.", error.message());
     let mut told = Error::new(Kind::BudgetExhausted, message);
     if let Some(reason) = error.refused_by() {
         told = told.reason(reason);
@@ -184,13 +185,12 @@ pub(super) fn job_places(
     places: &[Arc<Place>],
 ) -> Vec<Arc<Place>> {
     let Some(offer) = catalog.batch(&model.resolved.name) else { return Vec::new() };
-    let is_good = |place: &&Arc<Place>| {
-        settings.bucket.contains_key(&*place.region) && offer.takes(&place.region, &place.scope)
-    };
+    let is_good =
+        |place: &&Arc<Place>| settings.bucket.contains_key(&*place.region) && offer.takes(&place.region, &place.scope);
     places.iter().filter(is_good).cloned().collect()
 }
 
-fn check_size(settings: &config::Batch, way: &Way, load: &Load) -> Result<()> {
+fn check_size(settings: &config::Batch, way: &Way, load: &Load, param: &'static str) -> Result<()> {
     if settings.small_batches == SmallBatches::Online || !way.jobs.is_empty() {
         return Ok(());
     }
@@ -199,12 +199,12 @@ fn check_size(settings: &config::Batch, way: &Way, load: &Load) -> Result<()> {
          inference in a Region with a bucket. This gateway is set to refuse them (batch.small_batches).",
         load.records, way.model.name
     );
-    Err(Error::invalid(PARAM, message))
+    Err(Error::invalid(param, message))
 }
 
-fn no_file(id: &str) -> Error {
+fn no_file(id: &str, param: &'static str) -> Error {
     let message = format!("There is no file `{id}`. Upload one by POST /v1/files with the purpose `batch`.");
-    Error::new(Kind::NotFound, message).param(PARAM)
+    Error::new(Kind::NotFound, message).param(param)
 }
 
 /// The batch as it is submitted.

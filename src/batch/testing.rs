@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::record::{
-    Batch, Counts, Endpoint, File, Form, Invocation, Kind, Origin, Segment, Shard, ShardState, State,
-};
+use super::record::{Batch, Counts, Endpoint, File, Form, Invocation, Kind, Origin, Segment, Shard, ShardState, State};
 use crate::clock::Timestamp;
 use crate::ids::{KeyId, TeamId};
 use crate::money::MicroUsd;

@@ -80,11 +80,8 @@ pub(in crate::batch) async fn find(store: &Store, team: &TeamId, id: &str) -> Re
     row.as_ref().map(batch).transpose()
 }
 
-const LOAD: &str = concat!(
-    "-- batch.load\nSELECT ",
-    batch_columns!(),
-    " FROM batches b WHERE b.id = $1 AND b.lease_owner = $2"
-);
+const LOAD: &str =
+    concat!("-- batch.load\nSELECT ", batch_columns!(), " FROM batches b WHERE b.id = $1 AND b.lease_owner = $2");
 
 /// One of the worker's, deleted or not.
 pub(in crate::batch) async fn load(store: &Store, mine: Mine<'_>) -> Result<Option<Batch>> {
@@ -251,11 +248,7 @@ WHERE id = $1 AND lease_owner = $2 AND in_progress_at IS NULL AND ended_at IS NU
 /// the worker's, or planned already.
 pub(in crate::batch) async fn planned(store: &Store, mine: Mine<'_>, plan: Planned<'_>) -> Result<bool> {
     let mut transaction = store.begin().await?;
-    let query = sqlx::query(PLANNED)
-        .bind(mine.batch)
-        .bind(mine.worker)
-        .bind(plan.at.millis())
-        .bind(number(plan.total));
+    let query = sqlx::query(PLANNED).bind(mine.batch).bind(mine.worker).bind(plan.at.millis()).bind(number(plan.total));
     if query.execute(&mut *transaction).await?.rows_affected() == 0 {
         return Ok(false);
     }
@@ -278,12 +271,7 @@ pub(in crate::batch) struct Input {
 }
 
 /// The file of this id that is the team's, and what is known of its records.
-pub(in crate::batch) async fn input(
-    store: &Store,
-    team: &TeamId,
-    id: &str,
-    now: Timestamp,
-) -> Result<Option<Input>> {
+pub(in crate::batch) async fn input(store: &Store, team: &TeamId, id: &str, now: Timestamp) -> Result<Option<Input>> {
     let query = sqlx::query(INPUT).bind(clean(id)).bind(team.as_str()).bind(now.millis());
     let Some(row) = query.fetch_optional(store.pool()).await? else { return Ok(None) };
     Ok(Some(Input { purpose: row.try_get("purpose")?, survey: parsed(&row, "survey")? }))

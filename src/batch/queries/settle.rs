@@ -42,11 +42,8 @@ DELETE FROM batch_answers WHERE batch_id = $1 AND shard = $2";
 pub(in crate::batch) async fn settle(store: &Store, mine: Mine<'_>, settled: Settled<'_>) -> Result<bool> {
     let mut transaction = store.begin().await?;
     // The batch's row is locked first: nobody takes the batch over meanwhile.
-    let charged = sqlx::query(CHARGE)
-        .bind(mine.batch)
-        .bind(mine.worker)
-        .bind(settled.cost.0)
-        .bind(number(settled.unpriced));
+    let charged =
+        sqlx::query(CHARGE).bind(mine.batch).bind(mine.worker).bind(settled.cost.0).bind(number(settled.unpriced));
     let is_mine = charged.execute(&mut *transaction).await?.rows_affected() == 1;
     let query = sqlx::query(SETTLE)
         .bind(mine.batch)

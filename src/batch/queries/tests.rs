@@ -175,10 +175,10 @@ async fn a_shard_goes_from_the_queue_to_its_settlement_and_is_paid_for_once() {
         let counts = batch.counts;
         assert_eq!((counts.completed, counts.failed, counts.cancelled, counts.expired), (86, 4, 2, 1));
         let shards = of(&store, "b1").await.unwrap();
-        assert_eq!(shards.iter().map(|shard| (shard.attempt, shard.state)).collect::<Vec<_>>(), [
-            (1, ShardState::Settled),
-            (2, ShardState::Queued)
-        ]);
+        assert_eq!(
+            shards.iter().map(|shard| (shard.attempt, shard.state)).collect::<Vec<_>>(),
+            [(1, ShardState::Settled), (2, ShardState::Queued)]
+        );
         assert!(count_answers(&store, "b1", 0).await.unwrap().is_empty());
     }
 }
@@ -257,13 +257,7 @@ async fn a_finished_batch_has_its_files_and_is_over() {
         submit(&store, &new, Some("w1")).await;
         let file = crate::batch::testing::result_file(&new, "file-o");
         let files = [file];
-        let finished = Finished {
-            state: State::Completed,
-            files: &files,
-            problems: &[],
-            reason: None,
-            at: NOW,
-        };
+        let finished = Finished { state: State::Completed, files: &files, problems: &[], reason: None, at: NOW };
         assert!(finish(&store, mine("b1"), &new, finished).await.unwrap());
         assert!(!finish(&store, mine("b1"), &new, finished).await.unwrap());
         let over = find(&store, &new.team, "b1").await.unwrap().unwrap();
