@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::codec::Codecs;
 use super::door::Door;
+use super::files::Files;
 use super::queries::{self, Filter, Slot};
 use super::record::{Batch, Kind as How, Shard, ShardState};
 use super::run::Crew;
@@ -33,6 +34,8 @@ pub struct Parts {
     pub gateway: Gateway,
     /// `[batch]`.
     pub settings: config::Batch,
+    /// What batches are made of, and what they make.
+    pub files: Files,
     /// What records look like.
     pub codecs: Codecs,
     /// Where records go that are not part of a job.
@@ -101,6 +104,11 @@ impl Batches {
         Ok(Page { batches, has_more })
     }
 
+    /// Their files.
+    pub fn files(&self) -> &Files {
+        &self.0.parts.files
+    }
+
     /// The places for jobs, for the administrator.
     pub async fn slots(&self) -> Result<Vec<Slot>> {
         queries::slots(self.store()).await
@@ -138,7 +146,8 @@ impl Batches {
     pub async fn standing(&self, id: &str) -> Result<Standing> {
         let shards = self.shards(id).await?;
         let mut standing = Standing::default();
-        for reason in shards.iter().filter(|shard| shard.state != ShardState::Settled).filter_map(|s| s.reason.clone()) {
+        for reason in shards.iter().filter(|shard| shard.state != ShardState::Settled).filter_map(|s| s.reason.clone())
+        {
             if !standing.waiting_for.contains(&reason) {
                 standing.waiting_for.push(reason);
             }

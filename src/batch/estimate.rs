@@ -61,8 +61,7 @@ mod tests {
     use crate::money::PerMillion;
 
     fn place(input: Option<u64>, output: Option<u64>) -> Place {
-        let rates =
-            Rates { input: input.map(PerMillion), output: output.map(PerMillion), ..Rates::default() };
+        let rates = Rates { input: input.map(PerMillion), output: output.map(PerMillion), ..Rates::default() };
         let price = Price { batch: rates, ..Price::default() };
         Place::in_region("us-east-1".into(), "m".into(), Some(Arc::new(price)))
     }

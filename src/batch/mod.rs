@@ -6,8 +6,8 @@
 //! Invariants: an external effect is written down before it is asked for and can be found again; each record ends exactly
 //! once, in the output or in the error file; what a batch may cost is held from its submission until it is settled.
 
-pub mod codec;
 mod batches;
+pub mod codec;
 mod door;
 mod estimate;
 pub mod files;
@@ -27,6 +27,7 @@ mod testing;
 pub use self::batches::{Batches, Page, Parts, Standing};
 pub use self::codec::{Codec, Codecs};
 pub use self::door::Door;
+pub use self::files::{Files, NewFile};
 pub use self::queries::{Filter, Order, Slot};
 pub use self::record::{Batch, Endpoint, File, Form, Invocation, Segment, Shard, State};
 pub use self::submit::NewBatch;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::batches::Batches;
 use super::estimate::Way;
-use super::queries;
+use super::queries::{self, Added};
 use super::record::{Batch, Counts, Endpoint, Invocation, Problem, State};
 use super::source::Load;
 use super::survey::{Group, Survey};
@@ -31,7 +31,7 @@ pub struct NewBatch {
     pub surface: &'static str,
     /// What its records ask for.
     pub endpoint: Endpoint,
-    /// The file of its records, which the surface looked for under this name.
+    /// The file of its records.
     pub input_file: String,
     /// The member of the request that names the file, for errors.
     pub param: &'static str,
@@ -65,7 +65,7 @@ impl Batches {
         }
         let now = self.now();
         let input = queries::input(self.store(), &caller.team.id, &new.input_file, now).await?;
-        let input = input.ok_or_else(|| no_file(&new))?;
+        let input = input.ok_or_else(|| no_file(&new.input_file, new.param))?;
         if input.purpose != PURPOSE {
             let message = format!("The file `{}` is not for batches: its purpose has to be `batch`.", new.input_file);
             return Err(Error::invalid(new.param, message));
@@ -74,7 +74,7 @@ impl Batches {
         let mut batch = row(caller, &new, survey.records, now);
         if let Some(problems) = self.problems(&new, &survey) {
             batch = Batch { state: State::Failed, errors: problems, ended_at: Some(now), ..batch };
-            self.insert(&batch, None).await?;
+            self.insert(&batch, None, new.param).await?;
             return Ok(batch);
         }
         let mut ways = Vec::with_capacity(survey.groups.len());
@@ -86,17 +86,18 @@ impl Batches {
         }
         batch.estimate = ways.iter().map(|(way, load)| way.worst(self.gateway(), load)).sum();
         let hold = self.hold(caller, &batch).await?;
-        self.insert(&batch, Some(self.worker())).await?;
+        self.insert(&batch, Some(self.worker()), new.param).await?;
         tracing::info!(batch = %batch.id, records = survey.records, "a batch was submitted");
         self.take(&batch, hold);
         Ok(batch)
     }
 
-    async fn insert(&self, batch: &Batch, worker: Option<&str>) -> Result<()> {
-        if queries::insert(self.store(), batch, worker).await? {
-            return Ok(());
+    async fn insert(&self, batch: &Batch, worker: Option<&str>, param: &'static str) -> Result<()> {
+        match queries::insert(self.store(), batch, worker).await? {
+            Added::Yes => Ok(()),
+            Added::Known => Err(Error::new(Kind::Conflict, format!("There is a batch `{}` already.", batch.id))),
+            Added::NoFile => Err(no_file(&batch.input_file, param)),
         }
-        Err(Error::new(Kind::Conflict, format!("There is a batch `{}` already.", batch.id)))
     }
 
     /// What is wrong with the file, if anything is.
@@ -161,7 +162,8 @@ impl Batches {
 /// The refusal of a budget, and how much was asked of it.
 fn with_estimate(error: Error, estimate: Option<MicroUsd>) -> Error {
     let (Kind::BudgetExhausted, Some(estimate)) = (error.kind(), estimate) else { return error };
-    let message = format!("{} This batch may cost {estimate} USD at most, which is held until it ends.", error.message());
+    let message =
+        format!("{} This batch may cost {estimate} USD at most, which is held until it ends.", error.message());
     let mut told = Error::new(Kind::BudgetExhausted, message);
     if let Some(reason) = error.refused_by() {
         told = told.reason(reason);
@@ -183,9 +185,8 @@ pub(super) fn job_places(
     places: &[Arc<Place>],
 ) -> Vec<Arc<Place>> {
     let Some(offer) = catalog.batch(&model.resolved.name) else { return Vec::new() };
-    let is_good = |place: &&Arc<Place>| {
-        settings.bucket.contains_key(&*place.region) && offer.takes(&place.region, &place.scope)
-    };
+    let is_good =
+        |place: &&Arc<Place>| settings.bucket.contains_key(&*place.region) && offer.takes(&place.region, &place.scope);
     places.iter().filter(is_good).cloned().collect()
 }
 
@@ -201,9 +202,9 @@ fn check_size(settings: &config::Batch, way: &Way, load: &Load, param: &'static 
     Err(Error::invalid(param, message))
 }
 
-fn no_file(new: &NewBatch) -> Error {
-    let message = format!("There is no file `{}`. Upload one by POST /v1/files with the purpose `batch`.", new.input_file);
-    Error::new(Kind::NotFound, message).param(new.param)
+fn no_file(id: &str, param: &'static str) -> Error {
+    let message = format!("There is no file `{id}`. Upload one by POST /v1/files with the purpose `batch`.");
+    Error::new(Kind::NotFound, message).param(param)
 }
 
 /// The batch as it is submitted.

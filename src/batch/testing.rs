@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::record::{
-    Batch, Counts, Endpoint, File, Form, Invocation, Kind, Origin, Segment, Shard, ShardState, State,
-};
+use super::record::{Batch, Counts, Endpoint, File, Form, Invocation, Kind, Origin, Segment, Shard, ShardState, State};
 use crate::clock::Timestamp;
 use crate::ids::{KeyId, TeamId};
 use crate::money::MicroUsd;
@@ -21,7 +19,7 @@ pub(crate) fn batch(id: &str, team: &str) -> Batch {
         endpoint: Endpoint::Chat,
         model: None,
         invocation: None,
-        input_file: "file-1".into(),
+        input_file: format!("file-{team}"),
         output_file: None,
         error_file: None,
         state: State::Validating,
@@ -95,5 +93,16 @@ pub(crate) fn result_file(batch: &Batch, id: &str) -> File {
         segments: vec![Segment { region: "us-east-1".into(), bucket: "b".into(), key: "k".into(), bytes: 3 }],
         created_at: batch.created_at,
         expires_at: batch.expires_at,
+    }
+}
+
+/// A file that somebody uploaded.
+pub(crate) fn input_file(id: &str) -> File {
+    File {
+        purpose: "batch".into(),
+        filename: "input.jsonl".into(),
+        origin: Origin::Upload,
+        expires_at: Timestamp::from_millis(i64::MAX),
+        ..result_file(&batch("b", "t1"), id)
     }
 }

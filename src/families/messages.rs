@@ -23,8 +23,7 @@ pub fn body(request: &Request, most: u32) -> Option<Value> {
         ("max_tokens".to_owned(), json!(request.inference_config.max_tokens.unwrap_or(most))),
         ("messages".to_owned(), request.messages.iter().map(message).collect::<Option<Value>>()?),
     ]);
-    let system: Vec<Value> =
-        request.system.iter().filter_map(|block| instruction(block).transpose()).collect::<Option<_>>()?;
+    let system: Vec<Value> = request.system.iter().filter(is_said).map(instruction).collect::<Option<_>>()?;
     let config = &request.inference_config;
     let members = [
         ("system", (!system.is_empty()).then(|| system.into())),
@@ -34,7 +33,8 @@ pub fn body(request: &Request, most: u32) -> Option<Value> {
     ];
     body.extend(members.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
     if let Some(config) = &request.tool_config {
-        let tools = config.tools.iter().filter_map(|tool| self::tool(tool).transpose()).collect::<Option<Value>>()?;
+        let tools = config.tools.iter().filter(|tool| !matches!(tool, Tool::CachePoint(_)));
+        let tools = tools.map(tool).collect::<Option<Value>>()?;
         body.insert("tools".to_owned(), tools);
         if let Some(choice) = &config.tool_choice {
             body.insert("tool_choice".to_owned(), choose(choice));
@@ -55,21 +55,19 @@ pub fn body(request: &Request, most: u32) -> Option<Value> {
     Some(Value::Object(body))
 }
 
-/// `Some(None)`: nothing is said.
-fn instruction(block: &SystemBlock) -> Option<Option<Value>> {
+fn is_said(block: &&SystemBlock) -> bool {
+    !matches!(block, SystemBlock::CachePoint(_))
+}
+
+fn instruction(block: &SystemBlock) -> Option<Value> {
     match block {
-        SystemBlock::Text(text) => Some(Some(json!({"type": "text", "text": text}))),
-        SystemBlock::CachePoint(_) => Some(None),
-        SystemBlock::Other(_) => None,
+        SystemBlock::Text(text) => Some(json!({"type": "text", "text": text})),
+        SystemBlock::CachePoint(_) | SystemBlock::Other(_) => None,
     }
 }
 
-fn tool(tool: &Tool) -> Option<Option<Value>> {
-    let spec = match tool {
-        Tool::ToolSpec(spec) => spec,
-        Tool::CachePoint(_) => return Some(None),
-        Tool::Other(_) => return None,
-    };
+fn tool(tool: &Tool) -> Option<Value> {
+    let Tool::ToolSpec(spec) = tool else { return None };
     let mut told = json!({"name": spec.name, "input_schema": spec.input_schema.json});
     if let Some(description) = &spec.description {
         told["description"] = json!(description);
@@ -77,7 +75,7 @@ fn tool(tool: &Tool) -> Option<Option<Value>> {
     if let Some(strict) = spec.strict {
         told["strict"] = json!(strict);
     }
-    Some(Some(told))
+    Some(told)
 }
 
 fn choose(choice: &ToolChoice) -> Value {
@@ -94,13 +92,13 @@ fn message(message: &Message) -> Option<Value> {
         Role::Assistant => "assistant",
         Role::System => return None,
     };
-    let content: Value =
-        message.content.iter().filter_map(|block| self::block(block).transpose()).collect::<Option<_>>()?;
+    let content = message.content.iter().filter(|block| !matches!(block, ContentBlock::CachePoint(_)));
+    let content = content.map(block).collect::<Option<Value>>()?;
     Some(json!({"role": role, "content": content}))
 }
 
-fn block(block: &ContentBlock) -> Option<Option<Value>> {
-    Some(Some(match block {
+fn block(block: &ContentBlock) -> Option<Value> {
+    Some(match block {
         ContentBlock::Text(text) => json!({"type": "text", "text": text}),
         ContentBlock::Image(image) => picture(image)?,
         ContentBlock::Document(document) => self::document(document)?,
@@ -115,11 +113,12 @@ fn block(block: &ContentBlock) -> Option<Option<Value>> {
             let data = String::from_utf8(STANDARD.decode(data).ok()?).ok()?;
             json!({"type": "redacted_thinking", "data": data})
         }
-        ContentBlock::CachePoint(_) => return Some(None),
-        ContentBlock::ToolUse(_) | ContentBlock::Audio(_) | ContentBlock::Video(_) | ContentBlock::Other(_) => {
-            return None;
-        }
-    }))
+        ContentBlock::ToolUse(_)
+        | ContentBlock::Audio(_)
+        | ContentBlock::Video(_)
+        | ContentBlock::CachePoint(_)
+        | ContentBlock::Other(_) => return None,
+    })
 }
 
 fn picture(image: &Image) -> Option<Value> {
@@ -194,9 +193,8 @@ enum Piece {
     Unknown,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
-#[derive(Default)]
 struct Told {
     input_tokens: u64,
     output_tokens: u64,

@@ -53,8 +53,7 @@ fn each_shard_takes_its_own_step() {
     ];
     let running = [Step::Queue(0), Step::Submit(1), Step::Collect(3), Step::Run(5), Step::Run(6)];
     assert_eq!(steps(&planned(), &shards, NOW), running);
-    let ending =
-        [Step::Close(0), Step::Submit(1), Step::Stop(2), Step::Collect(3), Step::Close(5), Step::Close(6)];
+    let ending = [Step::Close(0), Step::Submit(1), Step::Stop(2), Step::Collect(3), Step::Close(5), Step::Close(6)];
     assert_eq!(steps(&cancelled(), &shards, NOW), ending);
     let batch = planned();
     assert_eq!(steps(&batch, &shards, batch.expires_at), ending);

@@ -46,8 +46,7 @@ pub(in crate::batch) async fn kept_answers(
     shard: u32,
     (from, limit): (u64, u32),
 ) -> Result<Vec<Kept>> {
-    let query =
-        sqlx::query(KEPT).bind(batch).bind(i64::from(shard)).bind(number(from)).bind(i64::from(limit));
+    let query = sqlx::query(KEPT).bind(batch).bind(i64::from(shard)).bind(number(from)).bind(i64::from(limit));
     let rows = query.fetch_all(store.pool()).await?;
     let kept = |row: &sqlx::any::AnyRow| {
         Ok(Kept {

@@ -5,6 +5,7 @@ use sqlx::Row as _;
 use super::rows::{batch, batch_columns};
 use super::shards::insert as insert_shard;
 use super::{Mine, clean, json, number, parsed};
+use crate::batch::files::Files;
 use crate::batch::record::{Batch, Shard, State};
 use crate::batch::survey::Survey;
 use crate::clock::Timestamp;
@@ -20,8 +21,23 @@ INSERT INTO batches (id, team_id, key_id, surface, endpoint, model, invocation, 
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 0, 0, $14, $15, $16, $17, $18, $19, $20, $21, $22)
 ON CONFLICT (id) DO NOTHING";
 
-/// Adds a batch that `worker` works on, or nobody if it is over; false when there is one of that id.
-pub(in crate::batch) async fn insert(store: &Store, new: &Batch, worker: Option<&str>) -> Result<bool> {
+/// What became of a batch that was to be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::batch) enum Added {
+    /// It is there.
+    Yes,
+    /// There is one of that id.
+    Known,
+    /// Its file is gone.
+    NoFile,
+}
+
+/// Adds a batch that `worker` works on, or nobody if it is over.
+pub(in crate::batch) async fn insert(store: &Store, new: &Batch, worker: Option<&str>) -> Result<Added> {
+    let mut transaction = store.begin().await?;
+    if !Files::pin(&mut transaction, &new.team, &new.input_file, new.created_at).await? {
+        return Ok(Added::NoFile);
+    }
     let endpoint: &'static str = new.endpoint.into();
     let state: &'static str = new.state.into();
     let query = sqlx::query(INSERT)
@@ -47,7 +63,9 @@ pub(in crate::batch) async fn insert(store: &Store, new: &Batch, worker: Option<
         .bind(new.ended_at.map(Timestamp::millis))
         .bind(new.expires_at.millis())
         .bind(worker);
-    Ok(query.execute(store.pool()).await?.rows_affected() == 1)
+    let is_new = query.execute(&mut *transaction).await?.rows_affected() == 1;
+    transaction.commit().await?;
+    Ok(if is_new { Added::Yes } else { Added::Known })
 }
 
 const FIND: &str = concat!(
@@ -62,11 +80,8 @@ pub(in crate::batch) async fn find(store: &Store, team: &TeamId, id: &str) -> Re
     row.as_ref().map(batch).transpose()
 }
 
-const LOAD: &str = concat!(
-    "-- batch.load\nSELECT ",
-    batch_columns!(),
-    " FROM batches b WHERE b.id = $1 AND b.lease_owner = $2"
-);
+const LOAD: &str =
+    concat!("-- batch.load\nSELECT ", batch_columns!(), " FROM batches b WHERE b.id = $1 AND b.lease_owner = $2");
 
 /// One of the worker's, deleted or not.
 pub(in crate::batch) async fn load(store: &Store, mine: Mine<'_>) -> Result<Option<Batch>> {
@@ -95,6 +110,8 @@ pub struct Filter {
     pub to: Option<Timestamp>,
     /// In one of these states; empty: in any.
     pub states: Vec<State>,
+    /// With a shard of this model, by its name or Bedrock's id.
+    pub model: Option<String>,
     /// Whose id or details hold this text.
     pub contains: Option<String>,
 }
@@ -109,7 +126,7 @@ pub enum Order {
     OldestFirst,
 }
 
-/// `$8` is a list of states between commas, so that one statement does for any of them. Where the id of `$4` is not the
+/// `$7` is a list of states between commas, so that one statement does for any of them. Where the id of `$4` is not the
 /// team's, nothing is found.
 macro_rules! listing {
     ($name:literal, $than:literal, $order:literal) => {
@@ -121,6 +138,8 @@ macro_rules! listing {
             " FROM batches b WHERE b.deleted_at IS NULL AND ($1 = '' OR b.team_id = $1) AND ($2 = '' OR b.surface = $2)
              AND b.created_at >= $5 AND b.created_at <= $6
              AND ($7 = '' OR $7 LIKE '%,' || b.state || ',%')
+             AND ($9 = '' OR EXISTS (SELECT 1 FROM batch_shards m WHERE m.batch_id = b.id
+                  AND (m.model = $9 OR m.model_id = $9)))
              AND ($8 = '' OR b.id LIKE $8 OR b.details LIKE $8)
              AND ($4 = '' OR EXISTS (SELECT 1 FROM batches a WHERE a.id = $4 AND ($1 = '' OR a.team_id = $1)
                   AND (b.created_at ",
@@ -160,7 +179,8 @@ pub(in crate::batch) async fn list(store: &Store, filter: &Filter) -> Result<(Ve
         .bind(filter.from.map_or(i64::MIN, Timestamp::millis))
         .bind(filter.to.map_or(i64::MAX, Timestamp::millis))
         .bind(states)
-        .bind(contains);
+        .bind(contains)
+        .bind(filter.model.as_deref().map(clean).unwrap_or_default());
     let rows = query.fetch_all(store.pool()).await?;
     let mut batches = rows.iter().map(batch).collect::<Result<Vec<_>>>()?;
     let has_more = batches.len() > limit as usize;
@@ -228,11 +248,7 @@ WHERE id = $1 AND lease_owner = $2 AND in_progress_at IS NULL AND ended_at IS NU
 /// the worker's, or planned already.
 pub(in crate::batch) async fn planned(store: &Store, mine: Mine<'_>, plan: Planned<'_>) -> Result<bool> {
     let mut transaction = store.begin().await?;
-    let query = sqlx::query(PLANNED)
-        .bind(mine.batch)
-        .bind(mine.worker)
-        .bind(plan.at.millis())
-        .bind(number(plan.total));
+    let query = sqlx::query(PLANNED).bind(mine.batch).bind(mine.worker).bind(plan.at.millis()).bind(number(plan.total));
     if query.execute(&mut *transaction).await?.rows_affected() == 0 {
         return Ok(false);
     }
@@ -255,12 +271,7 @@ pub(in crate::batch) struct Input {
 }
 
 /// The file of this id that is the team's, and what is known of its records.
-pub(in crate::batch) async fn input(
-    store: &Store,
-    team: &TeamId,
-    id: &str,
-    now: Timestamp,
-) -> Result<Option<Input>> {
+pub(in crate::batch) async fn input(store: &Store, team: &TeamId, id: &str, now: Timestamp) -> Result<Option<Input>> {
     let query = sqlx::query(INPUT).bind(clean(id)).bind(team.as_str()).bind(now.millis());
     let Some(row) = query.fetch_optional(store.pool()).await? else { return Ok(None) };
     Ok(Some(Input { purpose: row.try_get("purpose")?, survey: parsed(&row, "survey")? }))

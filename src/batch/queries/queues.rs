@@ -163,9 +163,7 @@ pub(in crate::batch) async fn open_jobs(store: &Store, worker: &str, region: &st
             number: u32::try_from(row.try_get::<i64, _>("number")?).unwrap_or(u32::MAX),
             arn: row.try_get("job_arn")?,
             job_state: row.try_get("job_state")?,
-            submitted_at: Timestamp::from_millis(
-                row.try_get::<Option<i64>, _>("submitted_at")?.unwrap_or_default(),
-            ),
+            submitted_at: Timestamp::from_millis(row.try_get::<Option<i64>, _>("submitted_at")?.unwrap_or_default()),
         })
     };
     Ok(rows.iter().map(job).collect::<Result<_, sqlx::Error>>()?)

@@ -1,9 +1,8 @@
 //! The ends: of a shard, with what it cost; of a batch, with its files and what is told of it. Each is one transaction.
 
-use sqlx::{Any, Transaction};
-
 use super::shards::insert as insert_shard;
 use super::{Mine, clean, json, number};
+use crate::batch::files::Files;
 use crate::batch::record::{Batch, File, Problem, Segment, Shard, State};
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -43,11 +42,8 @@ DELETE FROM batch_answers WHERE batch_id = $1 AND shard = $2";
 pub(in crate::batch) async fn settle(store: &Store, mine: Mine<'_>, settled: Settled<'_>) -> Result<bool> {
     let mut transaction = store.begin().await?;
     // The batch's row is locked first: nobody takes the batch over meanwhile.
-    let charged = sqlx::query(CHARGE)
-        .bind(mine.batch)
-        .bind(mine.worker)
-        .bind(settled.cost.0)
-        .bind(number(settled.unpriced));
+    let charged =
+        sqlx::query(CHARGE).bind(mine.batch).bind(mine.worker).bind(settled.cost.0).bind(number(settled.unpriced));
     let is_mine = charged.execute(&mut *transaction).await?.rows_affected() == 1;
     let query = sqlx::query(SETTLE)
         .bind(mine.batch)
@@ -87,11 +83,6 @@ UPDATE batches SET state = $3, finalizing_at = COALESCE(finalizing_at, $4), ende
     output_file_id = $7, error_file_id = $8, lease_owner = NULL
 WHERE id = $1 AND lease_owner = $2 AND ended_at IS NULL";
 
-const FILE: &str = "-- batch.result_file
-INSERT INTO files (id, team_id, key_id, purpose, filename, origin, state, form, bytes, segments, created_at, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, 'ready', $7, $8, $9, $10, $11)
-ON CONFLICT (id) DO NOTHING";
-
 /// It is over, and its files are there. False when it is over already, or another worker's.
 pub(in crate::batch) async fn finish(
     store: &Store,
@@ -115,26 +106,8 @@ pub(in crate::batch) async fn finish(
         return Ok(false);
     }
     for file in finished.files {
-        add_file(&mut transaction, file).await?;
+        Files::add(&mut transaction, file).await?;
     }
     transaction.commit().await?;
     Ok(true)
-}
-
-async fn add_file(transaction: &mut Transaction<'static, Any>, file: &File) -> Result<()> {
-    let origin: &'static str = file.origin.into();
-    let query = sqlx::query(FILE)
-        .bind(&*file.id)
-        .bind(file.team.as_str())
-        .bind(file.key.as_str())
-        .bind(&*file.purpose)
-        .bind(clean(&file.filename))
-        .bind(origin)
-        .bind(file.form.map(<&'static str>::from))
-        .bind(number(file.bytes))
-        .bind(json(&file.segments)?)
-        .bind(file.created_at.millis())
-        .bind(file.expires_at.millis());
-    query.execute(&mut **transaction).await?;
-    Ok(())
 }

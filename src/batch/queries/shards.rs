@@ -3,8 +3,8 @@
 
 use sqlx::{Any, Transaction};
 
-use super::{Mine, clean, json, number};
 use super::rows::shard;
+use super::{Mine, clean, json, number};
 use crate::batch::record::Shard;
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -121,8 +121,7 @@ AND EXISTS (SELECT 1 FROM batches WHERE id = $1 AND lease_owner = $2)";
 pub(in crate::batch) async fn stand(store: &Store, mine: Mine<'_>, number: u32, reason: Option<&str>) -> Result<bool> {
     let reason = reason.map(clean);
     let same = reason.clone().unwrap_or_default();
-    let query =
-        sqlx::query(STAND).bind(mine.batch).bind(mine.worker).bind(i64::from(number)).bind(reason).bind(same);
+    let query = sqlx::query(STAND).bind(mine.batch).bind(mine.worker).bind(i64::from(number)).bind(reason).bind(same);
     Ok(query.execute(store.pool()).await?.rows_affected() == 1)
 }
 

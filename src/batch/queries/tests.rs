@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::*;
-use crate::batch::record::{Batch, Shard, ShardState, State};
+use crate::batch::files::Files;
+use crate::batch::record::{Batch, File, Shard, ShardState, State};
 use crate::batch::testing::{batch, queued, shard};
 use crate::ids::TeamId;
 use crate::money::MicroUsd;
@@ -20,8 +21,17 @@ fn others(batch: &str) -> Mine<'_> {
     Mine { worker: "w2", batch }
 }
 
+/// Adds a batch, and the file that it is made of.
+async fn submit(store: &Store, new: &Batch, worker: Option<&str>) -> Added {
+    let mut connection = store.pool().acquire().await.unwrap();
+    let file = File { team: new.team.clone(), ..crate::batch::testing::input_file(&new.input_file) };
+    Files::add(&mut connection, &file).await.unwrap();
+    drop(connection);
+    insert(store, new, worker).await.unwrap()
+}
+
 async fn running(store: &Store, id: &str, shards: &[Shard]) -> Batch {
-    assert!(insert(store, &batch(id, "t1"), Some("w1")).await.unwrap());
+    assert_eq!(submit(store, &batch(id, "t1"), Some("w1")).await, Added::Yes);
     assert!(planned(store, mine(id), Planned { shards, total: 100, at: NOW }).await.unwrap());
     load(store, mine(id)).await.unwrap().unwrap()
 }
@@ -33,8 +43,9 @@ async fn a_batch_is_found_as_it_was_submitted_by_its_team_alone_and_once() {
         new.metadata.insert("a".into(), "b\0".into());
         new.details = Some("{}".into());
         new.estimate = Some(MicroUsd(7));
-        assert!(insert(&store, &new, Some("w1")).await.unwrap());
-        assert!(!insert(&store, &new, Some("w1")).await.unwrap());
+        assert_eq!(insert(&store, &new, Some("w1")).await.unwrap(), Added::NoFile);
+        assert_eq!(submit(&store, &new, Some("w1")).await, Added::Yes);
+        assert_eq!(submit(&store, &new, Some("w1")).await, Added::Known);
         assert_eq!(find(&store, &new.team, "batch_1").await.unwrap(), Some(new.clone()));
         assert_eq!(find(&store, &TeamId::from("t2"), "batch_1").await.unwrap(), None);
         assert!(!cancel(&store, &TeamId::from("t2"), "batch_1", NOW).await.unwrap());
@@ -52,7 +63,7 @@ async fn lists_go_both_ways_page_by_page_and_show_one_team_alone() {
         for number in 0..5_i64 {
             let mut new = batch(&format!("b{number}"), if number == 4 { "t2" } else { "t1" });
             new.created_at = Timestamp::from_millis(1000 + number / 2);
-            insert(&store, &new, None).await.unwrap();
+            submit(&store, &new, None).await;
         }
         let ids = async |filter: Filter| {
             let (batches, more) = list(&store, &filter).await.unwrap();
@@ -81,8 +92,8 @@ async fn a_batch_is_taken_over_only_from_a_worker_whose_time_is_over_or_that_lef
         let later = NOW.plus(Duration::from_secs(30));
         beat(&store, "w1", later).await.unwrap();
         beat(&store, "w2", later.plus(Duration::from_secs(5))).await.unwrap();
-        insert(&store, &batch("b1", "t1"), Some("w1")).await.unwrap();
-        insert(&store, &batch("b2", "t1"), None).await.unwrap();
+        submit(&store, &batch("b1", "t1"), Some("w1")).await;
+        submit(&store, &batch("b2", "t1"), None).await;
         assert_eq!(claim(&store, "w2", NOW, 10).await.unwrap(), ["b2"]);
         assert!(claim(&store, "w2", NOW, 10).await.unwrap().is_empty());
         assert_eq!(claim(&store, "w2", later, 10).await.unwrap(), ["b1"]);
@@ -164,10 +175,10 @@ async fn a_shard_goes_from_the_queue_to_its_settlement_and_is_paid_for_once() {
         let counts = batch.counts;
         assert_eq!((counts.completed, counts.failed, counts.cancelled, counts.expired), (86, 4, 2, 1));
         let shards = of(&store, "b1").await.unwrap();
-        assert_eq!(shards.iter().map(|shard| (shard.attempt, shard.state)).collect::<Vec<_>>(), [
-            (1, ShardState::Settled),
-            (2, ShardState::Queued)
-        ]);
+        assert_eq!(
+            shards.iter().map(|shard| (shard.attempt, shard.state)).collect::<Vec<_>>(),
+            [(1, ShardState::Settled), (2, ShardState::Queued)]
+        );
         assert!(count_answers(&store, "b1", 0).await.unwrap().is_empty());
     }
 }
@@ -205,7 +216,7 @@ async fn a_queue_gives_no_more_places_than_there_are_and_none_while_it_rests() {
 async fn two_workers_that_take_the_last_place_at_once_do_not_both_get_it() {
     for store in stores().await {
         running(&store, "b1", &[queued("b1", 0)]).await;
-        insert(&store, &batch("b2", "t1"), Some("w2")).await.unwrap();
+        submit(&store, &batch("b2", "t1"), Some("w2")).await;
         let shards = [queued("b2", 0)];
         assert!(planned(&store, others("b2"), Planned { shards: &shards, total: 1, at: NOW }).await.unwrap());
         let again = crate::store::testing::again(&store).await;
@@ -222,7 +233,7 @@ async fn two_workers_that_take_the_last_place_at_once_do_not_both_get_it() {
 async fn a_cancelled_batch_is_due_and_planned_all_the_same() {
     for store in stores().await {
         let new = batch("b1", "t1");
-        insert(&store, &new, Some("w1")).await.unwrap();
+        submit(&store, &new, Some("w1")).await;
         assert!(due(&store, "w1", NOW).await.unwrap().is_empty());
         assert_eq!(due(&store, "w1", new.expires_at).await.unwrap(), ["b1"]);
         assert!(cancel(&store, &new.team, "b1", NOW).await.unwrap());
@@ -243,22 +254,16 @@ async fn a_finished_batch_has_its_files_and_is_over() {
         let mut new = batch("b1", "t1");
         new.output_file = Some("file-o".into());
         new.error_file = Some("file-e".into());
-        insert(&store, &new, Some("w1")).await.unwrap();
+        submit(&store, &new, Some("w1")).await;
         let file = crate::batch::testing::result_file(&new, "file-o");
         let files = [file];
-        let finished = Finished {
-            state: State::Completed,
-            files: &files,
-            problems: &[],
-            reason: None,
-            at: NOW,
-        };
+        let finished = Finished { state: State::Completed, files: &files, problems: &[], reason: None, at: NOW };
         assert!(finish(&store, mine("b1"), &new, finished).await.unwrap());
         assert!(!finish(&store, mine("b1"), &new, finished).await.unwrap());
         let over = find(&store, &new.team, "b1").await.unwrap().unwrap();
         assert_eq!((over.state, over.ended_at), (State::Completed, Some(NOW)));
         assert_eq!((over.output_file.as_deref(), over.error_file), (Some("file-o"), None));
-        assert_eq!(store.texts("SELECT id FROM files").await, [["file-o"]]);
+        assert_eq!(store.texts("SELECT id FROM files ORDER BY id").await, [["file-o"], ["file-t1"]]);
         assert!(claim(&store, "w2", NOW, 9).await.unwrap().is_empty());
         assert!(!cancel(&store, &new.team, "b1", NOW).await.unwrap());
     }

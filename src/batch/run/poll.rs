@@ -97,8 +97,7 @@ async fn list(region: &Region, since: Timestamp) -> Result<HashMap<String, Job>>
     let mut seen = HashMap::new();
     let mut next: Option<String> = None;
     loop {
-        let query =
-            JobQuery { submitted_after: Some(since), name_contains: Some(OURS), next: next.as_deref() };
+        let query = JobQuery { submitted_after: Some(since), name_contains: Some(OURS), next: next.as_deref() };
         let page: JobPage = region.jobs(&query).await.map_err(|failure| -> Error { failure.error })?;
         seen.extend(page.jobs.into_iter().map(|job| (job.arn.clone(), job)));
         next = page.next;
