@@ -216,11 +216,14 @@ impl Stated {
                     .decode(value)
                     .ok_or_else(|| invalid(format!("Value for {} header is invalid.", algorithm.header())))?,
             ),
-            (None, Some(name)) => Self::Trailer(Algorithm::of_header(name).ok_or_else(|| {
-                invalid("The value specified in the x-amz-trailer header is not supported")
-            })?),
+            (None, Some(name)) => Self::Trailer(
+                Algorithm::of_header(name)
+                    .ok_or_else(|| invalid("The value specified in the x-amz-trailer header is not supported"))?,
+            ),
             (Some(_), Some(_)) => {
-                return Err(invalid("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."));
+                return Err(invalid(
+                    "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
+                ));
             }
         };
         if let Some(name) = text("x-amz-sdk-checksum-algorithm") {
@@ -228,7 +231,9 @@ impl Stated {
                 invalid("Checksum algorithm provided is unsupported. Please try again with any of the valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]")
             })?;
             if stated.algorithm() != Some(algorithm) {
-                return Err(invalid("x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found."));
+                return Err(invalid(
+                    "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer headers were found.",
+                ));
             }
         }
         Ok(stated)
@@ -270,9 +275,11 @@ mod tests {
     /// The check values of the catalogue of parametrised CRC algorithms, over `123456789`.
     #[test]
     fn checksums_come_to_the_published_values() {
-        for (algorithm, value) in
-            [(Algorithm::Crc32, 0xcbf4_3926), (Algorithm::Crc32c, 0xe306_9283), (Algorithm::Crc64Nvme, 0xae8b_1486_0a79_9888)]
-        {
+        for (algorithm, value) in [
+            (Algorithm::Crc32, 0xcbf4_3926),
+            (Algorithm::Crc32c, 0xe306_9283),
+            (Algorithm::Crc64Nvme, 0xae8b_1486_0a79_9888),
+        ] {
             assert_eq!(number(&sum(algorithm, b"123456789")), value, "{algorithm:?}");
         }
         let told = Checksum::of(Algorithm::Sha256, &sum(Algorithm::Sha256, b""));

@@ -65,7 +65,11 @@ pub(crate) fn cut(pieces: &[Piece], range: &Range<u64>) -> Vec<Piece> {
         let end = start + piece.length;
         let (from, to) = (range.start.clamp(start, end), range.end.clamp(start, end));
         if from < to {
-            found.push(Piece { file: Arc::clone(&piece.file), offset: piece.offset + (from - start), length: to - from });
+            found.push(Piece {
+                file: Arc::clone(&piece.file),
+                offset: piece.offset + (from - start),
+                length: to - from,
+            });
         }
         start = end;
     }
@@ -114,7 +118,11 @@ impl Write for Draft {
 
 impl fmt::Debug for Draft {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Draft").field("stored", &self.stored).field("length", &self.length).finish_non_exhaustive()
+        formatter
+            .debug_struct("Draft")
+            .field("stored", &self.stored)
+            .field("length", &self.length)
+            .finish_non_exhaustive()
     }
 }
 

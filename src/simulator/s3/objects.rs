@@ -139,8 +139,10 @@ impl Writer {
     /// The object is there, with all that was written, as modified at `at`.
     pub(crate) fn finish(self, at: Timestamp) -> Arc<Object> {
         let (piece, md5) = self.draft.end();
-        let attributes =
-            Attributes { headers: BTreeMap::from([("content-type", DEFAULT_TYPE.to_owned())]), ..Attributes::default() };
+        let attributes = Attributes {
+            headers: BTreeMap::from([("content-type", DEFAULT_TYPE.to_owned())]),
+            ..Attributes::default()
+        };
         let object = Object {
             length: piece.length,
             pieces: vec![piece],
