@@ -12,6 +12,8 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         | "/v1/responses/{response_id}/input_items"
         | "/v1/responses/{response_id}/cancel" => ("openai", "stored_responses"),
         "/v1/embeddings" => ("openai", "embeddings"),
+        "/v1/files" | "/v1/files/{file_id}" | "/v1/files/{file_id}/content" => ("openai", "files"),
+        "/v1/batches" | "/v1/batches/{batch_id}" | "/v1/batches/{batch_id}/cancel" => ("openai", "batches"),
         "/v1/images/generations" => ("openai", "images"),
         "/v1/rerank" => ("rerank", "rerank"),
         "/v1/models" | "/v1/models/{model}" => ("openai", "models"),
@@ -57,6 +59,7 @@ pub(super) fn costs(pattern: &str) -> bool {
         "/v1/chat/completions"
             | "/v1/responses"
             | "/v1/embeddings"
+            | "/v1/batches"
             | "/v1/images/generations"
             | "/v1/rerank"
             | "/v1/messages"
@@ -103,7 +106,7 @@ mod tests {
     /// Of a new route that takes POST somebody has to say whether a repeat costs.
     #[test]
     fn every_post_costs_or_is_known_not_to() {
-        const FREE: [&str; 5] = ["/count", "/input_tokens", "/cancel", "/stop", "/admin/v1/"];
+        const FREE: [&str; 6] = ["/count", "/input_tokens", "/cancel", "/stop", "/admin/v1/", "/v1/files"];
         let document = crate::api::openapi();
         for (path, item) in document.paths.paths.iter().filter(|(_, item)| item.post.is_some()) {
             assert!(costs(path) != FREE.iter().any(|part| path.contains(part)), "{path}: {:?}", item.summary);

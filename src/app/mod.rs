@@ -16,6 +16,7 @@ pub use listener::Tls;
 pub use local::{Local, buckets as local_buckets, development_tls, key as local_key, sealing_key as local_sealing_key};
 
 use crate::api::{self, ops};
+use crate::batch::files::Files;
 use crate::catalog::{Catalog, Live, Quotas};
 use crate::clock::Clock;
 use crate::config::{Aws, Config};
@@ -81,11 +82,16 @@ impl App {
         usage.retain_in_background(&tracker, stop.clone());
         let journal = config.store.journal_folder().map(|folder| journal::Setup::new(folder, metrics.clone()));
         let options = Options { metrics: metrics.clone(), journal, shared: config.shared.clone() };
-        let tenancy = Tenancy::open(store, clock.clone(), options, &tracker, stop.clone()).await?;
+        let tenancy = Tenancy::open(store.clone(), clock.clone(), options, &tracker, stop.clone()).await?;
         let issuers = Issuers::new(&config.auth.jwt, Documents::new(&config.fetch)?, clock.clone(), &tracker, &stop);
         let administrators = Administrators::new(&config.auth.admin_key_sha256);
         let guests = Guests::new(administrators, issuers, Sealer::configured(&config.auth));
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
+        let files = (!config.batch.bucket.is_empty())
+            .then(|| Files::new(store, upstream.clone(), &config.batch, clock.clone(), tracker.clone()));
+        if let Some(files) = &files {
+            files.sweep_in_background(stop.clone());
+        }
         let quotas = Quotas::configured(config, &catalog)?;
         let fetcher = Fetcher::new(&config.fetch, config.server.max_body_bytes())?;
         let live = Live::new(catalog);
@@ -110,7 +116,11 @@ impl App {
         });
 
         let readiness = ops::Readiness::default();
-        let clients = Listener::serve(clients, api::router(&gateway, &config.server), tls, &tracker)?;
+        let mut routes = api::router(&gateway, &config.server);
+        if let Some(files) = files {
+            routes = api::batch::with(routes, files);
+        }
+        let clients = Listener::serve(clients, routes, tls, &tracker)?;
         let operators = Listener::serve(operators, ops::router(gateway.clone(), readiness.clone()), None, &tracker)?;
         readiness.ready();
         if let Some(period) = config.aws.catalog_refresh() {

@@ -14,9 +14,9 @@ use crate::batch::Codecs;
 
 /// Whoever reads or writes a record does it by one of these.
 pub const CODECS: Codecs = Codecs::new(&[
-    openai::batch::CHAT,
-    openai::batch::RESPONSES,
-    openai::batch::EMBEDDINGS,
+    openai::batches::CHAT,
+    openai::batches::RESPONSES,
+    openai::batches::EMBEDDINGS,
     anthropic::batches::CODEC,
     bedrock::jobs::CODEC,
 ]);
