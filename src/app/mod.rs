@@ -7,6 +7,7 @@ mod listener;
 mod local;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -16,6 +17,7 @@ pub use listener::Tls;
 pub use local::{Local, development_tls, key as local_key, sealing_key as local_sealing_key};
 
 use crate::api::{self, ops};
+use crate::batch::webhook::Webhooks;
 use crate::catalog::{Catalog, Live, Quotas};
 use crate::clock::Clock;
 use crate::config::{Aws, Config};
@@ -87,7 +89,10 @@ impl App {
         let guests = Guests::new(administrators, issuers, Sealer::configured(&config.auth));
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
         let quotas = Quotas::configured(config, &catalog)?;
-        let fetcher = Fetcher::new(&config.fetch, config.server.max_body_bytes())?;
+        let fetcher = Arc::new(Fetcher::new(&config.fetch, config.server.max_body_bytes())?);
+        let sealer = Sealer::configured(&config.auth);
+        Webhooks::new(tenancy.store().clone(), clock.clone(), sealer, Arc::clone(&fetcher), metrics.clone())
+            .deliver_in_background(&tracker, stop.clone());
         let live = Live::new(catalog);
         let refresher = Refresher::new(live.clone(), upstream.clone(), &config.models, metrics.clone(), clock.clone());
         let gateway = Gateway::new(Parts {

@@ -8,6 +8,7 @@
 
 pub mod codec;
 pub mod record;
+pub mod webhook;
 
 pub use self::codec::{Codec, Codecs};
 pub use self::record::{Batch, Endpoint, File, Form, Invocation, Segment, Shard, State};
