@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first; see `docs/ARCHITECTURE.md`. A module imports only from lower layers.
-const LAYERS: [(&str, u8); 33] = [
+const LAYERS: [(&str, u8); 34] = [
     ("bucket", 0),
     ("clock", 0),
     ("config", 0),
@@ -20,6 +20,7 @@ const LAYERS: [(&str, u8); 33] = [
     ("money", 0),
     ("recent", 0),
     ("report", 0),
+    ("scan", 0),
     ("sigv4", 0),
     ("splice", 0),
     ("table", 0),

@@ -444,7 +444,12 @@ impl Settlement {
         let at = entry.at;
         // Whoever reads from the ledger what was spent finds there whatever was settled before.
         self.gateway.tenancy().record(entry);
-        hold.settle(Used { tokens, cost }, at);
+        let used = Used { tokens, cost };
+        if self.origin.trail.is_paid_by_batch() {
+            hold.settle_paid_for(used, at);
+        } else {
+            hold.settle(used, at);
+        }
         let booked = Booked { region: self.region.clone(), attempts: self.attempts, usage, cost, outcome };
         // Set once, because the hold was taken above.
         self.receipt.booked.set(booked).ok();

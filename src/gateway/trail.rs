@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::drain::Attendance;
 use super::{Booked, Receipt};
 use crate::ids::RequestId;
-use crate::tenancy::{Caller, Standing};
+use crate::tenancy::{Caller, Scope, Standing};
 
 /// The trail of one request. Clones are the same trail.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ struct Marks {
     caller: OnceLock<Caller>,
     /// Whether the request is to be sent as it is, or not at all.
     strict: AtomicBool,
+    /// Whether a batch holds what its calls may cost.
+    paid_for: AtomicBool,
     /// Of the first call; most requests make one.
     receipt: OnceLock<Arc<Receipt>>,
     /// How far the caller's limits were used after its last call was admitted, or refused.
@@ -41,6 +43,7 @@ impl Trail {
             client,
             caller: OnceLock::new(),
             strict: AtomicBool::new(false),
+            paid_for: AtomicBool::new(false),
             receipt: OnceLock::new(),
             standing: Mutex::default(),
             further: Mutex::default(),
@@ -91,6 +94,22 @@ impl Trail {
     /// Whether that was said.
     pub(super) fn forbids_changes(&self) -> bool {
         self.0.strict.load(Ordering::Relaxed)
+    }
+
+    /// It is a record of a batch, which holds what it may cost: admission sets no money aside, and asks for the scope
+    /// `batch`.
+    pub fn pay_by_batch(&self) {
+        self.0.paid_for.store(true, Ordering::Relaxed);
+    }
+
+    /// The scope that its caller's key needs.
+    pub fn scope(&self) -> Scope {
+        if self.is_paid_by_batch() { Scope::Batch } else { Scope::Inference }
+    }
+
+    /// Whether that was said.
+    pub(super) fn is_paid_by_batch(&self) -> bool {
+        self.0.paid_for.load(Ordering::Relaxed)
     }
 
     /// The same trail, for one call of the request that goes on without its client.

@@ -203,15 +203,16 @@ impl Drop for Recorder {
         if self.is_over {
             return;
         }
-        self.inner.table.forget(&self.place, &self.flight);
         self.flight.lose(Lost::Broken);
-        let (inner, place, owner) = (Arc::clone(&self.inner), self.place.clone(), self.flight.id.clone());
+        let (inner, place, flight) = (Arc::clone(&self.inner), self.place.clone(), Arc::clone(&self.flight));
         let tracker = inner.tracker.clone();
         tracker.spawn(async move {
-            let release = queries::release(&inner.store, &place, &owner);
+            let release = queries::release(&inner.store, &place, &flight.id);
             if !matches!(tokio::time::timeout(STORE_PATIENCE, release).await, Ok(Ok(()))) {
                 tracing::debug!("the mark of a dropped call is left to lapse");
             }
+            // Until the mark is gone, who comes next has to know whose it is: it replaces it.
+            inner.table.forget(&place, &flight);
         });
     }
 }

@@ -156,6 +156,19 @@ async fn a_call_is_dropped_when_the_last_reader_leaves_unless_it_goes_on_alone()
 }
 
 #[tokio::test]
+async fn who_comes_right_after_a_maker_that_failed_makes_the_call_though_the_store_has_not_heard_of_it() {
+    for store in testing::stores().await {
+        let here = process(&store, &Clock::manual(START), &config::Idempotency::default());
+        let call = asked("key1", "a", "x");
+        drop(first(&here, &call).await);
+        // Without a moment for what is still to be told to the store.
+        let (recorder, _reader) = first(&here, &call).await;
+        recorder.finish(Some(head(200)), Some("made".into()), Keep::Answer).await;
+        assert_eq!(rest(&mut repeat(&here, &call).await).await.unwrap(), "made");
+    }
+}
+
+#[tokio::test]
 async fn the_mark_of_a_process_that_died_lapses_and_that_of_a_maker_that_failed_goes() {
     let clock = Clock::manual(START);
     for store in testing::stores().await {

@@ -26,6 +26,7 @@ mod team;
 #[cfg(test)]
 mod tests;
 pub mod usage;
+mod webhook;
 mod writer;
 
 use std::collections::HashMap;
@@ -50,15 +51,17 @@ pub use self::sealed::{Scoped, Sealer};
 pub use self::signed::Claimed;
 pub use self::stand_in::StandIn;
 pub use self::team::{Guardrail, NewTeam, RoleArn, Team};
+pub use self::webhook::{Message, NewSecret, NewWebhook, Webhook, webhook_url};
 
 use self::admission::{Admission, RuleBook, Seeds, Shared};
 use self::directory::Directory;
 use self::guesses::Guesses;
 use self::journal::Journal;
 use self::key::Presented;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::error::{Error, Result};
+use crate::ids::{KeyId, TeamId};
 use crate::money::MicroUsd;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -197,6 +200,37 @@ impl Tenancy {
     /// other replicas: then for one answer of theirs.
     pub async fn admit(&self, caller: &Caller, need: &Need<'_>) -> Result<Hold, Refused> {
         self.0.admission.admit(caller, need).await
+    }
+
+    /// Who submitted what outlives its request: the key with this id in whatever state it is now, or, once there is none, who
+    /// stands in for it in its team. `None` without the team.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Unavailable`] when the store has to be asked and does not answer.
+    pub async fn caller_of(&self, team: &TeamId, key: &KeyId) -> Result<Option<Caller>> {
+        let directory = &self.0.directory;
+        let known = match directory.caller(key.as_str()) {
+            Some(caller) => Some(caller),
+            None => directory.read(key.as_str()).await?,
+        };
+        if known.is_some() {
+            return Ok(known);
+        }
+        let membership = match directory.membership(team.as_str()) {
+            Some(membership) => Some(membership),
+            None => directory.read_team(team.as_str()).await?,
+        };
+        let stand_in = StandIn { key, name: "batch", scopes: None, expires_at: Timestamp::from_millis(i64::MAX) };
+        membership.map(|membership| stand_in.caller(&membership, None)).transpose()
+    }
+
+    /// Holds `cost` for a batch from all budgets of its caller, whether they have so much left or not: it was admitted
+    /// before, by this process or by another one. `id` is unique to the hold.
+    ///
+    /// # Errors
+    /// [`crate::error::Kind::Unavailable`] while what was spent cannot be read from the ledger; try again.
+    pub async fn hold_anyway(&self, caller: &Caller, id: &str, cost: MicroUsd) -> Result<Hold> {
+        self.0.admission.hold_anyway(caller, id, cost).await
     }
 
     /// Whether calls are written down before they are sent.

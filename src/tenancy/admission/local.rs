@@ -72,6 +72,18 @@ impl Held {
     }
 }
 
+/// Holds `cost` from the caller's budgets, which are seeded, whatever is left of them.
+pub(super) fn hold_anyway(caller: &Caller, cost: MicroUsd, now: Timestamp) -> Held {
+    let budgets = Arc::clone(&caller.rules.budgets);
+    for rule in &*budgets {
+        if let Some(purse) = &mut *rule.lock(now) {
+            purse.is_paid_by(&caller.team);
+            purse.hold(cost);
+        }
+    }
+    Held { budgets, cost, ..Held::default() }
+}
+
 /// Everything that counts one call, locked.
 struct Locked<'a> {
     limits: Vec<(&'a LimitRule, MutexGuard<'a, Tally>)>,

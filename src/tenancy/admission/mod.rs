@@ -51,6 +51,12 @@ pub struct Need<'a> {
 }
 
 impl<'a> Need<'a> {
+    /// Whether it is a batch as a whole: it is paid for, but it is no call, so nothing that is counted by the minute or by
+    /// open calls counts it.
+    fn is_batch(&self) -> bool {
+        self.scope == Scope::Batch && self.model.is_none()
+    }
+
     /// Every name that the model goes by.
     fn all_names(&self) -> impl Iterator<Item = &'a str> + Clone {
         self.model.into_iter().chain(self.names.iter().copied())
@@ -266,6 +272,12 @@ impl Hold {
         self.finish(used, at);
     }
 
+    /// The same for a call that somebody else holds the money for: that nothing was held for it here is no overrun.
+    pub fn settle_paid_for(mut self, used: Used, at: Timestamp) {
+        let settled = Settled { is_overrun: false, ..self.granted.held.settle(used, at) };
+        self.desk.report(&self.caller.team, settled);
+    }
+
     /// Something else was spent for the call and is in the ledger on its own, such as a second attempt that was not
     /// waited for, under this id; the hold stays.
     pub fn spend(&self, id: &str, cost: MicroUsd, at: Timestamp) {
@@ -370,6 +382,23 @@ impl Admission {
             Place::Shared(shared) => self.there(shared, caller, need).await?,
         };
         caller.activity.in_flight.fetch_add(1, Ordering::Relaxed);
+        Ok(Hold { caller: caller.clone(), granted, desk: Arc::clone(desk) })
+    }
+
+    /// Holds `cost` from the caller's budgets whether they have so much left or not: what a batch held that another
+    /// process, or this one before it began anew, was admitted with. Only while the store is away it fails, where budgets
+    /// are counted here.
+    pub(super) async fn hold_anyway(&self, caller: &Caller, id: &str, cost: MicroUsd) -> Result<Hold> {
+        let desk = &self.desk;
+        let held = match &desk.place {
+            Place::Local => {
+                desk.seeds.sow(caller, &desk.clock).await?;
+                Held::Local(local::hold_anyway(caller, cost, desk.clock.now()))
+            }
+            Place::Shared(shared) => Held::Shared(shared.hold_anyway(caller, id, cost).await),
+        };
+        caller.activity.in_flight.fetch_add(1, Ordering::Relaxed);
+        let granted = Granted { output_tokens: 0, standing: None, held };
         Ok(Hold { caller: caller.clone(), granted, desk: Arc::clone(desk) })
     }
 

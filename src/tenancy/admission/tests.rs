@@ -685,3 +685,49 @@ proptest! {
         }
     }
 }
+
+#[tokio::test]
+async fn a_batch_is_paid_for_and_counted_by_no_limit_and_is_held_again_whatever_is_left() {
+    let (store, clock) = (testing::sqlite().await, Clock::manual(START));
+    admin::create_team(&store, &clock, Actor::Gateway, NewTeam::new("acme")).await.unwrap();
+    let (_, text) = admin::create_key(&store, &clock, Actor::Gateway, NewKey::new("acme", "ci")).await.unwrap();
+    let whose = Whose { team: Some("acme".to_owned()), key: None };
+    let set = SetBudget { whose, period: "month".to_owned(), limit_usd: "0.001".to_owned() };
+    admin::set_budget(&store, &clock, Actor::Gateway, &Precondition::Any, set).await.unwrap();
+    let whose = Whose { team: Some("acme".to_owned()), key: None };
+    let limit = admin::SetLimit {
+        whose,
+        model: None,
+        requests_per_minute: None,
+        tokens_per_minute: None,
+        concurrent_requests: Some(1),
+    };
+    admin::set_limit(&store, &clock, Actor::Gateway, &Precondition::Any, limit).await.unwrap();
+    let (metrics, tracker, stop) = (Metrics::new().unwrap(), TaskTracker::new(), CancellationToken::new());
+    let tenancy = Tenancy::open(store.clone(), clock, Options::new(metrics), &tracker, stop.clone()).await.unwrap();
+    let caller = tenancy.authenticate(Some(text.expose()), None).await.unwrap();
+    let batch = |micros| Need { scope: Scope::Batch, model: None, ..need(HAIKU, costs(micros)) };
+
+    let held = tenancy.admit(&caller, &batch(600)).await.unwrap();
+    let other = tenancy.admit(&caller, &batch(300)).await.unwrap();
+    let refused = tenancy.admit(&caller, &batch(200)).await.unwrap_err().error;
+    assert_eq!(refused.kind(), Kind::BudgetExhausted);
+    let call = tenancy.admit(&caller, &need(HAIKU, costs(100))).await.unwrap();
+    drop(call);
+
+    // As after a restart: more than there is.
+    let known = tenancy.caller_of(&caller.team.id, &caller.key.id).await.unwrap().unwrap();
+    let again = tenancy.hold_anyway(&known, "batch_1.2", MicroUsd(700)).await.unwrap();
+    drop(other);
+    assert!(tenancy.admit(&caller, &batch(1)).await.is_err());
+    drop(held);
+    drop(tenancy.admit(&caller, &batch(300)).await.unwrap());
+    again.spend("call_9", MicroUsd(50), START);
+    drop(again);
+    assert!(tenancy.admit(&caller, &batch(951)).await.is_err());
+    assert!(tenancy.admit(&caller, &batch(950)).await.is_ok());
+    let gone = tenancy.caller_of(&caller.team.id, &KeyId::from("gone")).await.unwrap().unwrap();
+    assert_eq!((gone.key.id.as_str(), gone.require(Scope::Inference).is_ok()), ("gone", true));
+    assert!(tenancy.caller_of(&"nobody".into(), &KeyId::from("gone")).await.unwrap().is_none());
+    stop.cancel();
+}

@@ -255,6 +255,35 @@ impl Shared {
         Err(Away(Error::new(Kind::Unavailable, "The shared store forgets what it is told.")))
     }
 
+    /// Holds `cost` from the caller's budgets, whatever is left of them. While the shared store is away, the keeper holds it
+    /// as soon as it is back.
+    pub(super) async fn hold_anyway(&self, caller: &Caller, id: &str, cost: MicroUsd) -> Held {
+        let budgets = budgets_of(&caller.rules);
+        if budgets.is_empty() {
+            return self.held(None);
+        }
+        let inner = &self.0;
+        let now = self.server_time();
+        let rows: Vec<BudgetRow<'_>> = budgets.iter().map(|budget| budget_row(budget, now)).collect();
+        let record = script::record(cost.0, &[], &rows);
+        // From here on the keeper knows of it.
+        self.remember(id, Live { record: record.clone(), since: 0 });
+        let hold = [(id.to_owned(), record.clone())];
+        let arguments = script::restore(inner.clock.by_hand(), inner.lease, &hold);
+        let since = match inner.shared.run(script::RESTORE, script::EPOCH, &arguments).await.map(script::generation) {
+            Ok(Ok(since)) => {
+                self.remember(id, Live { record, since });
+                since
+            }
+            Ok(Err(error)) | Err(error) => {
+                tracing::debug!(%error, "a batch is held as soon as the shared store is back");
+                0
+            }
+        };
+        let payer = Some(Arc::clone(&caller.team));
+        self.held(Some(Open { since, held: cost.0, payer, ..Open::new(id, &[], budgets) }))
+    }
+
     /// Whether no call was admitted yet since the shared store is away. True once.
     pub(super) fn is_first_of_absence(&self) -> bool {
         let connections = self.0.connections.load(Ordering::Acquire);

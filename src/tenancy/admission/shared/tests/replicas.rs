@@ -454,3 +454,22 @@ async fn a_store_that_is_away_refuses_or_allows_at_once_and_is_found_again() {
     }
     assert!(denying.tenancy.shared_state().unwrap().errors >= 2);
 }
+
+#[tokio::test]
+async fn a_batch_that_is_taken_over_is_held_again_for_all() {
+    let Some(site) = Site::new(9).await else { return };
+    site.budget(MicroUsd(250)).await;
+    let (first, second) = (site.plain().await, site.plain().await);
+    let held = first.tenancy.hold_anyway(&first.caller, "batch_1.1", MicroUsd(500)).await.unwrap();
+    assert_eq!(second.ask("call_a").await.unwrap_err().error.kind(), Kind::BudgetExhausted);
+    let rest = first.tenancy.hold_anyway(&first.caller, "batch_1.2", MicroUsd(150)).await.unwrap();
+    drop(held);
+    // What is given back is told behind.
+    let mut call = second.admit().await;
+    while call.is_err() {
+        tokio::task::yield_now().await;
+        call = second.admit().await;
+    }
+    assert!(second.ask("call_b").await.is_err());
+    drop((rest, call));
+}
