@@ -13,6 +13,7 @@ mod estimate;
 pub mod files;
 mod job;
 pub mod lines;
+mod online;
 mod queries;
 mod queue;
 pub mod record;

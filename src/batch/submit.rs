@@ -21,6 +21,9 @@ use crate::tenancy::{Caller, Demand, Hold, Need, Output, Scope, Worst};
 
 /// What files that a batch is made of are for.
 const PURPOSE: &str = "batch";
+/// Why records run online.
+const NO_JOBS: &str = "the model takes no batch jobs in the Regions with a bucket";
+const FEW: &str = "fewer records than AWS takes as a batch job";
 
 /// A batch as a surface was asked for it.
 #[derive(Clone, Debug)]
@@ -136,10 +139,11 @@ impl Batches {
         let mut jobs = job_places(&gateway.catalog(), self.settings(), &model, &online);
         let limits = gateway.catalog().batch_limits(&model.resolved.name);
         let is_small = limits.is_none_or(|limits| load.records < limits.min_records);
+        let why_online = if jobs.is_empty() { NO_JOBS } else { FEW };
         if Gateway::keeps_from_jobs(&caller.team).is_some() || is_small {
             jobs.clear();
         }
-        Ok(Way { model, jobs, online })
+        Ok(Way { model, jobs, online, why_online })
     }
 
     /// Holds what it may cost.
