@@ -92,11 +92,6 @@ impl Draft {
         Ok(Self { file, stored, length: 0, md5: Md5::new() })
     }
 
-    /// Bytes written so far.
-    pub(crate) const fn length(&self) -> u64 {
-        self.length
-    }
-
     /// What was written, and its MD5.
     pub(crate) fn end(self) -> (Piece, [u8; 16]) {
         (Piece { file: Arc::new(self.stored), offset: 0, length: self.length }, self.md5.finalize().into())

@@ -108,7 +108,7 @@ impl Objects {
         &self,
         bucket: &str,
         first: &str,
-        read: impl FnOnce(&mut dyn Iterator<Item = (&String, &Arc<Object>)>) -> T,
+        read: impl for<'k> FnOnce(&mut dyn Iterator<Item = (&'k String, &'k Arc<Object>)>) -> T,
     ) -> T {
         match self.lock().get(bucket) {
             Some(objects) => read(&mut objects.range(first.to_owned()..)),
