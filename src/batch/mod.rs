@@ -7,12 +7,18 @@
 //! once, in the output or in the error file; what a batch may cost is held from its submission until it is settled.
 
 pub mod codec;
+pub mod collect;
 mod door;
+mod draft;
 pub mod files;
+pub mod layout;
 pub mod lines;
+pub mod plan;
+pub mod planner;
 pub mod record;
 pub mod source;
 pub mod survey;
+mod writers;
 
 pub use self::codec::{Codec, Codecs};
 pub use self::door::Door;

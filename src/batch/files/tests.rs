@@ -1,7 +1,9 @@
 //! The statements on every kind of store, and how a file is cut into its objects. What goes over the wire to S3 is tested in
 //! `tests/it/openai/files.rs`.
 
-use super::queries::{State, advance, complete, due, find, find_any, insert, list, mark, pin, reader, remove, survey, used};
+use super::queries::{
+    State, advance, complete, due, find, find_any, insert, list, mark, pin, reader, remove, survey, used,
+};
 use super::*;
 use crate::batch::record::Form;
 use crate::batch::survey::Group;
@@ -92,7 +94,8 @@ async fn a_list_has_what_is_the_teams_from_either_end_page_by_page() {
         for (id, at) in [("a", 1), ("b", 2), ("c", 2), ("d", 3)] {
             add(&store, &file(id, at), State::Ready).await;
         }
-        add(&store, &File { purpose: "batch_output".into(), origin: Origin::Result, ..file("e", 4) }, State::Ready).await;
+        add(&store, &File { purpose: "batch_output".into(), origin: Origin::Result, ..file("e", 4) }, State::Ready)
+            .await;
         add(&store, &File { origin: Origin::Inline, ..file("x", 5) }, State::Ready).await;
         add(&store, &File { team: team("red"), ..file("y", 5) }, State::Ready).await;
         add(&store, &file("z", 5), State::Uploading).await;

@@ -231,7 +231,8 @@ fn disposition(name: &str) -> Result<HeaderValue> {
     let is_plain = |c: char| c.is_ascii_graphic() && !"\"\\%/".contains(c) || c == ' ';
     let plain: String = name.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
     let exact = utf8_percent_encode(name, NAME);
-    HeaderValue::try_from(format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}")).map_err(Error::internal)
+    HeaderValue::try_from(format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{exact}"))
+        .map_err(Error::internal)
 }
 
 #[cfg(test)]
@@ -256,9 +257,12 @@ mod tests {
             order: order.map(str::to_owned),
             ..Asked::default()
         };
-        for (limit, order, name) in
-            [(Some("0"), None, "limit"), (Some("10001"), None, "limit"), (Some("x"), None, "limit"), (None, Some("up"), "order")]
-        {
+        for (limit, order, name) in [
+            (Some("0"), None, "limit"),
+            (Some("10001"), None, "limit"),
+            (Some("x"), None, "limit"),
+            (None, Some("up"), "order"),
+        ] {
             assert_eq!(asked(limit, order).filter().unwrap_err().blamed(), Some(name));
         }
         let filter = asked(None, None).filter().unwrap();
