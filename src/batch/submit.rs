@@ -10,6 +10,7 @@ use super::queries::{self, Added};
 use super::record::{Batch, Counts, Endpoint, Invocation, Problem, State};
 use super::source::Load;
 use super::survey::{Group, Survey};
+use super::webhook;
 use crate::catalog::{Catalog, Place};
 use crate::clock::Timestamp;
 use crate::config::{self, SmallBatches};
@@ -65,6 +66,9 @@ impl Batches {
         caller.require(Scope::Batch)?;
         if self.codecs().of(new.endpoint).is_none() {
             return Err(Error::unsupported("endpoint", "This gateway runs no batches for this endpoint."));
+        }
+        if let Some(url) = &new.webhook_url {
+            webhook::check(self.gateway().fetcher(), &caller.team, url)?;
         }
         let now = self.now();
         let input = queries::input(self.store(), &caller.team.id, &new.input_file, now).await?;
