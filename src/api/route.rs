@@ -40,7 +40,7 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         "/catalog/regions" => ("catalog", "regions"),
         "/catalog/profiles" => ("catalog", "profiles"),
         "/catalog/quotas" => ("catalog", "quotas"),
-        "/admin/v1/teams" | "/admin/v1/teams/{team}" => ("admin", "teams"),
+        "/admin/v1/teams" | "/admin/v1/teams/{team}" | "/admin/v1/teams/{team}/webhook/rotate" => ("admin", "teams"),
         "/admin/v1/keys" | "/admin/v1/keys/{key}" | "/admin/v1/keys/{key}/rotate" => ("admin", "keys"),
         "/admin/v1/limits" | "/admin/v1/limits/{limit}" => ("admin", "limits"),
         "/admin/v1/budgets" | "/admin/v1/budgets/{budget}" => ("admin", "budgets"),

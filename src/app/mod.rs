@@ -7,6 +7,7 @@ mod listener;
 mod local;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ pub use local::{Local, buckets as local_buckets, development_tls, key as local_k
 
 use crate::api::{self, ops};
 use crate::batch::{self, Batches, Files};
+use crate::batch::webhook::Webhooks;
 use crate::catalog::{Catalog, Live, Quotas};
 use crate::clock::Clock;
 use crate::config::{Aws, Config};
@@ -94,7 +96,10 @@ impl App {
             files.sweep_in_background(stop.clone());
         }
         let quotas = Quotas::configured(config, &catalog)?;
-        let fetcher = Fetcher::new(&config.fetch, config.server.max_body_bytes())?;
+        let fetcher = Arc::new(Fetcher::new(&config.fetch, config.server.max_body_bytes())?);
+        let sealer = Sealer::configured(&config.auth);
+        Webhooks::new(tenancy.store().clone(), clock.clone(), sealer, Arc::clone(&fetcher), metrics.clone())
+            .deliver_in_background(&tracker, stop.clone());
         let live = Live::new(catalog);
         let refresher = Refresher::new(live.clone(), upstream.clone(), &config.models, metrics.clone(), clock.clone());
         let gateway = Gateway::new(Parts {

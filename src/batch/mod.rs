@@ -23,6 +23,7 @@ mod submit;
 pub mod survey;
 #[cfg(test)]
 mod testing;
+pub mod webhook;
 
 pub use self::batches::{Batches, Page, Parts, Standing};
 pub use self::codec::{Codec, Codecs};

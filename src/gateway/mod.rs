@@ -103,7 +103,7 @@ pub struct Parts {
     /// Calls that are made once, however often they are asked for.
     pub idempotency: Idempotency,
     /// Files that requests point to.
-    pub fetcher: Fetcher,
+    pub fetcher: Arc<Fetcher>,
     /// What is counted.
     pub metrics: Metrics,
     /// What time it is.

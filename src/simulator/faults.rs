@@ -9,6 +9,9 @@ use std::time::Duration;
 use super::errors::{self, Failure};
 use super::operations::Operation;
 use super::s3::{self, S3Faults};
+use super::{RegionJobs, Simulator};
+
+const NOT_AUTHORIZED: &str = "User is not authorized to perform this operation.";
 
 /// What happens to a call.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +19,8 @@ pub(crate) enum Fault {
     Reject(Failure),
     /// The connection is closed before any byte of an answer.
     ResetConnection,
+    /// The same, but what was called for happens.
+    LoseAnswer,
     SlowFirstByte(Duration),
     CutStream {
         after: usize,
@@ -41,7 +46,14 @@ pub(crate) enum Fault {
 
 impl Fault {
     pub(crate) fn is_of_streams(&self) -> bool {
-        !matches!(self, Self::Reject(_) | Self::ResetConnection | Self::SlowFirstByte(_) | Self::CutBody { .. })
+        !matches!(
+            self,
+            Self::Reject(_)
+                | Self::ResetConnection
+                | Self::LoseAnswer
+                | Self::SlowFirstByte(_)
+                | Self::CutBody { .. }
+        )
     }
 
     /// Whether an operation's answer has what it is about.
@@ -111,6 +123,8 @@ struct Lasting {
     s3_outages: BTreeMap<String, Outage>,
     /// Regions, and actions or operations of S3.
     denied_actions: BTreeSet<(String, String)>,
+    /// Refusals of the control plane, by Region.
+    refused: Vec<(String, Scope, Failure)>,
 }
 
 impl Faults {
@@ -180,12 +194,28 @@ impl Faults {
         self.lasting().denied_actions.remove(&(region.to_owned(), action.to_owned()));
     }
 
+    /// `scope` is refused in `region` until [`Self::lift`].
+    pub(crate) fn refuse(&self, region: &str, scope: Scope, failure: Failure) {
+        self.lasting().refused.push((region.to_owned(), scope, failure));
+    }
+
+    /// Takes the lasting refusals of `scope` back; of the control plane as a whole, those of each operation too.
+    pub(crate) fn lift(&self, region: &str, scope: &Scope) {
+        let is_meant = |at: &str, refused: &Scope| at == region && (refused == scope || *scope == Scope::Control(None));
+        self.lasting().refused.retain(|(at, refused, _)| !is_meant(at, refused));
+    }
+
     fn lasting(&self) -> MutexGuard<'_, Lasting> {
         self.lasting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The fault of a call, if one waits for it.
     pub(crate) fn take(&self, region: &str, operation: &Operation) -> Option<Fault> {
+        let is_meant = |at: &str, scope: &Scope| (at == region || at == "*") && scope.takes(operation);
+        let refusal = self.lasting().refused.iter().find(|(at, scope, _)| is_meant(at, scope)).cloned();
+        if let Some((_, _, failure)) = refusal {
+            return Some(Fault::Reject(failure));
+        }
         let mut waiting = self.lock();
         let found = waiting.iter().position(|entry| {
             (entry.region == region || entry.region == "*")
@@ -220,14 +250,23 @@ impl Faults {
 /// method returns the Region, so that faults line up.
 #[derive(Clone, Debug)]
 pub struct RegionFaults {
-    faults: Arc<Faults>,
+    simulator: Simulator,
     region: String,
     model: Option<String>,
 }
 
 impl RegionFaults {
-    pub(crate) fn new(faults: Arc<Faults>, region: &str) -> Self {
-        Self { faults, region: region.to_owned(), model: None }
+    pub(crate) fn new(simulator: Simulator, region: &str) -> Self {
+        Self { simulator, region: region.to_owned(), model: None }
+    }
+
+    /// The batch jobs of this Region.
+    pub fn jobs(&self) -> RegionJobs {
+        RegionJobs::new(self.simulator.clone(), &self.region)
+    }
+
+    fn faults(&self) -> &Arc<Faults> {
+        &self.simulator.inner.faults
     }
 
     /// The faults asked for from here on are met only by calls whose model identifier contains `model`.
@@ -238,42 +277,42 @@ impl RegionFaults {
 
     /// The faults of the control plane of this Region.
     pub fn control(&self) -> ControlFaults {
-        ControlFaults { faults: Arc::clone(&self.faults), region: self.region.clone(), operation: None }
+        ControlFaults { faults: Arc::clone(self.faults()), region: self.region.clone(), operation: None }
     }
 
     /// The faults of S3 in this Region.
     pub fn s3(&self) -> S3Faults {
-        S3Faults::new(Arc::clone(&self.faults), &self.region)
+        S3Faults::new(Arc::clone(self.faults()), &self.region)
     }
 
     /// The whole Region is out until [`Self::end_outage`]: every connection is reset, whatever is called.
     pub fn outage(&self) -> &Self {
-        self.faults.set_outage(&self.region, Some(Outage::Reset));
+        self.faults().set_outage(&self.region, Some(Outage::Reset));
         self
     }
 
     /// As [`Self::outage`], but every call is answered with 503 `ServiceUnavailableException`.
     pub fn outage_with_503(&self) -> &Self {
-        self.faults.set_outage(&self.region, Some(Outage::Unavailable));
+        self.faults().set_outage(&self.region, Some(Outage::Unavailable));
         self
     }
 
     /// The Region is back.
     pub fn end_outage(&self) -> &Self {
-        self.faults.set_outage(&self.region, None);
+        self.faults().set_outage(&self.region, None);
         self
     }
 
     /// Calls of models whose identifier contains `model`, by whatever name, are refused until [`Self::allow_model`]: 403
     /// `AccessDeniedException`.
     pub fn deny_model(&self, model: &str) -> &Self {
-        self.faults.deny(&self.region, model);
+        self.faults().deny(&self.region, model);
         self
     }
 
     /// Takes [`Self::deny_model`] back.
     pub fn allow_model(&self, model: &str) -> &Self {
-        self.faults.allow(&self.region, model);
+        self.faults().allow(&self.region, model);
         self
     }
 
@@ -367,7 +406,7 @@ impl RegionFaults {
     }
 
     fn add(&self, n: u64, fault: Fault) -> &Self {
-        self.faults.add(&self.region, Scope::Inference(self.model.clone()), n, fault);
+        self.faults().add(&self.region, Scope::Inference(self.model.clone()), n, fault);
         self
     }
 }
@@ -406,7 +445,34 @@ impl ControlFaults {
 
     /// 403 `AccessDeniedException`, as for a caller without the permission.
     pub fn deny(&self, n: u64) -> &Self {
-        self.reject(n, "AccessDeniedException", 403, "User is not authorized to perform this operation.")
+        self.reject(n, "AccessDeniedException", 403, NOT_AUTHORIZED)
+    }
+
+    /// As [`Self::throttle`], until [`Self::lift`].
+    pub fn throttle_until_lifted(&self) -> &Self {
+        let (status, message) = errors::known("ThrottlingException");
+        self.refuse(Failure::new(status, "ThrottlingException", message))
+    }
+
+    /// As [`Self::deny`], until [`Self::lift`].
+    pub fn deny_until_lifted(&self) -> &Self {
+        self.refuse(Failure::new(403, "AccessDeniedException", NOT_AUTHORIZED))
+    }
+
+    /// Takes back what was to last until now: for the operation of [`Self::on`], or for all.
+    pub fn lift(&self) -> &Self {
+        self.faults.lift(&self.region, &Scope::Control(self.operation.clone()));
+        self
+    }
+
+    /// What is called for happens, but the connection closes without a byte of an answer.
+    pub fn lose_answer(&self, n: u64) -> &Self {
+        self.add(n, Fault::LoseAnswer)
+    }
+
+    fn refuse(&self, failure: Failure) -> &Self {
+        self.faults.refuse(&self.region, Scope::Control(self.operation.clone()), failure);
+        self
     }
 
     /// Any exception, status and message.
@@ -438,6 +504,7 @@ impl ControlFaults {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulator::Settings;
     use crate::simulator::converse::Delivery;
 
     fn converse(model: &str, delivery: Delivery) -> Operation {
@@ -453,8 +520,8 @@ mod tests {
 
     #[test]
     fn faults_wait_for_their_region_model_and_kind_of_call() {
-        let faults = Arc::new(Faults::default());
-        let east = RegionFaults::new(Arc::clone(&faults), "us-east-1");
+        let simulator = Simulator::new(Settings::default());
+        let (faults, east) = (&simulator.inner.faults, simulator.region("us-east-1"));
         let (whole, stream) = (converse("m", Delivery::Whole), converse("m", Delivery::Stream));
         east.cut_stream_after(2).throttle(2);
         east.on_model("nova").unavailable(1);
@@ -470,8 +537,8 @@ mod tests {
 
     #[test]
     fn faults_of_the_control_plane_leave_inference_alone() {
-        let faults = Arc::new(Faults::default());
-        let control = RegionFaults::new(Arc::clone(&faults), "us-east-1").control();
+        let simulator = Simulator::new(Settings::default());
+        let (faults, control) = (&simulator.inner.faults, simulator.region("us-east-1").control());
         control.throttle(1);
         control.on("GetInferenceProfile").unavailable(1);
         assert_eq!(faults.take("us-east-1", &converse("m", Delivery::Whole)), None);
@@ -482,8 +549,8 @@ mod tests {
 
     #[test]
     fn outages_and_denials_last_until_they_are_taken_back() {
-        let faults = Arc::new(Faults::default());
-        let east = RegionFaults::new(Arc::clone(&faults), "us-east-1");
+        let simulator = Simulator::new(Settings::default());
+        let (faults, east) = (&simulator.inner.faults, simulator.region("us-east-1"));
         east.outage().deny_model("claude");
         assert_eq!((faults.outage("us-east-1"), faults.outage("us-west-2")), (Some(Outage::Reset), None));
         assert!(faults.is_denied("us-east-1", "us.anthropic.claude-opus-5"));

@@ -19,14 +19,14 @@ use super::calls::{Invocation, Outcome, Recording};
 use super::errors::{self, Failure, Surface};
 use super::faults::{Fault, Outage};
 use super::gates::{Held, When};
-use super::operations::{Context, Operation};
+use super::operations::{Context, Lane, Operation};
 use super::orders::Order;
 use super::quota::Reservation;
 use super::reply::{Payload, Reply};
 use super::server::Switch;
 use super::sessions::Identity;
 use super::stream::Frames;
-use super::{Simulator, account, auth, gates, permission, s3};
+use super::{Simulator, account, auth, gates, jobs, permission, s3};
 
 /// More than any operation takes; InvokeModel's own limit is checked there.
 const MAX_BODY: usize = 32 << 20;
@@ -53,6 +53,7 @@ pub(crate) fn router(simulator: Simulator, region: Option<&str>) -> Router {
         .route("/_sim/async-invokes/complete", post(complete_async_invokes))
         .merge(account::routes())
         .merge(gates::routes())
+        .merge(jobs::routes())
         .fallback(answer)
         .with_state(Door { simulator, region: region.map(Arc::from) })
 }
@@ -187,6 +188,9 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
     if answer.is_ok() {
         simulator.inner.gates.pass(&held, When::After).await;
     }
+    if fault == Some(Fault::LoseAnswer) {
+        return reset(switch.as_ref());
+    }
     match answer {
         Ok((reservation, reply)) => {
             recording.hold(reservation);
@@ -215,6 +219,7 @@ fn perform_as(
         body,
         prefixes: RefCell::default(),
         catalog: simulator.offered(),
+        lane: Lane::Online,
     };
     if let Some(failure) = denied(&context, operation) {
         return Err(failure);

@@ -7,7 +7,8 @@
 //!
 //! One listener serves every Region, told apart by the scope of the signature (a bearer call says `x-sim-region`), or one
 //! Region alone, as AWS's hosts do. Beside AWS's paths, unsigned: `GET`, `POST` and `DELETE /_sim/faults`, `GET` and `DELETE /_sim/calls`,
-//! `GET /_sim/invocations`, `GET`, `POST` and `DELETE /_sim/gates`, `GET`, `POST` and `DELETE /_sim/quotas`, `GET /_sim/sessions`, `POST /_sim/roles`, `policy`, `buckets`,
+//! `GET /_sim/invocations`, `GET`, `POST` and `DELETE /_sim/gates`, `GET`, `POST` and `DELETE /_sim/quotas`, `GET` and
+//! `POST /_sim/jobs`, `GET /_sim/sessions`, `POST /_sim/roles`, `policy`, `buckets`,
 //! `kms-keys`, `async-invokes/complete`.
 
 mod account;
@@ -33,6 +34,7 @@ mod guardrail;
 mod handler;
 mod iam;
 mod invoke;
+mod jobs;
 mod kms;
 #[cfg(test)]
 mod model_tests;
@@ -77,6 +79,7 @@ pub use calls::{Call, Invocation, Outcome, Tokens, Total};
 pub use edit::CatalogEditor;
 pub use faults::{ControlFaults, RegionFaults};
 pub use gates::{Gate, Held, When};
+pub use jobs::{JobPace, JobQuota, JobQuotaSet, JobRecord, JobState, JobTotals, Partial, Records, RegionJobs};
 pub use quota::{Quota, QuotaUse};
 pub use s3::S3Faults;
 pub use sessions::AssumedSession;
@@ -89,6 +92,7 @@ use catalog::Catalog;
 use edit::Offer;
 use faults::Faults;
 use gates::Gates;
+use jobs::Jobs;
 use prompt_cache::PromptCache;
 use quota::Quotas;
 use responses::Stored;
@@ -115,6 +119,7 @@ struct Inner {
     account: Account,
     sessions: Sessions,
     objects: Arc<Objects>,
+    jobs: Jobs,
     clock: Mutex<Clock>,
 }
 
@@ -129,6 +134,7 @@ impl Simulator {
     pub fn new(settings: Settings) -> Self {
         let inner = Inner {
             account: Account::new(&settings),
+            jobs: Jobs::new(settings.job_pace),
             settings,
             faults: Arc::default(),
             gates: Gates::default(),
@@ -176,17 +182,18 @@ impl Simulator {
 
     /// The faults of a Region, or of any (`*`).
     pub fn region(&self, name: &str) -> RegionFaults {
-        RegionFaults::new(Arc::clone(&self.inner.faults), name)
+        RegionFaults::new(self.clone(), name)
     }
 
     /// Forgets the faults that wait.
     pub fn clear_faults(&self) {
         self.inner.faults.clear();
+        self.inner.jobs.clear_faults();
     }
 
-    /// How many calls will still meet a fault.
+    /// How many calls and jobs will still meet a fault.
     pub fn waiting_faults(&self) -> u64 {
-        self.inner.faults.waiting()
+        self.inner.faults.waiting().saturating_add(self.inner.jobs.waiting_faults())
     }
 
     /// The last 10,000 calls, oldest first.
@@ -222,6 +229,7 @@ impl Simulator {
     /// Stops the simulator's clock at `at`, skew aside: time passes by [`Self::advance_clock`] alone from here on.
     pub fn set_clock(&self, at: Timestamp) {
         self.inner.clock.lock().unwrap_or_else(PoisonError::into_inner).frozen = Some(at);
+        self.inner.jobs.wake();
     }
 
     /// Lets so much time pass at once, by moving a clock that stands and by skewing one that runs.
@@ -232,6 +240,8 @@ impl Simulator {
             Some(at) => clock.frozen = Some(at.saturating_add(by).unwrap_or(at)),
             None => clock.skew = clock.skew.saturating_add(by),
         }
+        drop(clock);
+        self.inner.jobs.wake();
     }
 
     /// Which models, Regions and profiles AWS offers, to be changed.
@@ -324,6 +334,10 @@ impl Simulator {
 
     fn async_invokes(&self) -> &AsyncInvokes {
         &self.inner.async_invokes
+    }
+
+    fn jobs_kept(&self) -> &Jobs {
+        &self.inner.jobs
     }
 
     fn stored_responses(&self) -> &Stored {

@@ -18,7 +18,9 @@ use super::quota::Reservation;
 use super::reply::Reply;
 use super::resolve::{Resolver, Target};
 use super::sessions::Identity;
-use super::{Simulator, async_invoke, control, converse, count, guardrail, iam, invoke, kms, responses, s3, sts};
+use super::{
+    Simulator, async_invoke, control, converse, count, guardrail, iam, invoke, jobs, kms, responses, s3, sts,
+};
 
 /// What any operation takes; `InvokeModel` words its refusal differently.
 const MAX_BODY: usize = 25_000_000;
@@ -37,6 +39,10 @@ pub(crate) enum Operation {
     StartAsyncInvoke(String),
     AsyncInvoke(String),
     ListAsyncInvokes,
+    CreateJob,
+    Job(String),
+    ListJobs,
+    StopJob(String),
     ApplyGuardrail {
         id: String,
         version: String,
@@ -113,6 +119,10 @@ impl Operation {
             ("POST", ["async-invoke"]) => Some(Self::StartAsyncInvoke(async_invoke::peek(body))),
             ("GET", ["async-invoke"]) => Some(Self::ListAsyncInvokes),
             ("GET", ["async-invoke", arn]) => Some(Self::AsyncInvoke(own(arn))),
+            ("POST", ["model-invocation-job"]) => Some(Self::CreateJob),
+            ("GET", ["model-invocation-jobs"]) => Some(Self::ListJobs),
+            ("GET", ["model-invocation-job", id]) => Some(Self::Job(own(id))),
+            ("POST", ["model-invocation-job", id, "stop"]) => Some(Self::StopJob(own(id))),
             ("GET", ["foundation-models"]) => Some(Self::ListFoundationModels),
             ("GET", ["foundation-models", id]) => Some(Self::FoundationModel(own(id))),
             ("GET", ["inference-profiles"]) => Some(Self::ListInferenceProfiles),
@@ -141,6 +151,10 @@ impl Operation {
             Self::StartAsyncInvoke(_) => "StartAsyncInvoke",
             Self::AsyncInvoke(_) => "GetAsyncInvoke",
             Self::ListAsyncInvokes => "ListAsyncInvokes",
+            Self::CreateJob => "CreateModelInvocationJob",
+            Self::Job(_) => "GetModelInvocationJob",
+            Self::ListJobs => "ListModelInvocationJobs",
+            Self::StopJob(_) => "StopModelInvocationJob",
             Self::ApplyGuardrail { .. } => "ApplyGuardrail",
             Self::ListFoundationModels => "ListFoundationModels",
             Self::FoundationModel(_) => "GetFoundationModel",
@@ -192,6 +206,10 @@ impl Operation {
         matches!(
             self,
             Self::ListFoundationModels
+                | Self::CreateJob
+                | Self::Job(_)
+                | Self::ListJobs
+                | Self::StopJob(_)
                 | Self::FoundationModel(_)
                 | Self::ListInferenceProfiles
                 | Self::InferenceProfile(_)
@@ -240,6 +258,10 @@ impl Operation {
             Self::StartAsyncInvoke(_) => async_invoke::start(context, body),
             Self::AsyncInvoke(arn) => async_invoke::get(context, arn),
             Self::ListAsyncInvokes => async_invoke::list(context),
+            Self::CreateJob => jobs::create(context, body),
+            Self::Job(id) => jobs::get(context, id),
+            Self::ListJobs => jobs::list(context),
+            Self::StopJob(id) => jobs::stop(context, id),
             Self::ListFoundationModels => control::list_models(context),
             Self::FoundationModel(id) => control::model(context, id),
             Self::ListInferenceProfiles => control::list_profiles(context),
@@ -270,6 +292,15 @@ pub(crate) struct Context<'a> {
     pub(crate) prefixes: RefCell<Vec<Prefix>>,
     /// The offer of this moment.
     pub(crate) catalog: Arc<Catalog>,
+    pub(crate) lane: Lane,
+}
+
+/// How a model is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Online,
+    /// By a batch job: no prompt cache.
+    Batch,
 }
 
 impl Context<'_> {

@@ -38,7 +38,7 @@ pub(crate) struct Order {
 }
 
 /// The names that [`Order::place`] takes.
-const FAULTS: [&str; 23] = [
+const FAULTS: [&str; 27] = [
     "outage",
     "outage_with_503",
     "end_outage",
@@ -62,6 +62,10 @@ const FAULTS: [&str; 23] = [
     "corrupt_frame",
     "stream_exception",
     "cut_body",
+    "lose_answer",
+    "throttle_until_lifted",
+    "deny_until_lifted",
+    "lift",
 ];
 
 fn any_region() -> String {
@@ -100,6 +104,7 @@ impl Order {
             "expired_credentials" => reject("ExpiredTokenException"),
             "reject" => reject(self.exception.as_deref().ok_or("reject needs \"exception\"")?),
             "reset_connection" => Fault::ResetConnection,
+            "lose_answer" => Fault::LoseAnswer,
             "slow_first_byte" => Fault::SlowFirstByte(pause),
             "cut_stream" => Fault::CutStream { after },
             "stall_stream" => Fault::StallStream { after, pause },
@@ -136,6 +141,14 @@ impl Order {
             "end_outage" => faults.set_outage(&self.region, None),
             "deny_model" => faults.deny(&self.region, model()?),
             "allow_model" => faults.allow(&self.region, model()?),
+            "lift" => faults.lift(&self.region, &Scope::Control(self.operation.clone())),
+            "throttle_until_lifted" | "deny_until_lifted" => {
+                let throttles = self.fault.starts_with("throttle");
+                let name = if throttles { "ThrottlingException" } else { "AccessDeniedException" };
+                let (status, message) = errors::known(name);
+                let failure = Failure::new(status, name, self.message.as_deref().unwrap_or(message));
+                faults.refuse(&self.region, Scope::Control(self.operation.clone()), failure);
+            }
             _ => return Ok(false),
         }
         Ok(true)

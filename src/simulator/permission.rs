@@ -95,6 +95,9 @@ fn request<'a>(context: &Context<'_>, need: &'a Need) -> Request<'a> {
     if let Some(profile) = &need.profile {
         request = request.knowing("bedrock:InferenceProfileArn", profile);
     }
+    if need.action == "iam:PassRole" {
+        request = request.knowing("iam:PassedToService", "bedrock.amazonaws.com");
+    }
     if matches!(context.identity, Identity::Bearer) {
         request = request.knowing("bedrock:BearerTokenType", "LONG_TERM");
     }
@@ -143,7 +146,14 @@ fn needs(context: &Context<'_>, operation: &Operation) -> Vec<Need> {
         );
         return needs;
     }
+    if *operation == Operation::CreateJob {
+        needs.extend(new_job(context));
+        return needs;
+    }
     let (action, resource) = match operation {
+        Operation::Job(id) => ("bedrock:GetModelInvocationJob", job_arn(context, id)),
+        Operation::StopJob(id) => ("bedrock:StopModelInvocationJob", job_arn(context, id)),
+        Operation::ListJobs => ("bedrock:ListModelInvocationJobs", "*".to_owned()),
         Operation::ApplyGuardrail { id, .. } => {
             ("bedrock:ApplyGuardrail", context.own(&format!("guardrail/{}", last(id))))
         }
@@ -175,6 +185,45 @@ fn needs(context: &Context<'_>, operation: &Operation) -> Vec<Need> {
     };
     needs.push(context.need(action, &resource));
     needs
+}
+
+fn job_arn(context: &Context<'_>, identifier: &str) -> String {
+    if identifier.starts_with("arn:") {
+        identifier.to_owned()
+    } else {
+        context.own(&format!("model-invocation-job/{identifier}"))
+    }
+}
+
+/// A job is made of jobs and of the model or profile, and the role is passed on ("Required permissions for batch inference").
+fn new_job(context: &Context<'_>) -> Vec<Need> {
+    let body: Value = serde_json::from_slice(context.body).unwrap_or_default();
+    let mut needs = vec![context.need("bedrock:CreateModelInvocationJob", &context.own("model-invocation-job/*"))];
+    // What resolves to nothing is refused for that.
+    let model = body["modelId"].as_str().and_then(|id| context.resolve(id).ok());
+    needs.extend(model.map(|target| {
+        let named = target.resource.clone();
+        let profile = target.routing.map(|routing| format!("inference-profile/{}", routing.profile.id));
+        let resource = named.or(profile).map(|resource| context.own(&resource));
+        let resource = resource.unwrap_or_else(|| context.model_arn(context.region, &target.model.id));
+        context.need("bedrock:CreateModelInvocationJob", &resource)
+    }));
+    if body["tags"].as_array().is_some_and(|tags| !tags.is_empty()) {
+        needs.push(context.need("bedrock:TagResource", &context.own("model-invocation-job/*")));
+    }
+    needs.extend(body["roleArn"].as_str().map(|role| context.need("iam:PassRole", role)));
+    needs
+}
+
+/// What a role of these policies may not invoke of what a profile leads to, for a job that goes through it; none: all is allowed.
+/// Of a model in its own Region a role needs nothing.
+pub(crate) fn missing_for_profile(context: &Context<'_>, documents: &[Value], target: &Target) -> Option<String> {
+    if target.routing.is_none() && target.resource.is_none() {
+        return None;
+    }
+    let allows = |need: &Need| policy::decide(documents, &request(context, need)) == Decision::Allowed;
+    let needs = inference(context, "bedrock:InvokeModel", target);
+    needs.into_iter().find(|need| !allows(need)).map(|need| need.resource)
 }
 
 fn last(identifier: &str) -> &str {

@@ -49,6 +49,7 @@ struct Families {
     shared_errors: IntCounterVec,
     budgets: Budgets,
     journal_errors: IntCounter,
+    webhooks: IntCounterVec,
     catalog_refreshes: IntCounterVec,
     catalog_age: GaugeVec,
     batches: Batches,
@@ -209,6 +210,11 @@ impl Metrics {
             "gateway_journal_errors_total",
             "Writes to the journal that failed; a crash may lose the calls they were for.",
         )?;
+        let webhooks = make.int_counters(
+            "gateway_webhook_deliveries_total",
+            "Tries to tell a team's webhook of a batch, by result (delivered, retried, gone, given_up).",
+            &["team", "result"],
+        )?;
         let catalog_refreshes = make.int_counters(
             "gateway_catalog_refreshes_total",
             "Looks at which models and inference profiles AWS has in a Region, by result (ok, denied, throttled, ...).",
@@ -242,6 +248,7 @@ impl Metrics {
             shared_errors,
             budgets,
             journal_errors,
+            webhooks,
             catalog_refreshes,
             catalog_age,
             batches,
@@ -377,6 +384,11 @@ impl Metrics {
     /// Something could not be written to the journal.
     pub fn journal_error(&self) {
         self.0.journal_errors.inc();
+    }
+
+    /// A webhook was called.
+    pub fn webhook(&self, team: &str, result: &str) {
+        self.0.webhooks.with_label_values(&[self.0.teams.label(team), result]).inc();
     }
 
     /// A Region was asked which models and profiles it has.

@@ -33,13 +33,7 @@ pub(super) const VERSION: HeaderName = HeaderName::from_static("anthropic-versio
 
 /// The routes of this surface.
 pub(super) fn router() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::new()
-        .routes(routes!(messages::create))
-        .routes(routes!(count_tokens::count))
-        .routes(routes!(batches::create, batches::list))
-        .routes(routes!(batches::get, batches::delete))
-        .routes(routes!(batches::cancel))
-        .routes(routes!(batches::results))
+    OpenApiRouter::new().routes(routes!(messages::create)).routes(routes!(count_tokens::count)).merge(batches::router())
 }
 
 /// A failed request in this surface's shape.

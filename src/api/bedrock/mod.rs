@@ -34,8 +34,5 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(foundation_models::get))
         .routes(routes!(inference_profiles::list))
         .routes(routes!(inference_profiles::get))
-        .routes(routes!(jobs::create))
-        .routes(routes!(jobs::list))
-        .routes(routes!(jobs::get))
-        .routes(routes!(jobs::stop))
+        .merge(jobs::router())
 }

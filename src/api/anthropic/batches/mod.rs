@@ -16,6 +16,8 @@ use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub(in crate::api) use codec::CODEC;
 
@@ -30,6 +32,7 @@ use crate::batch::files::{Files, NewFile};
 use crate::batch::record::{Batch, Endpoint, File, Origin, Problem};
 use crate::batch::{Batches, Filter, NewBatch};
 use crate::error::{Error, Kind, Result};
+use crate::gateway::Gateway;
 use crate::ids;
 use crate::report::Report;
 use crate::tenancy::{Caller, Scope};
@@ -38,6 +41,15 @@ use crate::tenancy::{Caller, Scope};
 const SURFACE: &str = "anthropic";
 /// How long a batch may take: Anthropic's clients know of no other.
 const WINDOW: Duration = Duration::from_hours(24);
+
+/// The routes of message batches.
+pub(super) fn router() -> OpenApiRouter<Gateway> {
+    OpenApiRouter::new()
+        .routes(routes!(create, list))
+        .routes(routes!(get, delete))
+        .routes(routes!(cancel))
+        .routes(routes!(results))
+}
 
 /// Create a message batch
 ///
@@ -55,7 +67,7 @@ const WINDOW: Duration = Duration::from_hours(24);
     ),
     security(("key" = ["batch"]))
 )]
-pub(super) async fn create(
+async fn create(
     caller: Caller,
     Configured(batches): Configured<Batches>,
     Configured(files): Configured<Files>,
@@ -181,7 +193,7 @@ impl Inlet {
     responses((status = 200, description = "The batches.", body = MessageBatches), (status = "4XX", description = "The query cannot be.", body = ErrorBody)),
     security(("key" = ["batch"]))
 )]
-pub(super) async fn list(
+async fn list(
     caller: Caller,
     Configured(batches): Configured<Batches>,
     Root(root): Root,
@@ -207,7 +219,7 @@ pub(super) async fn list(
     responses((status = 200, description = "The batch.", body = MessageBatch), (status = "4XX", description = "There is no such batch.", body = ErrorBody)),
     security(("key" = ["batch"]))
 )]
-pub(super) async fn get(
+async fn get(
     caller: Caller,
     Configured(batches): Configured<Batches>,
     Root(root): Root,
@@ -227,7 +239,7 @@ pub(super) async fn get(
     responses((status = 200, description = "The batch.", body = MessageBatch), (status = "4XX", description = "There is no such batch.", body = ErrorBody)),
     security(("key" = ["batch"]))
 )]
-pub(super) async fn cancel(
+async fn cancel(
     caller: Caller,
     Configured(batches): Configured<Batches>,
     Root(root): Root,
@@ -249,7 +261,7 @@ pub(super) async fn cancel(
     responses((status = 200, description = "It is no more.", body = Deleted), (status = "4XX", description = "There is no such batch, or it has not ended.", body = ErrorBody)),
     security(("key" = ["batch"]))
 )]
-pub(super) async fn delete(
+async fn delete(
     caller: Caller,
     Configured(batches): Configured<Batches>,
     Configured(files): Configured<Files>,
@@ -282,7 +294,7 @@ pub(super) async fn delete(
     responses((status = 200, description = "The results.", body = String, content_type = "application/x-jsonl"), (status = "4XX", description = "There is no such batch, or it has not ended.", body = ErrorBody)),
     security(("key" = ["batch"]))
 )]
-pub(super) async fn results(
+async fn results(
     caller: Caller,
     Configured(batches): Configured<Batches>,
     Configured(files): Configured<Files>,

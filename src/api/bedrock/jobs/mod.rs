@@ -12,6 +12,8 @@ use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 pub(in crate::api) use codec::CODEC;
 
@@ -39,6 +41,11 @@ const INPUT: &str = "inputDataConfig.s3InputDataConfig.s3Uri";
 /// The length of a job's id.
 const ID: usize = 12;
 
+/// The routes of jobs.
+pub(super) fn router() -> OpenApiRouter<Gateway> {
+    OpenApiRouter::new().routes(routes!(create)).routes(routes!(list)).routes(routes!(get)).routes(routes!(stop))
+}
+
 /// CreateModelInvocationJob
 ///
 /// A job of any size over a file that was uploaded to `/v1/files`; limits of AWS's on records, bytes and jobs do not count
@@ -51,7 +58,7 @@ const ID: usize = 12;
     responses((status = 200, description = "It will run.", body = Created), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
     security(("key" = ["batch"]))
 )]
-pub(super) async fn create(
+async fn create(
     State(gateway): State<Gateway>,
     caller: Caller,
     Configured(batches): Configured<Batches>,
@@ -145,7 +152,7 @@ fn id_of(parts: &[&str]) -> String {
     responses((status = 200, description = "The job.", body = Told), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
     security(("key" = ["batch"]))
 )]
-pub(super) async fn get(
+async fn get(
     State(gateway): State<Gateway>,
     caller: Caller,
     Configured(batches): Configured<Batches>,
@@ -166,7 +173,7 @@ pub(super) async fn get(
     responses((status = 200, description = "It is being stopped.", body = Stopped), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
     security(("key" = ["batch"]))
 )]
-pub(super) async fn stop(
+async fn stop(
     caller: Caller,
     Configured(batches): Configured<Batches>,
     Segment(identifier): Segment,
@@ -200,7 +207,7 @@ pub(super) async fn stop(
     responses((status = 200, description = "The jobs.", body = Listed), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
     security(("key" = ["batch"]))
 )]
-pub(super) async fn list(
+async fn list(
     State(gateway): State<Gateway>,
     caller: Caller,
     Configured(batches): Configured<Batches>,
@@ -241,7 +248,7 @@ async fn matching(
 /// Which jobs are asked for.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Page {
+struct Page {
     submit_time_after: Option<String>,
     submit_time_before: Option<String>,
     status_equals: Option<String>,

@@ -94,8 +94,11 @@ fn what_a_job_cannot_do_runs_online_and_says_why() {
             assert_eq!(prepared(model, &params).unwrap(), Prepared::Online { why }, "{model}: {params}");
         }
     }
-    let history = r#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"x"}]}]}"#;
-    assert_eq!(prepared(NOVA, history).unwrap(), Prepared::Online { why: TOOLS });
+    let used = r#"{"role":"assistant","content":[{"type":"tool_use","id":"t","name":"n","input":{}}]}"#;
+    let result = r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"x"}]}"#;
+    let history =
+        format!(r#"{{"model":"m","max_tokens":1,"messages":[{{"role":"user","content":"go"}},{used},{result}]}}"#);
+    assert_eq!(prepared(NOVA, &history).unwrap(), Prepared::Online { why: TOOLS });
     assert_eq!(prepared("claude-opus-5-5", &with("")).unwrap(), Prepared::Online { why: OTHER_PATH });
 
     // In its own body Claude takes tools; where nothing is asked of the form, an effort is no form.
