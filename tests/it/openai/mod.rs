@@ -5,6 +5,7 @@ mod choices;
 mod content;
 mod embeddings;
 mod errors;
+mod files;
 mod images;
 mod models;
 mod native;
