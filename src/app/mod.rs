@@ -7,6 +7,7 @@ mod listener;
 mod local;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,8 @@ pub use listener::Tls;
 pub use local::{Local, buckets as local_buckets, development_tls, key as local_key, sealing_key as local_sealing_key};
 
 use crate::api::{self, ops};
-use crate::batch::files::Files;
+use crate::batch::{self, Batches, Files};
+use crate::batch::webhook::Webhooks;
 use crate::catalog::{Catalog, Live, Quotas};
 use crate::clock::Clock;
 use crate::config::{Aws, Config};
@@ -46,6 +48,7 @@ pub struct App {
     pub ops_address: SocketAddr,
     gateway: Gateway,
     refresher: Refresher,
+    batches: Option<Batches>,
     readiness: ops::Readiness,
     clients: Listener,
     operators: Listener,
@@ -93,7 +96,10 @@ impl App {
             files.sweep_in_background(stop.clone());
         }
         let quotas = Quotas::configured(config, &catalog)?;
-        let fetcher = Fetcher::new(&config.fetch, config.server.max_body_bytes())?;
+        let fetcher = Arc::new(Fetcher::new(&config.fetch, config.server.max_body_bytes())?);
+        let sealer = Sealer::configured(&config.auth);
+        Webhooks::new(tenancy.store().clone(), clock.clone(), sealer, Arc::clone(&fetcher), metrics.clone())
+            .deliver_in_background(&tracker, stop.clone());
         let live = Live::new(catalog);
         let refresher = Refresher::new(live.clone(), upstream.clone(), &config.models, metrics.clone(), clock.clone());
         let gateway = Gateway::new(Parts {
@@ -117,8 +123,16 @@ impl App {
 
         let readiness = ops::Readiness::default();
         let mut routes = api::router(&gateway, &config.server);
+        let mut batches = None;
         if let Some(files) = files {
-            routes = api::batch::with(routes, files);
+            let door = api::batch::door(&routes);
+            let codecs = api::batch::CODECS;
+            let settings = config.batch.clone();
+            let parts = batch::Parts { gateway: gateway.clone(), settings, files: files.clone(), codecs, door };
+            let own = Batches::new(parts);
+            own.work();
+            routes = api::batch::with(api::batch::with(routes, files), own.clone());
+            batches = Some(own);
         }
         let clients = Listener::serve(clients, routes, tls, &tracker)?;
         let operators = Listener::serve(operators, ops::router(gateway.clone(), readiness.clone()), None, &tracker)?;
@@ -131,6 +145,7 @@ impl App {
             ops_address: operators.address,
             gateway,
             refresher,
+            batches,
             readiness,
             clients,
             operators,
@@ -145,6 +160,11 @@ impl App {
     /// What every request needs.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// The batches, where there is a bucket for them.
+    pub fn batches(&self) -> Option<&Batches> {
+        self.batches.as_ref()
     }
 
     /// What keeps the catalog fresh; with `aws.catalog_refresh_minutes = 0` only when it is told to.
@@ -163,8 +183,15 @@ impl App {
             self.unattended.close();
             self.unattended.wait().await;
         };
+        // Batches are handed over at once; records under way are let end, as clients' calls are.
+        let handed_over = async {
+            if let Some(batches) = &self.batches {
+                batches.stop().await;
+            }
+        };
+        let answered = futures_util::future::join(answered, handed_over);
         tokio::select! {
-            () = answered => {}
+            ((), ()) = answered => {}
             () = tokio::time::sleep(self.drain) => {}
             () = hurry => {}
         }

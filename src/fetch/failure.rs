@@ -15,6 +15,8 @@ pub(super) enum Failure {
     LongUrl(usize),
     #[error("only https:// is fetched")]
     NotHttps,
+    #[error("only https:// is called, and http:// on this machine where fetch.allow_networks lets it")]
+    NotCalled,
     #[error("it holds a user name or password, which is not sent")]
     Credentials,
     #[error("port {0} is not called; 443 and those above 1023 are")]

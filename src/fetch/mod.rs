@@ -1,16 +1,17 @@
-//! Files that a request points to by URL, fetched over https: the only place where a caller decides whom the gateway
-//! connects to.
+//! Files that a request points to by URL, fetched over https, and notices that are posted to a team's webhook: the only
+//! place where a caller decides whom the gateway connects to.
 //!
 //! No connection is made to an address that `guard.rs` does not permit, wherever a redirect leads and whatever a name
 //! resolves to at that moment. Nothing of the caller or of the gateway is sent but the URL itself: no cookie, no
 //! credential, no referrer, and no proxy of the environment comes between. Size and time are bounded; what arrives is
-//! never decompressed. What a surface does with a file is not decided here. What the operator named is fetched in
-//! `document.rs`, by rules of its own.
+//! never decompressed. What a surface does with a file is not decided here. Notices leave by `notice.rs`. What the operator
+//! named is fetched in `document.rs`, by rules of its own.
 
 mod document;
 mod failure;
 mod guard;
 mod names;
+mod notice;
 mod target;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -57,6 +58,17 @@ pub struct Fetcher {
     authorities: Vec<Certificate>,
     /// Built when it is first needed: that reads the system's root certificates, some 10 ms.
     client: OnceLock<Client>,
+    /// Likewise: what notices are posted with.
+    poster: OnceLock<Client>,
+}
+
+/// What a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Schemes {
+    /// https alone.
+    Https,
+    /// http too: to whom is judged before.
+    Both,
 }
 
 /// A file.
@@ -89,13 +101,14 @@ impl Fetcher {
             lookup: Arc::new(System),
             authorities: authorities(&settings.extra_ca)?,
             client: OnceLock::new(),
+            poster: OnceLock::new(),
         };
         if !fetcher.authorities.is_empty() {
             let blame = |error| {
                 let path = &settings.extra_ca;
                 blame_extra_ca(format!("{path} holds a certificate that cannot be used")).source(error)
             };
-            fetcher.build().map_err(blame)?;
+            fetcher.build(Schemes::Https).map_err(blame)?;
         }
         Ok(fetcher)
     }
@@ -164,17 +177,17 @@ impl Fetcher {
             return Ok(client);
         }
         // Fails on a machine without root certificates, which can do everything else.
-        let client = self.build().map_err(Error::internal)?;
+        let client = self.build(Schemes::Https).map_err(Error::internal)?;
         Ok(self.client.get_or_init(|| client))
     }
 
-    fn build(&self) -> Result<Client, reqwest::Error> {
+    fn build(&self, schemes: Schemes) -> Result<Client, reqwest::Error> {
         let guarded = Guarded { guard: Arc::clone(&self.guard), lookup: Arc::clone(&self.lookup) };
         Client::builder()
             .dns_resolver(Arc::new(guarded))
             .redirect(Policy::none())
             .no_proxy()
-            .https_only(true)
+            .https_only(schemes == Schemes::Https)
             .http1_only()
             .referer(false)
             .user_agent(USER_AGENT)

@@ -29,6 +29,33 @@ pub(super) fn join(from: &Url, location: &str, guard: &Guard) -> Result<Url, Fai
     judge(from.join(location), guard)
 }
 
+/// The URL of who is to be told something: https, or http on this machine where the guard permits that.
+pub(super) fn receiver(text: &str, guard: &Guard) -> Result<Url, Failure> {
+    if text.len() > MAX_URL {
+        return Err(Failure::LongUrl(MAX_URL));
+    }
+    let mut url = Url::parse(text).map_err(|_| Failure::NotAUrl)?;
+    if url.scheme() != "http" {
+        return judge(Ok(url), guard).map_err(|failure| match failure {
+            Failure::NotHttps => Failure::NotCalled,
+            other => other,
+        });
+    }
+    let is_here = match url.host() {
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        Some(Host::Domain(name)) => is_this_machine(name),
+        None => false,
+    };
+    // The scheme of a web page cannot be changed to that of another kind of place, and this is none.
+    let is_changed = url.set_scheme("https").is_ok();
+    if !is_here || !is_changed {
+        return Err(Failure::NotCalled);
+    }
+    judge(Ok(url), guard)?;
+    Url::parse(text).map_err(|_| Failure::NotAUrl)
+}
+
 fn judge(url: Result<Url, url::ParseError>, guard: &Guard) -> Result<Url, Failure> {
     let url = url.map_err(|_| Failure::NotAUrl)?;
     if url.scheme() != "https" {
@@ -158,6 +185,27 @@ mod tests {
         assert_eq!(told("http://example.com/"), "only https:// is fetched");
         assert_eq!(told("javascript:alert(1)"), "only https:// is fetched");
         assert_eq!(told("https://a:b@example.com/"), "it holds a user name or password, which is not sent");
+    }
+
+    #[test]
+    fn who_is_told_something_is_called_over_https_or_on_this_machine_where_that_is_allowed() {
+        let told = |url: &str, guard: &Guard| {
+            receiver(url, guard).map_or_else(|failure| failure.to_string(), |url| url.to_string())
+        };
+        let allowed = Guard::new(["127.0.0.0/8".parse().unwrap(), "10.0.0.0/8".parse().unwrap()]);
+        for url in ["https://example.com/hook", "http://localhost:8080/hook", "http://127.0.0.1:8080/"] {
+            assert_eq!(told(url, &allowed), url);
+        }
+        for url in ["http://localhost:8080/", "http://127.0.0.1:8080/", "https://10.0.0.1/", "https://localhost/"] {
+            assert_eq!(told(url, &Guard::default()), "the address is not public", "{url}");
+        }
+        let only = Failure::NotCalled.to_string();
+        for url in ["http://example.com/", "http://10.0.0.1/", "ftp://localhost/", "file:///etc/passwd"] {
+            assert_eq!(told(url, &allowed), only, "{url}");
+        }
+        assert_eq!(told("http://a:b@localhost:8080/", &allowed), "it holds a user name or password, which is not sent");
+        assert_eq!(told("http://localhost:25/", &allowed), "port 25 is not called; 443 and those above 1023 are");
+        assert_eq!(told("hook", &allowed), Failure::NotAUrl.to_string());
     }
 
     #[test]

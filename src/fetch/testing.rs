@@ -23,6 +23,7 @@ pub(crate) struct Site {
     pub(crate) port: u16,
     authority: NamedTempFile,
     asked: Arc<Mutex<Vec<String>>>,
+    bodies: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 /// What is sent, and what becomes of the connection.
@@ -56,18 +57,21 @@ impl Site {
         let acceptor = RustlsAcceptor::new(RustlsConfig::from_pem(chain.into(), key.into()).await.unwrap());
         let listener = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let asked = Arc::new(Mutex::new(Vec::new()));
-        let (log, answer, tracker) = (Arc::clone(&asked), Arc::new(answer), TaskTracker::new());
+        let (asked, bodies) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::new())));
+        let (log, answer, tracker) = ((Arc::clone(&asked), Arc::clone(&bodies)), Arc::new(answer), TaskTracker::new());
         let connections = tracker.clone();
         tracker.spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let (acceptor, log, answer) = (acceptor.clone(), Arc::clone(&log), Arc::clone(&answer));
+                let (acceptor, log, answer) = (acceptor.clone(), log.clone(), Arc::clone(&answer));
                 connections.spawn(async move {
                     // A client that distrusts the certificate hangs up.
                     let Ok((mut socket, _)) = acceptor.accept(socket, ()).await else { return };
                     let Some(head) = head(&mut socket).await else { return };
                     let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
-                    log.lock().unwrap().push(head);
+                    let mut body = vec![0; length(&head)];
+                    let Ok(_) = socket.read_exact(&mut body).await else { return };
+                    log.0.lock().unwrap().push(head);
+                    log.1.lock().unwrap().push(body);
                     let (bytes, unfinished) = match answer(path, port).await {
                         Answer::Whole(bytes) => (bytes, false),
                         Answer::Unfinished(bytes) => (bytes, true),
@@ -82,7 +86,7 @@ impl Site {
                 });
             }
         });
-        Self { port, authority, asked }
+        Self { port, authority, asked, bodies }
     }
 
     /// Settings by which this server is reached.
@@ -108,6 +112,11 @@ impl Site {
     pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
+
+    /// The bodies of all requests so far.
+    pub(crate) fn bodies(&self) -> Vec<Vec<u8>> {
+        self.bodies.lock().unwrap().clone()
+    }
 }
 
 async fn head(socket: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<String> {
@@ -116,6 +125,12 @@ async fn head(socket: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<String
         head.push(socket.read_u8().await.ok()?);
     }
     String::from_utf8(head).ok()
+}
+
+/// How long the body of a request is.
+fn length(head: &str) -> usize {
+    let line = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    line.map_or(0, |length| length.parse().unwrap())
 }
 
 /// Chain, key, and the authority that signed.

@@ -138,13 +138,19 @@ fn demand(
     Demand { input_tokens, output, cost }
 }
 
+/// The most tokens of an answer that nothing bounds.
+pub(super) fn longest_answer(model: &Asked) -> u64 {
+    let known = model.resolved.model.as_deref();
+    known.and_then(|model| model.max_output_tokens.or(model.context_window)).unwrap_or(MOST_OUTPUT)
+}
+
 /// The most tokens of the answer.
 fn output(model: &Asked, call: &Call) -> Output {
     let known = model.resolved.model.as_deref();
     if known.is_some_and(|model| model.kind != Kind::Chat) {
         return Output::Asked(0);
     }
-    let of_model = known.and_then(|model| model.max_output_tokens.or(model.context_window)).unwrap_or(MOST_OUTPUT);
+    let of_model = longest_answer(model);
     // AWS refuses more than the model has.
     let most = of_model.max(MOST_OUTPUT);
     match (outline::longest(call, &model.resolved.name), call.operation) {

@@ -49,8 +49,33 @@ struct Families {
     shared_errors: IntCounterVec,
     budgets: Budgets,
     journal_errors: IntCounter,
+    webhooks: IntCounterVec,
     catalog_refreshes: IntCounterVec,
     catalog_age: GaugeVec,
+    batches: Batches,
+}
+
+/// The families of batches.
+#[derive(Debug)]
+struct Batches {
+    jobs: GaugeVec,
+    records: IntCounterVec,
+}
+
+impl Batches {
+    fn new(make: &mut Maker) -> Result<Self, prometheus::Error> {
+        let jobs = make.gauges(
+            "gateway_batch_jobs",
+            "Batch jobs that this process looks after, by AWS's state in snake case; queued are those that wait for a slot.",
+            &["state"],
+        )?;
+        let records = make.int_counters(
+            "gateway_batch_records_total",
+            "Records of batches that ended, by outcome (completed, failed, cancelled, expired).",
+            &["outcome"],
+        )?;
+        Ok(Self { jobs, records })
+    }
 }
 
 /// The families of budgets.
@@ -185,6 +210,11 @@ impl Metrics {
             "gateway_journal_errors_total",
             "Writes to the journal that failed; a crash may lose the calls they were for.",
         )?;
+        let webhooks = make.int_counters(
+            "gateway_webhook_deliveries_total",
+            "Tries to tell a team's webhook of a batch, by result (delivered, retried, gone, given_up).",
+            &["team", "result"],
+        )?;
         let catalog_refreshes = make.int_counters(
             "gateway_catalog_refreshes_total",
             "Looks at which models and inference profiles AWS has in a Region, by result (ok, denied, throttled, ...).",
@@ -195,6 +225,7 @@ impl Metrics {
             "Seconds since AWS last told what it has in a Region.",
             &["region"],
         )?;
+        let batches = Batches::new(&mut make)?;
         Ok(Self(Arc::new(Families {
             registry: make.registry,
             announced: make.announced,
@@ -217,8 +248,10 @@ impl Metrics {
             shared_errors,
             budgets,
             journal_errors,
+            webhooks,
             catalog_refreshes,
             catalog_age,
+            batches,
         })))
     }
 
@@ -266,6 +299,23 @@ impl Metrics {
             #[expect(clippy::cast_precision_loss, reason = "exact up to nine billion dollars for one series")]
             Some(cost) => self.0.cost.with_label_values(&[team, model, tier]).inc_by(cost.0 as f64 / 1e6),
             None => self.0.unpriced.with_label_values(&[model]).inc(),
+        }
+    }
+
+    /// How many batch jobs this process looks after now, by AWS's words.
+    pub fn batch_jobs(&self, states: &[(String, u64)]) {
+        let jobs = &self.0.batches.jobs;
+        jobs.reset();
+        for (word, count) in states {
+            #[expect(clippy::cast_precision_loss, reason = "exact up to far more jobs than there are")]
+            jobs.with_label_values(&[job_state(word)]).set(*count as f64);
+        }
+    }
+
+    /// So many records of a batch ended so.
+    pub fn batch_records(&self, outcome: &str, count: u64) {
+        if count > 0 {
+            self.0.batches.records.with_label_values(&[outcome]).inc_by(count);
         }
     }
 
@@ -334,6 +384,11 @@ impl Metrics {
     /// Something could not be written to the journal.
     pub fn journal_error(&self) {
         self.0.journal_errors.inc();
+    }
+
+    /// A webhook was called.
+    pub fn webhook(&self, team: &str, result: &str) {
+        self.0.webhooks.with_label_values(&[self.0.teams.label(team), result]).inc();
     }
 
     /// A Region was asked which models and profiles it has.
@@ -464,6 +519,24 @@ struct Digits([u8; 3]);
 impl Digits {
     fn text(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or("000")
+    }
+}
+
+/// AWS's word for the state of a job as a label.
+fn job_state(word: &str) -> &'static str {
+    match word {
+        "queued" => "queued",
+        "Submitted" => "submitted",
+        "Validating" => "validating",
+        "Scheduled" => "scheduled",
+        "InProgress" => "in_progress",
+        "Completed" => "completed",
+        "PartiallyCompleted" => "partially_completed",
+        "Failed" => "failed",
+        "Stopping" => "stopping",
+        "Stopped" => "stopped",
+        "Expired" => "expired",
+        _ => "other",
     }
 }
 

@@ -210,7 +210,7 @@ impl NewKey {
         // 76 random bits and no underscore: an id that is short in logs and that nobody meets twice.
         let (id, secret) = (ids::secret()[..20].to_owned(), ids::secret());
         let id = KeyId::from(id);
-        let sealed = self.sigv4.map(|sealer| sealer.seal(&id, &secret)).transpose()?;
+        let sealed = self.sigv4.map(|sealer| sealer.seal(id.as_str(), &secret)).transpose()?;
         let key = Key {
             id,
             team,

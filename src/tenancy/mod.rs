@@ -26,6 +26,7 @@ mod team;
 #[cfg(test)]
 mod tests;
 pub mod usage;
+mod webhook;
 mod writer;
 
 use std::collections::HashMap;
@@ -50,6 +51,7 @@ pub use self::sealed::{Scoped, Sealer};
 pub use self::signed::Claimed;
 pub use self::stand_in::StandIn;
 pub use self::team::{Guardrail, NewTeam, RoleArn, Team};
+pub use self::webhook::{Message, NewSecret, NewWebhook, Webhook, webhook_url};
 
 use self::admission::{Admission, RuleBook, Seeds, Shared};
 use self::directory::Directory;

@@ -1,7 +1,7 @@
-//! Secrets of keys for signing, sealed: a signature is checked with the secret itself, so that a hash will not do. They
-//! are kept under AES-256-GCM with the key of `auth.sealing_key`, which is not in the store; a nonce is drawn for each, and
-//! the key's id is bound in, so that a sealed secret opens for its own key only. What is opened is never kept: only what
-//! is derived from it for one day, Region and service.
+//! Secrets that signatures are made and checked with, sealed: those of keys for signing and of webhooks. A hash will not do
+//! there. They are kept under AES-256-GCM with the key of `auth.sealing_key`, which is not in the store; a nonce is drawn for
+//! each, and whose it is, is bound in, so that a sealed secret opens for its own key or team only. What is opened is never
+//! kept: only what is derived from it for one day, Region and service.
 
 use std::fmt;
 use std::sync::Arc;
@@ -45,20 +45,20 @@ impl Sealer {
         Error::new(Kind::Unsupported, message).param("sigv4")
     }
 
-    /// The secret of the key `id`, as the store keeps it.
-    pub(super) fn seal(&self, id: &KeyId, secret: &str) -> Result<String> {
+    /// The secret of `owner`, such as a key by its id, as the store keeps it.
+    pub(super) fn seal(&self, owner: &str, secret: &str) -> Result<String> {
         let mut text = secret.as_bytes().to_vec();
-        let nonce = self.0.key.seal_in_place_append_tag(Aad::from(id.as_str()), &mut text).map_err(Error::internal)?;
+        let nonce = self.0.key.seal_in_place_append_tag(Aad::from(owner), &mut text).map_err(Error::internal)?;
         Ok(format!("{VERSION}{}", STANDARD.encode([&nonce.as_ref()[..], &text].concat())))
     }
 
-    /// What [`Sealer::seal`] sealed for this key. `None` when it is anything else: sealed for another, under another key,
+    /// What [`Sealer::seal`] sealed for this owner. `None` when it is anything else: sealed for another, under another key,
     /// or changed.
-    pub(super) fn open(&self, id: &KeyId, sealed: &str) -> Option<Secret> {
+    pub(super) fn open(&self, owner: &str, sealed: &str) -> Option<Secret> {
         let mut bytes = STANDARD.decode(sealed.strip_prefix(VERSION)?).ok()?;
         let (nonce, text) = bytes.split_at_mut_checked(NONCE_LEN)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let text = self.0.key.open_in_place(nonce, Aad::from(id.as_str()), text).ok()?;
+        let text = self.0.key.open_in_place(nonce, Aad::from(owner), text).ok()?;
         Some(Secret::new(std::str::from_utf8(text).ok()?))
     }
 
@@ -69,7 +69,7 @@ impl Sealer {
         if let Some(key) = self.0.derived.get(&name) {
             return Some(key);
         }
-        let key = sigv4::signing_key(self.open(id, sealed)?.expose(), day, region, service);
+        let key = sigv4::signing_key(self.open(id.as_str(), sealed)?.expose(), day, region, service);
         self.0.derived.put(name, key);
         Some(key)
     }
@@ -85,6 +85,15 @@ pub struct Scoped<'a> {
     /// `bedrock`.
     pub service: &'a str,
 }
+
+/// The same one, not another under the same key.
+impl PartialEq for Sealer {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Sealer {}
 
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -104,20 +113,20 @@ mod tests {
 
     #[test]
     fn what_was_sealed_opens_for_its_own_key_and_under_the_same_setting_only() {
-        let (sealer, id) = (sealer(1), KeyId::from("a"));
-        let kept = sealer.seal(&id, "my-secret").unwrap();
-        assert_eq!(sealer.open(&id, &kept).unwrap().expose(), "my-secret");
-        assert_ne!(kept, sealer.seal(&id, "my-secret").unwrap(), "no nonce is used twice");
-        assert!(sealer.open(&KeyId::from("b"), &kept).is_none());
-        assert!(super::tests::sealer(2).open(&id, &kept).is_none());
+        let (sealer, id) = (sealer(1), "a");
+        let kept = sealer.seal(id, "my-secret").unwrap();
+        assert_eq!(sealer.open(id, &kept).unwrap().expose(), "my-secret");
+        assert_ne!(kept, sealer.seal(id, "my-secret").unwrap(), "no nonce is used twice");
+        assert!(sealer.open("b", &kept).is_none());
+        assert!(super::tests::sealer(2).open(id, &kept).is_none());
         let bytes = STANDARD.decode(kept.strip_prefix(VERSION).unwrap()).unwrap();
         for index in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[index] ^= 1;
-            assert!(sealer.open(&id, &format!("{VERSION}{}", STANDARD.encode(changed))).is_none(), "{index}");
+            assert!(sealer.open(id, &format!("{VERSION}{}", STANDARD.encode(changed))).is_none(), "{index}");
         }
         for other in ["", "v1.", "v1.AAAA", "v2.AAAA", &kept[..kept.len() - 4]] {
-            assert!(sealer.open(&id, other).is_none(), "{other}");
+            assert!(sealer.open(id, other).is_none(), "{other}");
         }
         assert!(!format!("{sealer:?}{kept}").contains("my-secret"));
     }
@@ -131,7 +140,7 @@ mod tests {
     #[test]
     fn a_derived_key_is_the_same_from_memory_and_another_for_each_scope() {
         let (sealer, id) = (sealer(1), KeyId::from("a"));
-        let kept = sealer.seal(&id, "my-secret").unwrap();
+        let kept = sealer.seal(id.as_str(), "my-secret").unwrap();
         let scope = |day, region| Scoped { day, region, service: "bedrock" };
         let key = |scope| sealer.signing_key(&id, &kept, scope).unwrap();
         let first = key(scope("20260102", "eu-west-1"));

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use super::allow_list::AllowList;
 use super::budget::UnknownPrice;
 use super::carried;
+use super::webhook::{NewWebhook, Webhook};
 use crate::catalog::Geography;
 use crate::clock::Timestamp;
 use crate::config;
@@ -39,6 +40,8 @@ pub struct Team {
     pub profiles: BTreeMap<String, String>,
     /// What becomes of calls whose price is not known, where a budget would have to pay for them.
     pub unknown_price: UnknownPrice,
+    /// Who is told of its batches; `None`: nobody.
+    pub webhook: Option<Webhook>,
     /// When it was made.
     pub created_at: Timestamp,
     /// Since when all its keys are refused, if they are.
@@ -78,6 +81,8 @@ pub struct NewTeam {
     pub profiles: BTreeMap<String, String>,
     /// `refuse` (`None`) or `allow_unpriced`.
     pub unknown_price: Option<String>,
+    /// Who is told of its batches; `None`: nobody.
+    pub webhook: Option<NewWebhook>,
 }
 
 /// The ARN of an IAM role. `Debug` does not show it: it names an account.
@@ -114,6 +119,7 @@ impl NewTeam {
     /// The team, or which field keeps it from being one.
     pub(super) fn check(self, id: TeamId, now: Timestamp) -> Result<Team> {
         check_name(&self.name)?;
+        let webhook = self.webhook.map(|new| new.kept(&id, None)).transpose()?;
         Ok(Team {
             id,
             name: self.name,
@@ -125,6 +131,7 @@ impl NewTeam {
             request_metadata: carried::metadata("request_metadata", self.request_metadata)?,
             profiles: carried::profiles("profiles", self.profiles)?,
             unknown_price: self.unknown_price.map(|text| unknown_price(&text)).transpose()?.unwrap_or_default(),
+            webhook,
             created_at: now,
             revoked_at: None,
             version: 0,

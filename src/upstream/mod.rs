@@ -23,6 +23,8 @@ pub mod sign;
 mod sse;
 pub mod sticky;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 mod time;
 mod wire;

@@ -22,7 +22,7 @@ use crate::tenancy::admin::{self, Acts};
     tag = "Administration",
     params(
         ("actor" = Option<String>, Query, description = "By `command_line`, `gateway`, or `key:` or `bootstrap:` and a key's id."),
-        ("action" = Option<String>, Query, description = "Of this kind: `team.create`, `team.update`, `team.revoke`, `key.create`, `key.update`, `key.rotate`, `key.revoke`, `limit.set`, `limit.remove`, `budget.set`, `budget.remove`."),
+        ("action" = Option<String>, Query, description = "Of this kind: `team.create`, `team.update`, `team.revoke`, `webhook.rotate`, `key.create`, `key.update`, `key.rotate`, `key.revoke`, `limit.set`, `limit.remove`, `budget.set`, `budget.remove`."),
         ("subject" = Option<String>, Query, description = "On the team, key, limit or budget with this id."),
         ("from" = Option<String>, Query, description = "At this moment or later, as in RFC 3339."),
         ("to" = Option<String>, Query, description = "Before this moment, as in RFC 3339."),

@@ -13,6 +13,7 @@ mod rotate;
 mod teams;
 mod upstreams;
 mod usage;
+mod webhook;
 
 use axum::Json;
 use axum::extract::FromRequestParts;
@@ -35,6 +36,7 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
     OpenApiRouter::new()
         .routes(routes!(teams::create, teams::list))
         .routes(routes!(teams::retrieve, teams::update, teams::revoke))
+        .routes(routes!(webhook::rotate))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::retrieve, keys::update, keys::revoke))
         .routes(routes!(rotate::rotate))

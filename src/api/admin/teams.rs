@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
 use http::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::query::Query;
@@ -18,7 +18,7 @@ use crate::error::Result;
 use crate::gateway::Gateway;
 use crate::tenancy::admin::view::TeamView;
 use crate::tenancy::admin::{self, Edit, EditTeam, Teams, known};
-use crate::tenancy::{Guardrail, NewTeam, Team};
+use crate::tenancy::{Guardrail, NewSecret, NewTeam, NewWebhook, Team};
 
 /// What a new team is to be.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -59,6 +59,11 @@ pub(super) struct CreateTeam {
     #[serde(default)]
     #[schema(example = "refuse")]
     unknown_price: Option<String>,
+    /// Where messages about its batches go, over https. The answer shows the secret that they are signed with, this once;
+    /// it is kept, sealed, and the gateway needs `auth.sealing_key` for that.
+    #[serde(default)]
+    #[schema(example = "https://example.com/hooks/batches")]
+    webhook_url: Option<String>,
 }
 
 /// What is to become of a team. What is left out stays; null clears.
@@ -101,6 +106,11 @@ pub(super) struct UpdateTeam {
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     unknown_price: Edit<String>,
+    /// Where messages about its batches go; null: nowhere. Of a team without one the answer shows the secret, this once; a
+    /// team that has one keeps its secret.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, example = "https://example.com/hooks/batches")]
+    webhook_url: Edit<String>,
     /// Whether all its keys are refused. False restores a team that was revoked; cannot be null.
     #[serde(default)]
     #[schema(value_type = Option<bool>)]
@@ -144,7 +154,7 @@ impl Named<'_> {
     tag = "Administration",
     request_body = CreateTeam,
     responses(
-        (status = 201, description = "The team.", body = Told<TeamView>, headers(("ETag", description = "Its version."))),
+        (status = 201, description = "The team.", body = Told<TeamWithSecret>, headers(("ETag", description = "Its version."))),
         (status = 409, description = "There is a team of this name.", body = ErrorBody),
         (status = "4XX", description = "Refused.", body = ErrorBody),
     ),
@@ -163,7 +173,9 @@ pub(super) async fn create(
         profiles: asked.profiles.as_ref(),
     };
     let warnings = named.check(&gateway)?;
+    let webhook = asked.webhook_url.map(|url| webhook(&gateway, url)).transpose()?;
     let new = NewTeam {
+        webhook: webhook.clone(),
         name: asked.name,
         models: asked.models,
         regions: asked.regions,
@@ -176,7 +188,7 @@ pub(super) async fn create(
     };
     let team = admin::create_team(gateway.tenancy().store(), gateway.clock(), actor, new).await?;
     gateway.tenancy().refresh().await;
-    told(StatusCode::CREATED, &team, warnings)
+    told_with(StatusCode::CREATED, (&team, webhook.as_ref().map(|new| &new.secret)), warnings)
 }
 
 /// List teams
@@ -249,7 +261,7 @@ pub(super) async fn retrieve(
     ),
     request_body = UpdateTeam,
     responses(
-        (status = 200, description = "The team.", body = Told<TeamView>, headers(("ETag", description = "Its version."))),
+        (status = 200, description = "The team.", body = Told<TeamWithSecret>, headers(("ETag", description = "Its version."))),
         (status = 412, description = "It has another version.", body = ErrorBody),
         (status = "4XX", description = "Refused, or not there.", body = ErrorBody),
     ),
@@ -270,7 +282,9 @@ pub(super) async fn update(
         profiles: asked.profiles.new_value(),
     };
     let warnings = named.check(&gateway)?;
+    let webhook = asked.webhook_url.read(|url| webhook(&gateway, url))?;
     let edit = EditTeam {
+        webhook: webhook.clone(),
         name: asked.name,
         models: asked.models,
         regions: asked.regions,
@@ -285,7 +299,7 @@ pub(super) async fn update(
     let store = gateway.tenancy().store();
     let team = admin::change_team(store, gateway.clock(), actor, (&which, &believed), edit).await?;
     gateway.tenancy().refresh().await;
-    told(StatusCode::OK, &team, warnings)
+    told_with(StatusCode::OK, (&team, webhook.new_value().map(|new| &new.secret)), warnings)
 }
 
 /// Revoke a team
@@ -318,6 +332,33 @@ pub(super) async fn revoke(
     let team = admin::revoke_team_if(store, gateway.clock(), actor, (&which, &believed)).await?;
     gateway.tenancy().refresh().await;
     told(StatusCode::OK, &team, Vec::new())
+}
+
+/// A team, and the secret of its webhook, which is shown this once.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TeamWithSecret {
+    #[serde(flatten)]
+    view: TeamView,
+    /// What messages are signed with, by Standard Webhooks; only where it was just made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "whsec_<secret>")]
+    webhook_secret: Option<String>,
+}
+
+/// A webhook that may be called, with a secret for a team that has none.
+fn webhook(gateway: &Gateway, url: String) -> Result<NewWebhook> {
+    gateway.fetcher().check_receiver("webhook_url", &url)?;
+    Ok(NewWebhook { url, secret: NewSecret::make(gateway.sealer())? })
+}
+
+/// The team, with the secret if it became its webhook's.
+pub(super) fn told_with(
+    status: StatusCode,
+    (team, secret): (&Team, Option<&NewSecret>),
+    warnings: Vec<String>,
+) -> Result<Response> {
+    let webhook_secret = secret.and_then(|secret| secret.shown_for(team)).map(str::to_owned);
+    tell(status, team.version, TeamWithSecret { view: TeamView::of(team), webhook_secret }, warnings)
 }
 
 fn told(status: StatusCode, team: &Team, warnings: Vec<String>) -> Result<Response> {

@@ -8,11 +8,26 @@ use crate::batch::codec::Prepared;
 use crate::converse::{ContentBlock, Message, Request, SystemBlock};
 use crate::error::{Error, Kind, Result};
 
+/// What a job of the type `Converse` cannot do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+pub(in crate::api) enum Obstacle {
+    #[strum(serialize = "structured output")]
+    Form,
+    #[strum(serialize = "a guardrail")]
+    Guardrail,
+    #[strum(serialize = "optimized latency")]
+    Latency,
+    #[strum(serialize = "a service tier")]
+    Tier,
+    #[strum(serialize = "tools")]
+    Tools,
+}
+
 /// The record of a job, or why there can be none. Left out is what says nothing of the answer: marks for a prompt cache,
 /// which jobs do not have, and what is meant for the log of single calls, or names the usual tier.
 pub(in crate::api) fn converse(mut request: Request, note: String) -> Result<Prepared> {
-    if let Some(why) = obstacle(&request) {
-        return Ok(Prepared::Online { why });
+    if let Some(obstacle) = obstacles(&request).first() {
+        return Ok(Prepared::Online { why: obstacle.into() });
     }
     request.system.retain(|block| !matches!(block, SystemBlock::CachePoint(_)));
     for Message { content, .. } in &mut request.messages {
@@ -26,7 +41,7 @@ pub(in crate::api) fn converse(mut request: Request, note: String) -> Result<Pre
 }
 
 /// What of the request a job cannot do.
-fn obstacle(request: &Request) -> Option<&'static str> {
+pub(in crate::api) fn obstacles(request: &Request) -> Vec<Obstacle> {
     let is_other = |value: &Option<serde_json::Value>, member: &str, usual: &str| {
         value.as_ref().is_some_and(|value| value[member] != usual)
     };
@@ -34,14 +49,14 @@ fn obstacle(request: &Request) -> Option<&'static str> {
         message.content.iter().any(|block| matches!(block, ContentBlock::ToolUse(_) | ContentBlock::ToolResult(_)))
     };
     let has_form = request.output_config.as_ref().is_some_and(|config| config.text_format.is_some());
-    let obstacles = [
-        (request.tool_config.is_some() || request.messages.iter().any(uses_tools), "tools"),
-        (has_form, "structured output"),
-        (request.guardrail_config.is_some(), "a guardrail"),
-        (is_other(&request.performance_config, "latency", "standard"), "optimized latency"),
-        (is_other(&request.service_tier, "type", "default"), "a service tier"),
+    let all = [
+        (has_form, Obstacle::Form),
+        (request.guardrail_config.is_some(), Obstacle::Guardrail),
+        (is_other(&request.performance_config, "latency", "standard"), Obstacle::Latency),
+        (is_other(&request.service_tier, "type", "default"), Obstacle::Tier),
+        (request.tool_config.is_some() || request.messages.iter().any(uses_tools), Obstacle::Tools),
     ];
-    obstacles.into_iter().find_map(|(is_there, why)| is_there.then_some(why))
+    all.into_iter().filter_map(|(is_there, obstacle)| is_there.then_some(obstacle)).collect()
 }
 
 /// Jobs are not watched while they answer: who asks for a stream of events asks for something that a file is not.

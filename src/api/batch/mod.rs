@@ -9,8 +9,14 @@ pub(super) use self::configured::Configured;
 pub use self::configured::with;
 pub use self::door::door;
 
-use crate::api::openai;
+use crate::api::{anthropic, bedrock, openai};
 use crate::batch::Codecs;
 
 /// Whoever reads or writes a record does it by one of these.
-pub const CODECS: Codecs = Codecs::new(&[openai::batch::CHAT, openai::batch::RESPONSES, openai::batch::EMBEDDINGS]);
+pub const CODECS: Codecs = Codecs::new(&[
+    openai::batches::CHAT,
+    openai::batches::RESPONSES,
+    openai::batches::EMBEDDINGS,
+    anthropic::batches::CODEC,
+    bedrock::jobs::CODEC,
+]);

@@ -9,7 +9,7 @@ mod error;
 mod foundation_models;
 mod guardrail;
 mod inference_profiles;
-mod jobs;
+pub(in crate::api) mod jobs;
 mod runtime;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -34,4 +34,5 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(foundation_models::get))
         .routes(routes!(inference_profiles::list))
         .routes(routes!(inference_profiles::get))
+        .merge(jobs::router())
 }

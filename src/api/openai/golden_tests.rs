@@ -18,14 +18,15 @@ use bytes::BytesMut;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::batch::chat::Online;
+use super::batches::chat::{Online, Way};
 use super::translate::{self, Chunks, Context, Translated};
-use super::{batch, wire};
+use super::{batches, wire};
 use crate::api::golden::{self, Differences, events, pretty, read};
 use crate::batch::codec::Prepared;
 use crate::families::Traits;
 
 const SURFACE: &str = "openai";
+const AS_CONVERSE: Way = Way { online: Online::Likewise, native_tools: false };
 
 fn cases() -> Vec<PathBuf> {
     golden::cases(SURFACE, 11)
@@ -84,7 +85,7 @@ fn a_record_of_a_job_asks_and_answers_as_a_call_does() {
             Some(body) => {
                 let body: &RawValue = serde_json::from_str(&body).unwrap();
                 let body = &without_stream(body);
-                let prepared = batch::chat::prepare_for(body, Online::Likewise, &traits(&case)).unwrap();
+                let prepared = batches::chat::prepare_for(body, AS_CONVERSE, &traits(&case)).unwrap();
                 if !differences.compare_record(&case, &prepared) {
                     continue;
                 }
@@ -95,7 +96,7 @@ fn a_record_of_a_job_asks_and_answers_as_a_call_does() {
         let Some(answer) = read(&case.join("answer.json")) else { continue };
         jobs += 1;
         let context = context(&case);
-        let rendered = golden::rendered(&batch::CHAT, &answer, &note, &context.model);
+        let rendered = golden::rendered(&batches::CHAT, &answer, &note, &context.model);
         let mut expected: Value = serde_json::from_str(&read(&case.join("response.json")).unwrap()).unwrap();
         expected["id"] = format!("chatcmpl-{}", "0".repeat(32)).into();
         assert_eq!(rendered, expected, "{}", case.display());
@@ -119,7 +120,7 @@ fn a_record_that_no_call_would_take_is_refused_likewise_and_so_is_a_stream() {
         serde_json::from_str(&read(&golden::folder(SURFACE).join("bad_inputs.json")).unwrap()).unwrap();
     let prepare = |body: &Value| {
         let body = RawValue::from_string(body.to_string()).unwrap();
-        batch::chat::prepare_for(&body, Online::Likewise, &Traits::default())
+        batches::chat::prepare_for(&body, AS_CONVERSE, &Traits::default())
     };
     for row in table.iter().filter(|row| row["body"].is_object()) {
         let name = row["name"].as_str().unwrap();

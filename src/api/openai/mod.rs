@@ -2,7 +2,7 @@
 //! (<https://platform.openai.com/docs/api-reference>). `wire` is their shape, `translate` leads from it to the
 //! canonical form and back without touching network or clock, `error` is the shape of failure.
 
-pub(super) mod batch;
+pub(super) mod batches;
 mod chat;
 mod choices;
 mod embeddings;
@@ -41,6 +41,7 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(images::create))
         .merge(files::router())
         .merge(responses::router())
+        .merge(batches::router())
 }
 
 /// A failed request in this surface's shape.

@@ -28,9 +28,10 @@ use super::{ConfigFile, Failure, print, warn};
 use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::error::Error;
+use crate::fetch::Fetcher;
 use crate::store::Store;
-use crate::tenancy::Sealer;
 use crate::tenancy::admin::{Edit, Listed, Page, Whose, known, moment};
+use crate::tenancy::{NewSecret, NewWebhook, Sealer};
 
 /// What every command takes.
 #[derive(Debug, Args)]
@@ -77,6 +78,19 @@ impl Listing {
     fn sealer(&self) -> Result<Sealer, Failure> {
         let (config, _) = self.config.load()?;
         Ok(Sealer::configured(&config.auth).ok_or_else(Sealer::missing)?)
+    }
+
+    /// A secret for a team's webhook.
+    fn secret(&self) -> Result<NewSecret, Failure> {
+        let (config, _) = self.config.load()?;
+        Ok(NewSecret::make(Sealer::configured(&config.auth).as_ref())?)
+    }
+
+    /// A webhook that may be called, with a secret for a team that has none.
+    fn webhook(&self, url: String) -> Result<NewWebhook, Failure> {
+        let (config, _) = self.config.load()?;
+        Fetcher::new(&config.fetch, config.server.max_body_bytes())?.check_receiver("--webhook-url", &url)?;
+        Ok(NewWebhook { url, secret: NewSecret::make(Sealer::configured(&config.auth).as_ref())? })
     }
 
     /// The store and the catalog, once what is named exists. A model that is not known may come later, so that is only

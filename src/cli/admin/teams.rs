@@ -1,22 +1,23 @@
-//! `teams create|list|show|update|revoke`.
+//! `teams create|list|show|update|rotate-webhook|revoke`.
 
 use std::collections::BTreeMap;
 
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
+use serde::Serialize;
 
-use super::{Listing, Named, edit, pair};
+use super::{Listing, Named, edit, ending, pair};
 use crate::catalog::Catalog;
 use crate::cli::{Failure, warn};
 use crate::clock::Clock;
 use crate::error::Error;
 use crate::tenancy::admin::view::TeamView;
 use crate::tenancy::admin::{self, Actor, Edit, EditTeam, Precondition, known};
-use crate::tenancy::{Guardrail, NewTeam};
+use crate::tenancy::{Guardrail, NewSecret, NewTeam, Team};
 
 /// What `teams update --clear` may name.
-const CLEARABLE: [&str; 7] =
-    ["models", "regions", "geography", "role-arn", "guardrail", "request-metadata", "profiles"];
+const CLEARABLE: [&str; 8] =
+    ["models", "regions", "geography", "role-arn", "guardrail", "request-metadata", "profiles", "webhook-url"];
 
 /// Make, list, change and revoke teams.
 #[derive(Debug, Subcommand)]
@@ -34,6 +35,16 @@ pub(in crate::cli) enum Teams {
     },
     /// Change a team; what is not named stays. It counts within seconds.
     Update(UpdateTeam),
+    /// Give a team's webhook another secret, and show it, this once.
+    RotateWebhook {
+        /// Its id or name.
+        team: String,
+        /// For how long messages are signed with the secret before as well, such as 1h.
+        #[arg(long, value_name = "DURATION", default_value = "1h")]
+        overlap: String,
+        #[command(flatten)]
+        common: Listing,
+    },
     /// Revoke a team: all its keys are refused, until `teams update --restore`.
     Revoke {
         /// Its id or name.
@@ -73,6 +84,9 @@ struct Settings {
     /// What becomes of calls whose price is not known, where a budget would have to pay: refuse or `allow_unpriced`.
     #[arg(long, value_name = "POLICY")]
     unknown_price: Option<String>,
+    /// Where messages about its batches go, over https; the secret that they are signed with is shown once.
+    #[arg(long, value_name = "URL")]
+    webhook_url: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -120,6 +134,23 @@ impl Settings {
     }
 }
 
+/// A team that may just have got the secret of its webhook.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    view: TeamView,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    webhook_secret: Option<&'a str>,
+}
+
+/// Shows a team, and the secret if it became its webhook's.
+fn show(common: &Listing, team: &Team, secret: Option<&NewSecret>, text: &str) -> Result<(), Failure> {
+    let webhook_secret = secret.and_then(|secret| secret.shown_for(team));
+    let secret = webhook_secret.map(|secret| format!("\nThe secret of its webhook, shown this once: {secret}"));
+    let text = format!("{text}{}", secret.unwrap_or_default());
+    common.show(&Shown { view: TeamView::of(team), webhook_secret }, &text)
+}
+
 fn check_profiles(catalog: &Catalog, profiles: &BTreeMap<String, String>) -> Result<(), Error> {
     known::check_profiles(catalog, "--profile", profiles)
 }
@@ -144,6 +175,16 @@ impl Teams {
                 common.detail(&TeamView::of(&admin::find_team(&common.store().await?, &team).await?))
             }
             Self::Update(arguments) => arguments.run(&clock).await,
+            Self::RotateWebhook { team, overlap, common } => {
+                let now = clock.now();
+                let overlap = ending("--overlap", &overlap, now)?.since(now);
+                let secret = common.secret()?;
+                let which = (&*team, &Precondition::Any);
+                let store = common.store().await?;
+                let team = admin::rotate_webhook(&store, &clock, Actor::CommandLine, which, (&secret, overlap)).await?;
+                let text = format!("The webhook of team {} ({}) has another secret.", team.name, team.id);
+                show(&common, &team, Some(&secret), &text)
+            }
             Self::Revoke { team, common } => {
                 let store = common.store().await?;
                 let which = (&*team, &Precondition::Any);
@@ -160,9 +201,12 @@ impl CreateTeam {
         let (store, catalog) = common.store_for(&settings.named()).await?;
         let profiles = by_name(&settings.profiles);
         check_profiles(&catalog, &profiles)?;
+        let guardrail = settings.guardrail();
+        let webhook = settings.webhook_url.map(|url| common.webhook(url)).transpose()?;
         let new = NewTeam {
+            webhook: webhook.clone(),
             name,
-            guardrail: settings.guardrail(),
+            guardrail,
             request_metadata: by_name(&settings.request_metadata),
             profiles,
             models: settings.models,
@@ -172,7 +216,8 @@ impl CreateTeam {
             unknown_price: settings.unknown_price,
         };
         let team = admin::create_team(&store, clock, Actor::CommandLine, new).await?;
-        common.show(&TeamView::of(&team), &format!("Made team {} ({}).", team.name, team.id))
+        let text = format!("Made team {} ({}).", team.name, team.id);
+        show(&common, &team, webhook.as_ref().map(|new| &new.secret), &text)
     }
 }
 
@@ -183,9 +228,12 @@ impl UpdateTeam {
         let some = |pairs: &[(String, String)]| Some(by_name(pairs)).filter(|pairs| !pairs.is_empty());
         let profiles = some(&settings.profiles);
         check_profiles(&catalog, profiles.as_ref().unwrap_or(&BTreeMap::new()))?;
+        let guardrail = settings.guardrail();
+        let webhook = settings.webhook_url.map(|url| common.webhook(url)).transpose()?;
         let edit_team = EditTeam {
+            webhook: edit(webhook.clone(), "webhook-url", &clear)?,
             name: name.map_or(Edit::Keep, Edit::Set),
-            guardrail: edit(settings.guardrail(), "guardrail", &clear)?,
+            guardrail: edit(guardrail, "guardrail", &clear)?,
             request_metadata: edit(some(&settings.request_metadata), "request-metadata", &clear)?,
             profiles: edit(profiles, "profiles", &clear)?,
             models: edit(settings.models, "models", &clear)?,
@@ -200,6 +248,7 @@ impl UpdateTeam {
         }
         let which = (&*team, &Precondition::Any);
         let team = admin::change_team(&store, clock, Actor::CommandLine, which, edit_team).await?;
-        common.show(&TeamView::of(&team), &format!("Team {} ({}) is set as asked.", team.name, team.id))
+        let text = format!("Team {} ({}) is set as asked.", team.name, team.id);
+        show(&common, &team, webhook.as_ref().map(|new| &new.secret), &text)
     }
 }

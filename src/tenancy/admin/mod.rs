@@ -28,7 +28,7 @@ pub use self::keys::{
 pub use self::limits::{Limits, SetLimit, list_limits, remove_limit, set_limit};
 pub use self::rotate::{DEFAULT_OVERLAP, MAX_OVERLAP, rotate_key};
 pub use self::teams::{
-    EditTeam, Teams, change_team, create_team, find_team, list_teams, page_of_teams, revoke_team_if,
+    EditTeam, Teams, change_team, create_team, find_team, list_teams, page_of_teams, revoke_team_if, rotate_webhook,
 };
 use super::directory::Caller;
 use super::limit::Subject;

@@ -64,7 +64,7 @@ fn seal(key: &Key, secret: &str, sealer: Option<&Sealer>) -> Result<Option<Strin
     if !key.may_sign() {
         return Ok(None);
     }
-    sealer.ok_or_else(Sealer::missing)?.seal(&key.id, secret).map(Some)
+    sealer.ok_or_else(Sealer::missing)?.seal(key.id.as_str(), secret).map(Some)
 }
 
 fn conflict(why: &str) -> Error {

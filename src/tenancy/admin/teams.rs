@@ -1,6 +1,9 @@
 //! Making, changing and revoking teams.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
 
 use super::view::TeamView;
 use super::{Act, Actor, Edit, Listed, Page, Precondition, difference, shown, value_of};
@@ -13,6 +16,7 @@ use crate::tenancy::allow_list::AllowList;
 use crate::tenancy::carried;
 use crate::tenancy::queries::{self, Change};
 use crate::tenancy::team::{self, Guardrail, NewTeam, RoleArn, Team};
+use crate::tenancy::webhook::{NewSecret, NewWebhook};
 
 /// Makes a team. Fails with [`Kind::Invalid`], the field named, or [`Kind::Conflict`] when the name is taken.
 pub async fn create_team(store: &Store, clock: &Clock, actor: Actor, new: NewTeam) -> Result<Team> {
@@ -73,6 +77,9 @@ pub struct EditTeam {
     pub profiles: Edit<BTreeMap<String, String>>,
     /// `refuse` or `allow_unpriced`; cleared: `refuse`.
     pub unknown_price: Edit<String>,
+    /// Who is told of its batches; cleared: nobody, and the secret goes too. Of a team that has a webhook the URL alone
+    /// changes.
+    pub webhook: Edit<NewWebhook>,
     /// Whether all its keys are refused; cannot be cleared.
     pub revoked: Edit<bool>,
 }
@@ -98,6 +105,11 @@ impl EditTeam {
             Edit::Clear => team::unknown_price("refuse")?,
             Edit::Set(text) => team::unknown_price(&text)?,
         };
+        let webhook = match self.webhook {
+            Edit::Keep => team.webhook.clone(),
+            Edit::Clear => None,
+            Edit::Set(new) => Some(new.kept(&team.id, team.webhook.as_ref())?),
+        };
         let revoked = self.revoked.required("revoked", team.revoked_at.is_some())?;
         let metadata = self.request_metadata.or(Some(team.request_metadata.clone())).unwrap_or_default();
         let profiles = self.profiles.or(Some(team.profiles.clone())).unwrap_or_default();
@@ -112,6 +124,7 @@ impl EditTeam {
             request_metadata: carried::metadata("request_metadata", metadata)?,
             profiles: carried::profiles("profiles", profiles)?,
             unknown_price,
+            webhook,
             created_at: team.created_at,
             revoked_at: revoked.then(|| team.revoked_at.unwrap_or(now)),
             version: team.version,
@@ -142,6 +155,37 @@ pub async fn revoke_team_if(
 ) -> Result<Team> {
     let edit = EditTeam { revoked: Edit::Set(true), ..EditTeam::default() };
     change(store, clock, actor, (id_or_name, believed), ("team.revoke", edit)).await
+}
+
+/// Gives the webhook of the team with this id, or else this name, another secret; messages are signed with the one before as
+/// well for `overlap`, and with one before that no more. Fails with [`Kind::NotFound`], [`Kind::Conflict`] for a team without a
+/// webhook, [`Kind::Invalid`] for an overlap beyond [`super::MAX_OVERLAP`], and [`Kind::Stale`].
+pub async fn rotate_webhook(
+    store: &Store,
+    clock: &Clock,
+    actor: Actor,
+    (id_or_name, believed): (&str, &Precondition),
+    (new, overlap): (&NewSecret, Duration),
+) -> Result<Team> {
+    if overlap > super::MAX_OVERLAP {
+        let message = "Two secrets of a webhook can count for 30 days at most.";
+        return Err(Error::invalid("overlap_seconds", message));
+    }
+    let mut change = Change::begin(store).await?;
+    let mut team = queries::find_team_in(&mut change, id_or_name).await?.ok_or_else(|| unknown(id_or_name))?;
+    believed.check(Some(team.version))?;
+    let Some(webhook) = &team.webhook else {
+        let message = "The team has no webhook: set `webhook_url` first.";
+        return Err(Error::new(Kind::Conflict, message).param("team"));
+    };
+    let now = clock.now();
+    let until = now.plus(overlap);
+    team.webhook = Some(webhook.rotated(&team.id, new, until)?);
+    team.version = change.version;
+    queries::update_team(&mut change, &team).await?;
+    let detail = json!({ "previous_until": until.millis() });
+    change.commit(&Act::new(now, actor, "webhook.rotate", team.id.as_str(), detail)).await?;
+    Ok(team)
 }
 
 async fn change(

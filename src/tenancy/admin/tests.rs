@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Clock;
+use crate::config::Secret;
 use crate::money::MicroUsd;
 use crate::store::testing::{self, TestStore};
-use crate::tenancy::{Guardrail, NewKey, NewTeam, OnDisconnect, Scope, UnknownPrice};
+use crate::tenancy::{Guardrail, NewKey, NewSecret, NewTeam, NewWebhook, OnDisconnect, Scope, UnknownPrice};
 
 const START: Timestamp = Timestamp::from_millis(1_700_000_000_000);
 const ADMIN: Actor = Actor::CommandLine;
@@ -63,6 +64,51 @@ fn map(name: &str, value: &str) -> BTreeMap<String, String> {
     BTreeMap::from([(name.to_owned(), value.to_owned())])
 }
 
+fn webhook(url: &str) -> NewWebhook {
+    let sealing_key = Secret::new(base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [1; 32]));
+    let auth = crate::config::Auth { sealing_key, ..crate::config::Auth::default() };
+    NewWebhook { url: url.into(), secret: NewSecret::make(crate::tenancy::Sealer::configured(&auth).as_ref()).unwrap() }
+}
+
+#[tokio::test]
+async fn a_webhook_keeps_its_secret_until_it_is_rotated_or_goes() {
+    for place in Place::all().await {
+        let set = |url: &str| {
+            let new = webhook(url);
+            (EditTeam { webhook: Edit::Set(new.clone()), ..EditTeam::default() }, new.secret)
+        };
+        let rotate = async |secret: &NewSecret, overlap| {
+            rotate_webhook(&place.store, &place.clock, ADMIN, ("acme", &ANY), (secret, overlap)).await
+        };
+        let none = rotate(&webhook("https://a.example/").secret, Duration::ZERO).await.unwrap_err();
+        assert_eq!(none.kind(), Kind::Conflict);
+        let (edit, first) = set("https://a.example/");
+        let team = place.change_team("acme", edit).await.unwrap();
+        assert!(first.shown_for(&team).is_some_and(|text| text.starts_with("whsec_")));
+        let (edit, unused) = set("https://b.example/");
+        let moved = place.change_team("acme", edit).await.unwrap();
+        assert_eq!(
+            (moved.webhook.as_ref().unwrap().url.as_str(), unused.shown_for(&moved)),
+            ("https://b.example/", None)
+        );
+        assert!(first.shown_for(&moved).is_some());
+
+        let second = webhook("https://x.example/").secret;
+        let rotated = rotate(&second, Duration::from_secs(60)).await.unwrap();
+        assert_eq!(find_team(&place.store, "acme").await.unwrap(), rotated, "every column reads back");
+        assert!(second.shown_for(&rotated).is_some() && first.shown_for(&rotated).is_none());
+        let until = rotated.webhook.as_ref().unwrap().previous_until();
+        assert_eq!((until, rotated.version), (Some(START.plus(Duration::from_secs(60))), place.version().await));
+        let long = rotate(&second, MAX_OVERLAP + Duration::from_secs(1)).await.unwrap_err();
+        assert_eq!(long.blamed(), Some("overlap_seconds"));
+        let acts = list_acts(&place.store, &Acts::default(), &Page::first()).await.unwrap();
+        let told = serde_json::to_string(&acts.data).unwrap();
+        assert!(told.contains("webhook.rotate") && told.contains("b.example") && !told.contains("whsec_"), "{told}");
+        let edit = EditTeam { webhook: Edit::Clear, ..EditTeam::default() };
+        assert_eq!(place.change_team("acme", edit).await.unwrap().webhook, None);
+    }
+}
+
 #[tokio::test]
 async fn every_setting_of_a_team_can_be_set_read_and_cleared() {
     for place in Place::all().await {
@@ -78,6 +124,7 @@ async fn every_setting_of_a_team_can_be_set_read_and_cleared() {
             request_metadata: Edit::Set(map("cost centre", "4711")),
             profiles: Edit::Set(map("nova-lite", profile)),
             unknown_price: Edit::Set("allow_unpriced".into()),
+            webhook: Edit::Set(webhook("https://example.com/hook")),
             revoked: Edit::Keep,
         };
         let changed = place.change_team("acme", edit).await.unwrap();
@@ -99,6 +146,7 @@ async fn every_setting_of_a_team_can_be_set_read_and_cleared() {
             request_metadata: Edit::Clear,
             profiles: Edit::Clear,
             unknown_price: Edit::Clear,
+            webhook: Edit::Clear,
             ..EditTeam::default()
         };
         let bare = place.change_team("acme", clear).await.unwrap();
@@ -117,6 +165,7 @@ async fn a_new_team_may_have_every_setting_from_the_start() {
             request_metadata: map("a", "b"),
             profiles: map("m", "arn:aws:bedrock:us-east-1:000000000000:application-inference-profile/abc"),
             unknown_price: Some("allow_unpriced".into()),
+            webhook: Some(webhook("https://example.com/hook")),
             ..NewTeam::new("whole")
         };
         let team = create_team(&place.store, &place.clock, ADMIN, new).await.unwrap();

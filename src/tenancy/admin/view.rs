@@ -16,6 +16,7 @@ use crate::tenancy::key::Key;
 use crate::tenancy::limit::{Limit, Subject};
 use crate::tenancy::queries::Names;
 use crate::tenancy::team::{Guardrail, RoleArn, Team};
+use crate::tenancy::webhook::Webhook;
 
 /// A team.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -49,6 +50,11 @@ pub struct TeamView {
     /// `allow_unpriced`.
     #[schema(example = "refuse")]
     pub unknown_price: String,
+    /// Where messages about its batches go; null: nowhere.
+    #[schema(example = "https://example.com/hooks/batches")]
+    pub webhook_url: Option<String>,
+    /// Until when those are signed with the secret before the last rotation as well; null: there is none.
+    pub webhook_previous_until: Option<String>,
     /// When it was made.
     pub created_at: String,
     /// Since when all its keys are refused; null: they are not.
@@ -71,6 +77,8 @@ impl TeamView {
             request_metadata: team.request_metadata.clone(),
             profiles: team.profiles.clone(),
             unknown_price: team.unknown_price.to_string(),
+            webhook_url: team.webhook.as_ref().map(|webhook| webhook.url.clone()),
+            webhook_previous_until: team.webhook.as_ref().and_then(Webhook::previous_until).map(tell),
             created_at: tell(team.created_at),
             revoked_at: team.revoked_at.map(tell),
             version: team.version,

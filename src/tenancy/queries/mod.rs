@@ -25,7 +25,7 @@ pub(super) use self::rules::{
     page_of_budgets, page_of_limits, write_budget, write_limit,
 };
 pub(super) use self::teams::{
-    find_team, find_team_in, insert_team, page_of_teams, teams, teams_by_id, teams_since, update_team,
+    find_team, find_team_in, insert_team, page_of_teams, teams, teams_by_id, teams_since, update_team, webhook_url,
 };
 use super::admin::Act;
 use super::allow_list::AllowList;

@@ -32,7 +32,7 @@ impl Served {
                    secret_sha256 = $3, sealed_secret = $4 WHERE id = $1";
         let hash = crate::tenancy::key::SecretHash::of(secret).to_hex();
         let query = sqlx::query(sql).bind(key.id.as_str()).bind(START.plus(Duration::from_mins(1)).millis());
-        let query = query.bind(hash).bind(sealer.seal(&key.id, secret).unwrap());
+        let query = query.bind(hash).bind(sealer.seal(key.id.as_str(), secret).unwrap());
         query.execute(self.store.pool()).await.unwrap();
         self.store.execute("UPDATE tenancy_version SET version = version + 1").await;
         self.tenancy.refresh().await;

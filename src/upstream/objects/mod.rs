@@ -7,6 +7,8 @@
 
 mod reading;
 mod refusal;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::error::Error as StdError;
@@ -126,6 +128,9 @@ impl Objects {
             .region(SdkRegion::new(region.to_string()))
             .credentials_provider(Own(credentials.clone(), clock.clone()))
             .identity_cache(IdentityCache::no_cache())
+            // One clock is put right, and once.
+            .time_source(clock.clone())
+            .disable_clock_skew_correction(true)
             .retry_config(RetryConfig::disabled())
             .timeout_config(timeouts.build())
             // The pauses of who reads are theirs; a silent S3 is noticed here.

@@ -1,11 +1,14 @@
 //! `/admin/v1/teams`.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bedrock_gateway::config::Secret;
 use bedrock_gateway::tenancy::NewKey;
 use reqwest::Method;
 use serde_json::json;
 
 use super::{Administrator, blamed};
-use crate::support::{FIRST, SECOND, TEAM, TestGateway};
+use crate::support::{FIRST, SECOND, TEAM, TestGateway, log};
 
 const ROLE: &str = "arn:aws:iam::000000000000:role/tenant";
 
@@ -129,6 +132,10 @@ async fn what_cannot_be_is_refused_by_its_path_and_what_may_come_is_a_warning() 
         (json!({"name": "x", "request_metadata": {"a": "\u{e9}"}}), "request_metadata.a"),
         (json!({"name": "x", "profiles": {"nova-lite": "abc"}}), "profiles.nova-lite"),
         (json!({"name": "x", "unknown_price": "perhaps"}), "unknown_price"),
+        (json!({"name": "x", "webhook_url": "http://example.com/"}), "webhook_url"),
+        (json!({"name": "x", "webhook_url": "https://169.254.169.254/"}), "webhook_url"),
+        (json!({"name": "x", "webhook_url": "https://localhost:8443/"}), "webhook_url"),
+        (json!({"name": "x", "webhook_url": ""}), "webhook_url"),
     ] {
         let reply = admin.post("/teams", &body).await;
         assert_eq!(blamed(&reply), (400, expected.to_owned()), "{body}: {reply:?}");
@@ -149,6 +156,51 @@ async fn what_cannot_be_is_refused_by_its_path_and_what_may_come_is_a_warning() 
     let warnings = doubtful.json()["warnings"].clone();
     assert_eq!(warnings.as_array().unwrap().len(), 1);
     assert!(warnings[0].as_str().unwrap().contains("did you mean \"nova-lite\"?"), "{warnings}");
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn the_secret_of_a_webhook_is_shown_when_it_is_made_and_when_it_is_rotated() {
+    let sealing_key = Secret::new(STANDARD.encode([3; 32]));
+    let t = TestGateway::with(|config| config.auth.sealing_key = sealing_key).await;
+    let admin = Administrator::of(&t).await;
+    let url = json!({"webhook_url": "https://hooks.example/batches"});
+    let made = admin.patch(&format!("/teams/{TEAM}"), &url).await;
+    let first = made.json()["webhook_secret"].as_str().unwrap().to_owned();
+    assert_eq!((made.status(), &made.json()["webhook_url"]), (200, &url["webhook_url"]));
+    assert!(first.starts_with("whsec_") && made.header("cache-control") == "no-store", "{made:?}");
+    for shown in [
+        admin.get(&format!("/teams/{TEAM}")).await,
+        admin.patch(&format!("/teams/{TEAM}"), &url).await,
+        admin.patch(&format!("/teams/{TEAM}"), &json!({"webhook_url": "https://other.example/"})).await,
+        admin.get("/teams").await,
+        admin.get("/audit").await,
+    ] {
+        assert!(shown.status() == 200 && !shown.text().contains("whsec_"), "{shown:?}");
+    }
+    let rotated = admin.post(&format!("/teams/{TEAM}/webhook/rotate"), &json!({"overlap_seconds": 60})).await;
+    let second = rotated.json()["webhook_secret"].as_str().unwrap().to_owned();
+    assert!(rotated.status() == 200 && second.starts_with("whsec_") && second != first, "{rotated:?}");
+    assert!(rotated.json()["webhook_previous_until"].is_string());
+    let long = admin.post(&format!("/teams/{TEAM}/webhook/rotate"), &json!({"overlap_seconds": 2_592_001})).await;
+    assert_eq!(blamed(&long), (400, "overlap_seconds".to_owned()));
+    let gone = admin.patch(&format!("/teams/{TEAM}"), &json!({"webhook_url": null})).await;
+    assert_eq!((gone.status(), &gone.json()["webhook_url"]), (200, &json!(null)));
+    let none = admin.post(&format!("/teams/{TEAM}/webhook/rotate"), &json!({})).await;
+    assert_eq!(blamed(&none), (409, "team".to_owned()));
+    let new = admin.post("/teams", &json!({"name": "told", "webhook_url": "https://hooks.example/"})).await;
+    assert!(new.status() == 201 && new.json()["webhook_secret"].is_string(), "{new:?}");
+    log::assert_without([&*first, &*second].into_iter());
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_webhook_needs_what_its_secret_is_sealed_with() {
+    let t = TestGateway::start().await;
+    let admin = Administrator::of(&t).await;
+    let refused = admin.patch(&format!("/teams/{TEAM}"), &json!({"webhook_url": "https://hooks.example/"})).await;
+    assert_eq!(blamed(&refused), (400, "webhook_url".to_owned()));
+    assert!(refused.text().contains("auth.sealing_key"), "{refused:?}");
     t.finish().await;
 }
 

@@ -12,14 +12,14 @@ use crate::api::anthropic::error::{self, ErrorBody, ErrorObject};
 use crate::api::anthropic::lane::{self, Lane};
 use crate::api::anthropic::native::{self, Draft, Purpose};
 use crate::api::anthropic::translate::{self, Context};
-use crate::api::anthropic::wire::{self, Block, MessagesRequest};
+use crate::api::anthropic::wire::{self, MessagesRequest};
+use crate::api::batch::job;
 use crate::api::conversation::{Form, ToolNames};
-use crate::api::openai::wire::TextOrList;
 use crate::api::{body, purpose};
 use crate::batch::codec::{Answer, Codec, Line, Lost, Outcome, Prepared, Rendered, Target};
 use crate::batch::record::{Endpoint, Form as FileForm, Invocation};
 use crate::converse;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::families;
 use crate::gateway;
 use crate::report::Report;
@@ -34,6 +34,7 @@ pub(in crate::api) const CODEC: Codec =
 const TOOLS: &str = "tools";
 const FORM: &str = "structured output";
 const ELSEWHERE: &str = "content behind a URL";
+const TIER: &str = "a service tier";
 const OTHER_PATH: &str = "a model that jobs do not call";
 
 /// As many bytes of a stop sequence as a note holds.
@@ -75,6 +76,9 @@ fn native_record(text: &[u8], members: &Members<'_>, target: &Target<'_>) -> Res
     if native::asks_for_form(members) {
         return Ok(Prepared::Online { why: FORM });
     }
+    if native::asks_for_tier(members)? {
+        return Ok(Prepared::Online { why: TIER });
+    }
     let draft = Draft::read(text, members, Purpose::Record)?;
     if !draft.remotes().is_empty() {
         return Ok(Prepared::Online { why: ELSEWHERE });
@@ -85,34 +89,20 @@ fn native_record(text: &[u8], members: &Members<'_>, target: &Target<'_>) -> Res
 
 /// The translation for a model that is not Claude.
 fn translated_record(mut wire: MessagesRequest, target: &Target<'_>) -> Result<Prepared> {
-    if uses_tools(&wire) {
-        return Ok(Prepared::Online { why: TOOLS });
-    }
-    if wire.output_format.is_some() || wire.output_config.as_ref().is_some_and(|config| config.format.is_some()) {
-        return Ok(Prepared::Online { why: FORM });
-    }
     if !translate::remotes(&mut wire).is_empty() {
         return Ok(Prepared::Online { why: ELSEWHERE });
     }
-    let mut traits = families::traits(target.model.resolved.model.as_deref());
-    traits.caching = None;
-    let mut request = translate::request(wire, &traits, &mut Report::default())?.request;
-    // A job is a tier of its own.
-    request.service_tier = None;
+    // Where the model does not hold to a form by itself, a tool stands for it in the translation.
+    if wire.output_format.is_some() || wire.output_config.as_ref().is_some_and(|config| config.format.is_some()) {
+        return Ok(Prepared::Online { why: FORM });
+    }
+    let traits = families::traits(target.model.resolved.model.as_deref());
+    let request = translate::request(wire, &traits, &mut Report::default())?.request;
     let note = match &request.inference_config.stop_sequences[..] {
         [only] if only.len() <= LONGEST_NOTE => only.clone(),
         _ => String::new(),
     };
-    let input = serde_json::to_vec(&request).map_err(Error::internal)?;
-    Ok(Prepared::Job { invocation: Invocation::Converse, input, note })
-}
-
-/// Whether tools are offered, or were used before: then Converse wants them offered again.
-fn uses_tools(wire: &MessagesRequest) -> bool {
-    let is_use = |block: &Block| matches!(&*block.kind, "tool_use" | "tool_result");
-    let used = |content: &TextOrList<Block>| matches!(content, TextOrList::List(blocks) if blocks.iter().any(is_use));
-    wire.tools.as_ref().is_some_and(|tools| !tools.is_empty())
-        || wire.messages.iter().any(|message| used(&message.content))
+    job::converse(request, note)
 }
 
 fn render(answer: &Answer<'_>) -> Result<Rendered> {
@@ -121,7 +111,7 @@ fn render(answer: &Answer<'_>) -> Result<Rendered> {
         let usage = gateway::used(Operation::InvokeModel, output);
         return Ok(Rendered { body: output.to_vec(), usage });
     }
-    let response: converse::Response = serde_json::from_slice(output).map_err(|cause| unreadable().source(cause))?;
+    let response: converse::Response = serde_json::from_slice(output).map_err(job::unreadable)?;
     let usage = Some(response.usage.clone());
     let context = Context {
         id: format!("msg_{}", answer.id),
@@ -133,10 +123,6 @@ fn render(answer: &Answer<'_>) -> Result<Rendered> {
     let mut message = translate::response(response, &context);
     message.usage.service_tier = Some("batch".to_owned());
     Ok(Rendered { body: serde_json::to_vec(&message).map_err(Error::internal)?, usage })
-}
-
-fn unreadable() -> Error {
-    Error::new(Kind::UpstreamUnavailable, "Bedrock's answer to this request could not be read.")
 }
 
 /// An error, as the result of a request.

@@ -213,6 +213,11 @@ pub(super) fn leave_betas_out(members: &Members<'_>, headers: &HeaderMap, report
     Ok(())
 }
 
+/// The betas of Bedrock's that the headers ask for; those that it does not have are in the report.
+pub(super) fn betas_of(headers: &HeaderMap, report: &mut Report) -> Result<Vec<String>> {
+    betas::collect(headers, None, report)
+}
+
 /// The user that the caller names: `metadata.user_id`.
 pub(super) fn end_user(members: &Members<'_>) -> Option<String> {
     #[derive(serde::Deserialize)]
@@ -220,6 +225,11 @@ pub(super) fn end_user(members: &Members<'_>) -> Option<String> {
         user_id: Option<String>,
     }
     members.value("metadata").and_then(read::<Metadata>).and_then(|metadata| metadata.user_id)
+}
+
+/// Whether a tier is asked for that a job is not: one but the usual.
+pub(super) fn asks_for_tier(members: &Members<'_>) -> Result<bool> {
+    Ok(tier(members)?.is_some_and(|tier| tier != "default"))
 }
 
 /// Whether tools are offered.

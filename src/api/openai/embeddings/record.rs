@@ -4,7 +4,7 @@
 use serde_json::value::RawValue;
 
 use super::{Format, Wish, append, unreadable, write};
-use crate::api::openai::batch::line;
+use crate::api::openai::batches::line;
 use crate::batch::codec::{Answer, Codec, Prepared, Rendered, Target};
 use crate::batch::{Endpoint, Form, Invocation};
 use crate::converse::Usage;

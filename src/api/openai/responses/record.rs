@@ -8,7 +8,7 @@ use super::wire::{self, Status};
 use super::{nothing_said, pointed, provider, speaks_responses, state};
 use crate::api::batch::job;
 use crate::api::conversation::{CallerTools, Form};
-use crate::api::openai::batch::line;
+use crate::api::openai::batches::line;
 use crate::api::purpose;
 use crate::batch::codec::{Answer, Codec, Prepared, Rendered, Target};
 use crate::batch::{Endpoint, Form as FileForm};

@@ -6,6 +6,7 @@ use super::*;
 use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::error::Kind;
 use crate::gateway::Asked;
 
 const CLAUDE: &str = "claude-haiku-4-5";
@@ -65,8 +66,7 @@ fn marks_for_the_cache_go_wherever_they_stand_because_a_job_caches_nothing() {
 
 #[test]
 fn other_models_get_the_translation() {
-    let more =
-        r#","system":"Be brief.","stop_sequences":["END"],"temperature":0.5,"service_tier":"priority","stream":null"#;
+    let more = r#","system":"Be brief.","stop_sequences":["END"],"temperature":0.5,"service_tier":"standard_only","metadata":{"user_id":"u"},"stream":null"#;
     let (invocation, input, note) = job(NOVA, &with(more));
     let input: Value = serde_json::from_str(&input).unwrap();
     let expected = json!({
@@ -88,13 +88,17 @@ fn what_a_job_cannot_do_runs_online_and_says_why() {
             (with(tools), TOOLS),
             (with(&format!(r#","output_config":{{"effort":"low","format":{format}}}"#)), FORM),
             (with(&format!(r#","output_format":{format}"#)), FORM),
+            (with(r#","service_tier":"priority""#), TIER),
             (format!(r#"{{"model":"m","max_tokens":1,"messages":{picture}}}"#), ELSEWHERE),
         ] {
             assert_eq!(prepared(model, &params).unwrap(), Prepared::Online { why }, "{model}: {params}");
         }
     }
-    let history = r#"{"model":"m","max_tokens":1,"messages":[{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"x"}]}]}"#;
-    assert_eq!(prepared(NOVA, history).unwrap(), Prepared::Online { why: TOOLS });
+    let used = r#"{"role":"assistant","content":[{"type":"tool_use","id":"t","name":"n","input":{}}]}"#;
+    let result = r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"x"}]}"#;
+    let history =
+        format!(r#"{{"model":"m","max_tokens":1,"messages":[{{"role":"user","content":"go"}},{used},{result}]}}"#);
+    assert_eq!(prepared(NOVA, &history).unwrap(), Prepared::Online { why: TOOLS });
     assert_eq!(prepared("claude-opus-5-5", &with("")).unwrap(), Prepared::Online { why: OTHER_PATH });
 
     // In its own body Claude takes tools; where nothing is asked of the form, an effort is no form.
@@ -113,6 +117,7 @@ fn what_nothing_can_do_is_the_records_error() {
         for (params, field) in [
             (with(r#","stream":true"#), Some("stream")),
             (with(r#","stream":"no""#), Some("stream")),
+            (with(r#","service_tier":"first""#), Some("service_tier")),
             (with(r#","container":"c1""#), Some("container")),
             (with(r#","mcp_servers":[{}]"#), Some("mcp_servers")),
             (with(r#","tools":[{"type":"web_search_20250305","name":"web_search"}]"#), Some("tools[0].type")),

@@ -63,7 +63,7 @@ mod tests {
 
     fn written(outcome: Outcome<'_>) -> String {
         let mut out = Vec::new();
-        line(&Line { id: "a \"b\"", request: "00ff", outcome }, &mut out);
+        line(&Line { id: "a \"b\"", request: "00ff", input: None, outcome }, &mut out);
         String::from_utf8(out).unwrap()
     }
 
