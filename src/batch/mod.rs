@@ -16,6 +16,7 @@ pub mod files;
 mod job;
 pub mod layout;
 pub mod lines;
+mod online;
 pub mod plan;
 pub mod planner;
 mod queries;
