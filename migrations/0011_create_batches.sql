@@ -49,12 +49,26 @@ CREATE TABLE batches (
     ended_at BIGINT,
     expires_at BIGINT NOT NULL,           -- end of the completion window
     deleted_at BIGINT,
-    lease_owner TEXT,                     -- the process that works on it
-    lease_until BIGINT NOT NULL
+    lease_owner TEXT                      -- the process that works on it, of batch_workers
 );
 CREATE INDEX batches_team ON batches (team_id, created_at, id);
-CREATE INDEX batches_lease ON batches (state, lease_until);
+CREATE INDEX batches_state ON batches (state, created_at);
 CREATE INDEX batches_owner ON batches (lease_owner, state);
+
+-- Processes that work on batches. Whose time is over has lost its batches to whoever takes them.
+CREATE TABLE batch_workers (
+    id TEXT NOT NULL PRIMARY KEY,
+    lease_until BIGINT NOT NULL
+);
+
+-- What waits for jobs of a model in a Region. Who takes a slot locks its row.
+CREATE TABLE batch_queues (
+    region TEXT NOT NULL,
+    model_id TEXT NOT NULL,
+    rests_until BIGINT NOT NULL,          -- AWS's own quota said no
+    refusals BIGINT NOT NULL,             -- how often in a row
+    PRIMARY KEY (region, model_id)
+);
 
 CREATE TABLE batch_shards (
     batch_id TEXT NOT NULL,
@@ -77,6 +91,8 @@ CREATE TABLE batch_shards (
     reason TEXT,                          -- what it waits for, or what AWS said
     done BIGINT NOT NULL,                 -- records that have an answer or an error so far
     failed BIGINT NOT NULL,               -- of those, errors
+    cancelled BIGINT NOT NULL,            -- of those, never run because the batch was cancelled
+    expired BIGINT NOT NULL,              -- of those, never run because its window ended
     output TEXT,                          -- JSON array of segments, when it is collected
     errors TEXT,                          -- JSON array of segments, when it is collected
     queued_at BIGINT NOT NULL,
@@ -110,3 +126,6 @@ CREATE TABLE webhook_events (
     problem TEXT                          -- of the last try
 );
 CREATE INDEX webhook_events_next ON webhook_events (ended_at, next_at);
+
+-- Whether a file is read by a batch.
+CREATE INDEX batches_input ON batches (input_file_id, state);

@@ -28,6 +28,7 @@ pub mod recent;
 pub mod refresh;
 pub mod report;
 pub mod responses;
+pub mod scan;
 pub mod shared;
 pub mod sigv4;
 pub mod simulator;

@@ -119,6 +119,27 @@ impl<'a> Edits<'a> {
         }
     }
 
+    /// Takes out the member `key` whose `value` was found at any depth, and is the only one that goes of its object. Where
+    /// the key is written otherwise than `key` is, its value becomes `null`.
+    pub fn cut(&mut self, value: &RawValue, key: &str) {
+        let Some(Range { start, end }) = self.range(value) else { return };
+        let (before, after) = (self.text.get(..start).unwrap_or_default(), self.text.get(end..).unwrap_or_default());
+        let name = before.trim_ascii_end().strip_suffix(b":").map(<[u8]>::trim_ascii_end);
+        let Some(before) = name.and_then(|name| name.strip_suffix(quoted(key).as_bytes())) else {
+            self.changes.push((start..end, "null".to_owned()));
+            return;
+        };
+        let range = match before.trim_ascii_end().strip_suffix(b",") {
+            Some(before) => before.len()..end,
+            // The first one: the comma behind it goes with it.
+            None => match after.trim_ascii_start().strip_prefix(b",") {
+                Some(rest) => before.len()..self.text.len() - rest.len(),
+                None => before.len()..end,
+            },
+        };
+        self.changes.push((range, String::new()));
+    }
+
     /// Adds a member at the end of the whole text.
     pub fn add(&mut self, key: &str, json: &str) {
         self.added.push(format!("{}:{json}", quoted(key)));
@@ -225,6 +246,24 @@ mod tests {
             assert!(value.contains_key("n\"") && keys.iter().all(|key| !value.contains_key(*key)), "{added}");
         }
         assert_eq!(edited(" { } ", |_, edits| edits.add("a", "1")), " { \"a\":1}");
+    }
+
+    #[test]
+    fn a_member_inside_goes_with_one_comma() {
+        for (text, rest) in [
+            (r#"{"a":[{"m":{"x":","}}]}"#, r#"{"a":[{}]}"#),
+            (r#"{"a":[{"m" : 1 , "b":2}]}"#, r#"{"a":[{ "b":2}]}"#),
+            (r#"{"a":[{"b":2 , "m": {} }]}"#, r#"{"a":[{"b":2  }]}"#),
+            (r#"{"a":[{"b":2,"m":1,"c":3}]}"#, r#"{"a":[{"b":2,"c":3}]}"#),
+            ("{\"a\":[{\"b\":2,\"\\u006d\":1,\"c\":3}]}", "{\"a\":[{\"b\":2,\"\\u006d\":null,\"c\":3}]}"),
+        ] {
+            let cut = edited(text, |members, edits| {
+                let list: Vec<&RawValue> = serde_json::from_str(members.value("a").unwrap().get()).unwrap();
+                edits.cut(Members::of(list[0]).unwrap().value("m").unwrap(), "m");
+            });
+            assert_eq!(cut, rest);
+            assert!(serde_json::from_str::<serde_json::Value>(&cut).is_ok());
+        }
     }
 
     #[test]

@@ -20,6 +20,7 @@ const LAYERS: [(&str, u8); 34] = [
     ("money", 0),
     ("recent", 0),
     ("report", 0),
+    ("scan", 0),
     ("sigv4", 0),
     ("splice", 0),
     ("table", 0),

@@ -32,6 +32,7 @@ use crate::error::Error;
 use crate::gateway::{Gateway, Trail};
 use crate::telemetry;
 use crate::telemetry::metrics::Open;
+use crate::tenancy::Caller;
 use crate::upstream::mask;
 
 /// The status of a request whose client did not wait for one, as nginx made it customary.
@@ -45,6 +46,10 @@ pub(super) async fn observe(
 ) -> Response {
     let client = proxies.client(request.extensions(), request.headers());
     let trail = Trail::of(request_id(request.headers()), client);
+    // From outside nobody's name comes with a request: this is a record of a batch (`batch/door.rs`).
+    if request.extensions().get::<Caller>().is_some() {
+        trail.pay_by_batch();
+    }
     request.extensions_mut().insert(trail.clone());
     let surface = Surface::of(request.uri().path(), request.headers());
     // Made before the request is handled: a client that does not wait for the head gets its line, too.

@@ -18,15 +18,16 @@ use crate::ids::{self, RequestId};
 use crate::report::Report;
 use crate::tenancy::{Caller, looks_own};
 
-/// Who is calling: who signed the request, or the key in `Authorization: Bearer` or `x-api-key`. No key, or a bad one, is
-/// an answer of its own.
+/// Who is calling: who the gateway itself sends (`batch/door.rs`), who signed the request, or the key in
+/// `Authorization: Bearer` or `x-api-key`. No key, or a bad one, is an answer of its own.
 impl FromRequestParts<Gateway> for Caller {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, gateway: &Gateway) -> Result<Self, Error> {
         let trail = parts.extensions.get::<Trail>();
-        let caller = match parts.extensions.get::<Signed>() {
-            Some(Signed(caller)) => caller.clone(),
+        let sent = parts.extensions.get::<Self>();
+        let caller = match sent.or_else(|| parts.extensions.get::<Signed>().map(|Signed(caller)| caller)) {
+            Some(caller) => caller.clone(),
             None => gateway.identify(presented(&parts.headers)?, trail.and_then(Trail::client)).await?,
         };
         if let Some(trail) = trail {

@@ -3,6 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use crate::batch::Invocation;
+use crate::batch::codec::{Answer, Codec, Prepared};
+use crate::clock::Timestamp;
 use crate::converse::{self, Event};
 use crate::report::Report;
 
@@ -59,9 +65,61 @@ impl Differences {
         self.compare(&case.join("report.txt"), &report);
     }
 
+    /// Compares what a request becomes as a record: `batch.txt`. As that of a job it asks for what `converse.json` says, but
+    /// for what has no effect there; whether it is one.
+    pub(super) fn compare_record(&mut self, case: &Path, prepared: &Prepared) -> bool {
+        let (told, is_job) = match prepared {
+            Prepared::Online { why } => (format!("online: {why}\n"), false),
+            Prepared::Job { invocation, input, .. } => {
+                let mut expected: Value = serde_json::from_str(&read(&case.join("converse.json")).unwrap()).unwrap();
+                for member in ["requestMetadata", "serviceTier", "performanceConfig"] {
+                    expected.as_object_mut().unwrap().shift_remove(member);
+                }
+                without_cache_points(&mut expected);
+                let input: Value = serde_json::from_slice(input).unwrap();
+                assert_eq!((&input, *invocation), (&expected, Invocation::Converse), "{}", case.display());
+                ("job\n".to_owned(), true)
+            }
+        };
+        self.compare(&case.join("batch.txt"), &told);
+        is_job
+    }
+
     pub(super) fn report(self) {
         assert!(self.0.is_empty(), "{} golden files differ:\n\n{}", self.0.len(), self.0.join("\n\n"));
     }
+}
+
+fn without_cache_points(value: &mut Value) {
+    match value {
+        Value::Array(items) => {
+            items.retain(|item| item.get("cachePoint").is_none());
+            items.iter_mut().for_each(without_cache_points);
+        }
+        Value::Object(members) => members.values_mut().for_each(without_cache_points),
+        _ => {}
+    }
+}
+
+/// The answer to a record with this output of a job, as a model of Anthropic's gave it: made twice, because a repeat has
+/// to tell the same.
+pub(super) fn rendered(codec: &Codec, output: &str, note: &str, model: &str) -> Value {
+    let output: &RawValue = serde_json::from_str(output).unwrap();
+    let answer = Answer {
+        invocation: Invocation::Converse,
+        output,
+        note,
+        model,
+        model_id: "anthropic.some-model-v1:0",
+        id: "00000000000000000000000000000000",
+        at: Timestamp::from_millis(1_700_000_000_999),
+    };
+    let rendered = (codec.render)(&answer).unwrap();
+    assert_eq!(rendered, (codec.render)(&answer).unwrap());
+    assert!(!rendered.body.contains(&b'\n'));
+    let output: Value = serde_json::from_str(output.get()).unwrap();
+    assert_eq!(rendered.usage.map(|usage| usage.input_tokens), output["usage"]["inputTokens"].as_u64());
+    serde_json::from_slice(&rendered.body).unwrap()
 }
 
 /// One line of `events.jsonl`: `{"<event type>": <payload>}`.

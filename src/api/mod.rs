@@ -7,6 +7,7 @@ mod access_log;
 mod admin;
 mod answer;
 pub mod anthropic;
+pub mod batch;
 mod bedrock;
 mod body;
 mod caller;
@@ -27,6 +28,7 @@ mod problem;
 mod purpose;
 mod remote;
 mod rerank;
+mod root;
 mod route;
 mod sigv4;
 mod sse;
@@ -42,7 +44,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use http::{HeaderValue, Method, Uri};
 use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -54,6 +56,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
 use self::client::Proxies;
+use self::root::Scheme;
 use crate::config::Server;
 use crate::error::{Error, Kind};
 use crate::gateway::Gateway;
@@ -94,6 +97,7 @@ pub fn router(gateway: &Gateway, server: &Server) -> Router {
     }
     // The last layer is the outermost.
     routes
+        .layer(Extension(Scheme::of(server)))
         .layer(from_fn_with_state(gateway.clone(), sigv4::check))
         .layer(DefaultBodyLimit::max(server.max_body_bytes()))
         .layer(CatchPanicLayer::custom(after_panic))

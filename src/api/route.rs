@@ -12,11 +12,17 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         | "/v1/responses/{response_id}/input_items"
         | "/v1/responses/{response_id}/cancel" => ("openai", "stored_responses"),
         "/v1/embeddings" => ("openai", "embeddings"),
+        "/v1/files" | "/v1/files/{file_id}" | "/v1/files/{file_id}/content" => ("openai", "files"),
+        "/v1/batches" | "/v1/batches/{batch_id}" | "/v1/batches/{batch_id}/cancel" => ("openai", "batches"),
         "/v1/images/generations" => ("openai", "images"),
         "/v1/rerank" => ("rerank", "rerank"),
         "/v1/models" | "/v1/models/{model}" => ("openai", "models"),
         "/v1/messages" => ("anthropic", "messages"),
         "/v1/messages/count_tokens" => ("anthropic", "count_tokens"),
+        "/v1/messages/batches"
+        | "/v1/messages/batches/{message_batch_id}"
+        | "/v1/messages/batches/{message_batch_id}/cancel" => ("anthropic", "message_batches"),
+        "/v1/messages/batches/{message_batch_id}/results" => ("anthropic", "message_batch_results"),
         "/model/{model_id}/converse" => ("bedrock", "converse"),
         "/model/{model_id}/converse-stream" => ("bedrock", "converse_stream"),
         "/model/{model_id}/invoke" => ("bedrock", "invoke_model"),
@@ -26,6 +32,10 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         "/async-invoke" | "/async-invoke/{invocation}" => ("bedrock", "async_invoke"),
         "/foundation-models" | "/foundation-models/{model}" => ("bedrock", "foundation_models"),
         "/inference-profiles" | "/inference-profiles/{profile}" => ("bedrock", "inference_profiles"),
+        "/model-invocation-job" | "/model-invocation-job/{job}" | "/model-invocation-job/{job}/stop" => {
+            ("bedrock", "model_invocation_job")
+        }
+        "/model-invocation-jobs" => ("bedrock", "model_invocation_jobs"),
         "/catalog/models" => ("catalog", "models"),
         "/catalog/regions" => ("catalog", "regions"),
         "/catalog/profiles" => ("catalog", "profiles"),
@@ -49,15 +59,18 @@ pub(super) fn costs(pattern: &str) -> bool {
         "/v1/chat/completions"
             | "/v1/responses"
             | "/v1/embeddings"
+            | "/v1/batches"
             | "/v1/images/generations"
             | "/v1/rerank"
             | "/v1/messages"
+            | "/v1/messages/batches"
             | "/model/{model_id}/converse"
             | "/model/{model_id}/converse-stream"
             | "/model/{model_id}/invoke"
             | "/model/{model_id}/invoke-with-response-stream"
             | "/guardrail/{guardrail}/version/{version}/apply"
             | "/async-invoke"
+            | "/model-invocation-job"
     )
 }
 
@@ -93,7 +106,7 @@ mod tests {
     /// Of a new route that takes POST somebody has to say whether a repeat costs.
     #[test]
     fn every_post_costs_or_is_known_not_to() {
-        const FREE: [&str; 4] = ["/count", "/input_tokens", "/cancel", "/admin/v1/"];
+        const FREE: [&str; 6] = ["/count", "/input_tokens", "/cancel", "/stop", "/admin/v1/", "/v1/files"];
         let document = crate::api::openapi();
         for (path, item) in document.paths.paths.iter().filter(|(_, item)| item.post.is_some()) {
             assert!(costs(path) != FREE.iter().any(|part| path.contains(part)), "{path}: {:?}", item.summary);

@@ -16,13 +16,16 @@ use crate::clock::Clock;
 use crate::config::{Config, Secret};
 use crate::error::{Error, Result};
 use crate::ids;
-use crate::simulator::{Settings, Simulator};
+use crate::simulator::{Bucket, Settings, Simulator};
 use crate::store::Store;
 use crate::tenancy::admin::{self, Actor};
 use crate::tenancy::{NewKey, NewTeam, Sealer};
 
 /// The name of local mode's team and of its key.
 const LOCAL: &str = "local";
+
+/// The jobs of the simulator are done within seconds.
+const LOCAL_POLL_SECONDS: u64 = 5;
 
 /// The file that clients of `--local --tls` have to trust.
 const AUTHORITY: &str = "bedrock-gateway-local-ca.pem";
@@ -67,6 +70,24 @@ impl Local {
         self.stop.cancel();
         self.tracker.close();
         self.tracker.wait().await;
+    }
+}
+
+/// Has batches and asynchronous invocations work without more ado: a bucket in each Region and the role of batch jobs,
+/// unless the configuration names its own.
+pub fn buckets(config: &mut Config, settings: &mut Settings) {
+    let batch = &mut config.batch;
+    if batch.bucket.is_empty() {
+        let name = |region: &String| (region.clone(), format!("bedrock-gateway-{LOCAL}-{region}"));
+        batch.bucket = config.aws.regions.iter().map(name).collect();
+        batch.poll_seconds = LOCAL_POLL_SECONDS;
+    }
+    if batch.role_arn.is_empty() {
+        batch.role_arn = format!("arn:aws:iam::{}:role/bedrock-gateway-batch", settings.account);
+    }
+    for (region, bucket) in &batch.bucket {
+        let made = Bucket { region: region.clone(), ..Bucket::default() };
+        settings.buckets.entry(bucket.clone()).or_insert(made);
     }
 }
 

@@ -14,9 +14,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use listener::Tls;
-pub use local::{Local, development_tls, key as local_key, sealing_key as local_sealing_key};
+pub use local::{Local, buckets as local_buckets, development_tls, key as local_key, sealing_key as local_sealing_key};
 
 use crate::api::{self, ops};
+use crate::batch::{self, Batches, Files};
 use crate::batch::webhook::Webhooks;
 use crate::catalog::{Catalog, Live, Quotas};
 use crate::clock::Clock;
@@ -47,6 +48,7 @@ pub struct App {
     pub ops_address: SocketAddr,
     gateway: Gateway,
     refresher: Refresher,
+    batches: Option<Batches>,
     readiness: ops::Readiness,
     clients: Listener,
     operators: Listener,
@@ -83,11 +85,16 @@ impl App {
         usage.retain_in_background(&tracker, stop.clone());
         let journal = config.store.journal_folder().map(|folder| journal::Setup::new(folder, metrics.clone()));
         let options = Options { metrics: metrics.clone(), journal, shared: config.shared.clone() };
-        let tenancy = Tenancy::open(store, clock.clone(), options, &tracker, stop.clone()).await?;
+        let tenancy = Tenancy::open(store.clone(), clock.clone(), options, &tracker, stop.clone()).await?;
         let issuers = Issuers::new(&config.auth.jwt, Documents::new(&config.fetch)?, clock.clone(), &tracker, &stop);
         let administrators = Administrators::new(&config.auth.admin_key_sha256);
         let guests = Guests::new(administrators, issuers, Sealer::configured(&config.auth));
         let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
+        let files = (!config.batch.bucket.is_empty())
+            .then(|| Files::new(store, upstream.clone(), &config.batch, clock.clone(), tracker.clone()));
+        if let Some(files) = &files {
+            files.sweep_in_background(stop.clone());
+        }
         let quotas = Quotas::configured(config, &catalog)?;
         let fetcher = Arc::new(Fetcher::new(&config.fetch, config.server.max_body_bytes())?);
         let sealer = Sealer::configured(&config.auth);
@@ -115,7 +122,19 @@ impl App {
         });
 
         let readiness = ops::Readiness::default();
-        let clients = Listener::serve(clients, api::router(&gateway, &config.server), tls, &tracker)?;
+        let mut routes = api::router(&gateway, &config.server);
+        let mut batches = None;
+        if let Some(files) = files {
+            let door = api::batch::door(&routes);
+            let codecs = api::batch::CODECS;
+            let settings = config.batch.clone();
+            let parts = batch::Parts { gateway: gateway.clone(), settings, files: files.clone(), codecs, door };
+            let own = Batches::new(parts);
+            own.work();
+            routes = api::batch::with(api::batch::with(routes, files), own.clone());
+            batches = Some(own);
+        }
+        let clients = Listener::serve(clients, routes, tls, &tracker)?;
         let operators = Listener::serve(operators, ops::router(gateway.clone(), readiness.clone()), None, &tracker)?;
         readiness.ready();
         if let Some(period) = config.aws.catalog_refresh() {
@@ -126,6 +145,7 @@ impl App {
             ops_address: operators.address,
             gateway,
             refresher,
+            batches,
             readiness,
             clients,
             operators,
@@ -140,6 +160,11 @@ impl App {
     /// What every request needs.
     pub fn gateway(&self) -> &Gateway {
         &self.gateway
+    }
+
+    /// The batches, where there is a bucket for them.
+    pub fn batches(&self) -> Option<&Batches> {
+        self.batches.as_ref()
     }
 
     /// What keeps the catalog fresh; with `aws.catalog_refresh_minutes = 0` only when it is told to.
@@ -158,8 +183,15 @@ impl App {
             self.unattended.close();
             self.unattended.wait().await;
         };
+        // Batches are handed over at once; records under way are let end, as clients' calls are.
+        let handed_over = async {
+            if let Some(batches) = &self.batches {
+                batches.stop().await;
+            }
+        };
+        let answered = futures_util::future::join(answered, handed_over);
         tokio::select! {
-            () = answered => {}
+            ((), ()) = answered => {}
             () = tokio::time::sleep(self.drain) => {}
             () = hurry => {}
         }

@@ -94,6 +94,9 @@ pub struct Line<'a> {
     pub id: &'a str,
     /// As [`Answer::id`].
     pub request: &'a str,
+    /// Of a native record, its `modelInput` as the caller gave it, which a result line repeats; none where it is not at
+    /// hand, as of a record that was not run. Other codecs pass over it.
+    pub input: Option<&'a RawValue>,
     /// What the record ended with.
     pub outcome: Outcome<'a>,
 }

@@ -6,9 +6,30 @@
 //! Invariants: an external effect is written down before it is asked for and can be found again; each record ends exactly
 //! once, in the output or in the error file; what a batch may cost is held from its submission until it is settled.
 
+mod batches;
 pub mod codec;
+mod door;
+mod estimate;
+pub mod files;
+mod job;
+pub mod lines;
+mod queries;
+mod queue;
 pub mod record;
+mod run;
+mod settle;
+pub mod source;
+mod submit;
+pub mod survey;
+#[cfg(test)]
+mod testing;
 pub mod webhook;
 
+pub use self::batches::{Batches, Page, Parts, Standing};
 pub use self::codec::{Codec, Codecs};
+pub use self::door::Door;
+pub use self::files::{Files, NewFile};
+pub use self::queries::{Filter, Order, Slot};
 pub use self::record::{Batch, Endpoint, File, Form, Invocation, Segment, Shard, State};
+pub use self::submit::NewBatch;
+pub use self::survey::Survey;

@@ -285,6 +285,10 @@ pub struct Shard {
     pub done: u64,
     /// Of those, errors.
     pub failed: u64,
+    /// Of those, the ones that were cancelled before they ran.
+    pub cancelled: u64,
+    /// Of those, the ones that the end of the window kept from running.
+    pub expired: u64,
     /// Its part of the output, once collected.
     pub output: Vec<Segment>,
     /// Its part of the errors, once collected.

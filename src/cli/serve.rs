@@ -41,7 +41,9 @@ impl Serve {
     }
 
     async fn run_local(&self, config: &mut Config, catalog: Catalog, signals: &mut Signals) -> Result<(), Failure> {
-        let local = Local::start(config, Settings::default()).await?;
+        let mut settings = Settings::default();
+        app::local_buckets(config, &mut settings);
+        let local = Local::start(config, settings).await?;
         app::local_sealing_key(config);
         let clock = Clock::system();
         let (tls, authority) = if self.tls {

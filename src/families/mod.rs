@@ -8,6 +8,7 @@ pub mod embedding;
 mod facts;
 mod gpt;
 pub mod image;
+pub mod messages;
 mod nova;
 pub mod reasoning;
 pub mod rerank;

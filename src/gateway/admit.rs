@@ -16,7 +16,7 @@ use crate::families;
 use crate::report::{Action, Report};
 use crate::splice::{Edits, Members};
 use crate::tenancy::ledger::Entry;
-use crate::tenancy::{Caller, Demand, Hold, Need, Output, Scope, UnknownPrice, Worst};
+use crate::tenancy::{Caller, Demand, Hold, Need, Output, UnknownPrice, Worst};
 use crate::upstream::{Call, Operation};
 
 /// What a model may answer of which the catalog knows no maximum.
@@ -42,7 +42,7 @@ impl Gateway {
     ) -> Result<Admitted, Error> {
         let names = model.resolved.names(&model.name);
         let id = Entry::fresh_id();
-        let scope = if origin.trail.is_paid_by_batch() { Scope::Batch } else { Scope::Inference };
+        let scope = origin.trail.scope();
         let mut need = Need { id: &id, scope, model: Some(&model.name), names: &names, demand: Demand::NOTHING };
         caller.permits(&need)?;
         let mut places = self.candidates(caller, &model.resolved)?;
@@ -138,13 +138,19 @@ fn demand(
     Demand { input_tokens, output, cost }
 }
 
+/// The most tokens of an answer that nothing bounds.
+pub(super) fn longest_answer(model: &Asked) -> u64 {
+    let known = model.resolved.model.as_deref();
+    known.and_then(|model| model.max_output_tokens.or(model.context_window)).unwrap_or(MOST_OUTPUT)
+}
+
 /// The most tokens of the answer.
 fn output(model: &Asked, call: &Call) -> Output {
     let known = model.resolved.model.as_deref();
     if known.is_some_and(|model| model.kind != Kind::Chat) {
         return Output::Asked(0);
     }
-    let of_model = known.and_then(|model| model.max_output_tokens.or(model.context_window)).unwrap_or(MOST_OUTPUT);
+    let of_model = longest_answer(model);
     // AWS refuses more than the model has.
     let most = of_model.max(MOST_OUTPUT);
     match (outline::longest(call, &model.resolved.name), call.operation) {

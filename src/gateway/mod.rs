@@ -52,7 +52,7 @@ use crate::report::Report;
 use crate::responses::Responses;
 use crate::telemetry::Metrics;
 use crate::tenancy::usage::Usage as Reports;
-use crate::tenancy::{Caller, Tenancy};
+use crate::tenancy::{Caller, Team, Tenancy};
 use crate::upstream::sticky::Sticky;
 use crate::upstream::{Call, Operation, Region, Regions, Reply, TeamRole, Upstream};
 use admit::Admitted;
@@ -62,6 +62,12 @@ use meter::Meter;
 use settle::Settlement;
 use statement::Statement;
 use weight::Ratios;
+
+/// What a whole answer to `operation` says that it used, where nothing but its body is known: a job's answers have no
+/// headers.
+pub fn used(operation: Operation, answer: &[u8]) -> Option<Usage> {
+    Statement::of(operation, &HeaderMap::new(), answer).usage
+}
 
 /// What every request needs. A cheap clone.
 #[derive(Clone)]
@@ -487,6 +493,24 @@ impl Gateway {
     /// the caller or the alias is limited to.
     pub fn candidates(&self, caller: &Caller, resolved: &Resolved) -> Result<Vec<Arc<Place>>, Error> {
         self.catalog().candidates(resolved, &self.0.regions, caller.fence(), self.0.parts.order)
+    }
+
+    /// How many tokens so many bytes of requests will be counted as, by what the model counted before.
+    pub fn input_tokens(&self, model: &Asked, bytes: u64) -> u64 {
+        self.ratios().tokens_of(&model.resolved.name, bytes)
+    }
+
+    /// The most tokens of an answer that no request bounds.
+    pub fn longest_answer(&self, model: &Asked) -> u64 {
+        admit::longest_answer(model)
+    }
+
+    /// Why the calls of `team` cannot be part of a job of AWS's, if they cannot.
+    pub fn keeps_from_jobs(team: &Team) -> Option<&'static str> {
+        if team.guardrail.is_some() {
+            return Some("the team's guardrail, which jobs do not take");
+        }
+        team.role.is_some().then_some("the team's own AWS role")
     }
 
     /// The Regions that this gateway calls and this caller may use, in order of preference.

@@ -7,9 +7,10 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
-use memchr::{memchr2, memmem};
+use memchr::memmem;
 
 use super::service::Service;
+use crate::scan::{elements, members};
 use crate::upstream::sticky::Conversation;
 use crate::upstream::{Call, Operation};
 
@@ -158,71 +159,6 @@ pub(super) fn conversation(caller: &str, model: &str, call: &Call) -> Conversati
 
 fn count(value: &[u8]) -> Option<u64> {
     std::str::from_utf8(value).ok()?.parse().ok()
-}
-
-/// The members of an object, as far as it can be read: keys as they are written, without their quotes, and the text of
-/// their values.
-fn members(object: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut rest = inside(object, b'{');
-    std::iter::from_fn(move || {
-        let (key, after) = value(rest)?;
-        let key = key.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
-        let (value, after) = value(after.trim_ascii_start().strip_prefix(b":")?)?;
-        rest = next(after);
-        Some((key, value))
-    })
-}
-
-/// The elements of a list, as far as it can be read.
-fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = inside(list, b'[');
-    std::iter::from_fn(move || {
-        let (element, after) = value(rest)?;
-        rest = next(after);
-        Some(element)
-    })
-}
-
-/// What follows the bracket; nothing where there is another.
-fn inside(text: &[u8], bracket: u8) -> &[u8] {
-    text.trim_ascii_start().strip_prefix(&[bracket]).unwrap_or_default()
-}
-
-/// What follows a comma; nothing where there is none.
-fn next(text: &[u8]) -> &[u8] {
-    text.trim_ascii_start().strip_prefix(b",").unwrap_or_default()
-}
-
-/// The text of the value that `text` begins with, and what follows it. It is not checked, only measured, in one pass that
-/// does not care how deep it is and is over long strings as fast as memory can be read.
-fn value(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let text = text.trim_ascii_start();
-    let mut depth = 0_usize;
-    let mut at = 0;
-    loop {
-        match text.get(at)? {
-            b'"' => at = string_end(text, at + 1)?,
-            b'{' | b'[' => (depth, at) = (depth + 1, at + 1),
-            b'}' | b']' => (depth, at) = (depth.checked_sub(1)?, at + 1),
-            _ if depth > 0 => at += 1,
-            // A number or a word; it may be the last thing there is only inside of something.
-            _ => at += text[at..].iter().position(|byte| b",}]: \n\r\t".contains(byte))?,
-        }
-        if depth == 0 {
-            return (at > 0).then(|| text.split_at(at));
-        }
-    }
-}
-
-/// What follows the string whose text begins at `at`: the place behind its closing quote.
-pub(super) fn string_end(text: &[u8], mut at: usize) -> Option<usize> {
-    loop {
-        at += memchr2(b'"', b'\\', text.get(at..)?)?;
-        if text[at] == b'"' {
-            return Some(at + 1);
-        }
-        at += 2;
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::drain::Attendance;
 use super::{Booked, Receipt};
 use crate::ids::RequestId;
-use crate::tenancy::{Caller, Standing};
+use crate::tenancy::{Caller, Scope, Standing};
 
 /// The trail of one request. Clones are the same trail.
 #[derive(Clone, Debug)]
@@ -100,6 +100,11 @@ impl Trail {
     /// `batch`.
     pub fn pay_by_batch(&self) {
         self.0.paid_for.store(true, Ordering::Relaxed);
+    }
+
+    /// The scope that its caller's key needs.
+    pub fn scope(&self) -> Scope {
+        if self.is_paid_by_batch() { Scope::Batch } else { Scope::Inference }
     }
 
     /// Whether that was said.

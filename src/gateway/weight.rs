@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::outline::string_end;
+use crate::scan::string_end;
 use crate::table::Table;
 
 /// Tokens that 1,024 bytes make for a model that nothing is known of: two bytes each. English prose has four, other
@@ -156,8 +156,13 @@ pub(super) struct Ratios(Table<AtomicU64>);
 impl Ratios {
     /// The tokens that a body of this weight will be counted as by `model`.
     pub(super) fn tokens(&self, model: &str, weight: Weight) -> u64 {
+        self.tokens_of(model, weight.text as u64).saturating_add(weight.media)
+    }
+
+    /// The tokens that so many bytes of text will be counted as by `model`.
+    pub(super) fn tokens_of(&self, model: &str, bytes: u64) -> u64 {
         let per_kilobyte = self.0.find(model).map_or(START, |ratio| ratio.load(Ordering::Relaxed));
-        (weight.text as u64).saturating_mul(per_kilobyte).div_ceil(1024).saturating_add(weight.media)
+        bytes.saturating_mul(per_kilobyte).div_ceil(1024)
     }
 
     /// AWS counted `tokens` for a body of this weight. A body that made more than was thought is believed at once, one

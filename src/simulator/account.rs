@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::handler::Door;
 use super::settings::{Bucket, Role, Settings};
-use super::{Quota, Simulator};
+use super::{JobQuota, Quota, Simulator};
 
 /// The account of one simulator.
 #[derive(Debug)]
@@ -172,16 +172,31 @@ async fn add_key(State(door): State<Door>, body: Bytes) -> Answer {
     read(&body, |order: Named<Arn, KeyState>| door.simulator.set_kms_key(&order.key.arn, &order.value.state))
 }
 
+#[derive(Deserialize)]
+struct Limits {
+    /// Of batch jobs; without it the quota is of calls.
+    jobs: Option<JobQuota>,
+    #[serde(flatten)]
+    calls: Quota,
+}
+
 async fn add_quota(State(door): State<Door>, body: Bytes) -> Answer {
-    read(&body, |order: Named<Place, Quota>| door.simulator.set_quota(&order.key.region, &order.key.id, order.value))
+    read(&body, |order: Named<Place, Limits>| {
+        let (Place { region, id }, limits) = (order.key, order.value);
+        match limits.jobs {
+            Some(jobs) => door.simulator.set_job_quota(&region, &id, jobs),
+            None => door.simulator.set_quota(&region, &id, limits.calls),
+        }
+    })
 }
 
 async fn list_quotas(State(door): State<Door>) -> Json<Value> {
-    Json(json!({"quotas": door.simulator.quotas()}))
+    Json(json!({"quotas": door.simulator.quotas(), "jobs": door.simulator.job_quotas()}))
 }
 
 async fn clear_quotas(State(door): State<Door>) -> StatusCode {
     door.simulator.clear_quotas();
+    door.simulator.clear_job_quotas();
     StatusCode::NO_CONTENT
 }
 

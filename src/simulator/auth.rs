@@ -4,6 +4,7 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use percent_encoding::percent_decode_str;
 use subtle::ConstantTimeEq;
 
 use super::catalog;
@@ -65,16 +66,23 @@ pub(crate) fn unsigned_region(settings: &Settings, fixed: Option<&str>, parts: &
 /// The Region that a call claims to mean, believed or not.
 pub(crate) fn claimed_region(settings: &Settings, fixed: Option<&str>, parts: &Parts) -> String {
     match claimed_scope(parts).filter(|_| fixed.is_none()) {
-        Some((_, region)) => region.to_owned(),
+        Some((_, region)) => region,
         None => unsigned_region(settings, fixed, parts),
     }
 }
 
-/// The service and Region that a signature claims to be for.
-pub(crate) fn claimed_scope(parts: &Parts) -> Option<(&str, &str)> {
-    let header = parts.headers.get("authorization")?.to_str().ok()?;
-    let authorization = Authorization::parse(header).ok()?;
-    Some((authorization.service, authorization.region))
+/// The service and Region that a signature claims to be for, in the header or in the query.
+pub(crate) fn claimed_scope(parts: &Parts) -> Option<(String, String)> {
+    let owned = |authorization: Authorization<'_>| (authorization.service.to_owned(), authorization.region.to_owned());
+    match parts.headers.get("authorization") {
+        Some(header) => Authorization::parse(header.to_str().ok()?).ok().map(owned),
+        None => {
+            let mut pairs = parts.uri.query()?.split('&');
+            let credential = pairs.find_map(|pair| pair.strip_prefix("X-Amz-Credential="))?;
+            let credential = percent_decode_str(credential).decode_utf8().ok()?;
+            Authorization::of(&credential, "", "").ok().map(owned)
+        }
+    }
 }
 
 fn signed(
@@ -91,18 +99,8 @@ fn signed(
     let amz_date = text("x-amz-date").ok_or_else(|| {
         incomplete("Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.")
     })?;
-    let standing = simulator.sessions_kept().find(authorization.access_key, now);
-    let secret = match &standing {
-        Some(Standing::Good(session) | Standing::Expired(session)) => {
-            let given = text("x-amz-security-token");
-            if !given.is_some_and(|given| same(&session.token, given)) {
-                return Err(unrecognized());
-            }
-            &session.secret_key
-        }
-        None if same(&settings.access_key, authorization.access_key) => &settings.secret_key,
-        None => return Err(unrecognized()),
-    };
+    let token = text("x-amz-security-token");
+    let (secret, standing) = secret(simulator, authorization.access_key, token)?;
     fresh(amz_date, now)?;
     if !amz_date.starts_with(authorization.date) {
         return Err(invalid(
@@ -115,32 +113,49 @@ fn signed(
     }
     scoped(surface, fixed, authorization.region)?;
     must_be_signed(&parts.headers, &authorization)?;
-    let rules = if surface == Surface::S3 { Rules::S3 } else { Rules::Usual };
-    let request = Signed { method: &parts.method, uri: &parts.uri, headers: &parts.headers, body, rules };
-    if !same(&authorization.expected(&request, amz_date, secret), authorization.signature) {
-        return Err(invalid(
-            "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing \
-             method. Consult the service documentation for details.",
-        ));
+    let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
+    let request = Signed { method, uri, headers, hash: &body_hash(body), rules: Rules::Usual };
+    if !same(&authorization.expected(&request, amz_date, &secret), authorization.signature) {
+        return Err(mismatch());
     }
-    if surface == Surface::S3 {
-        payload_is_as_signed(text("x-amz-content-sha256"), body)?;
+    let identity = identity(settings, standing, token)?;
+    Ok(Caller { region: authorization.region.to_owned(), identity })
+}
+
+/// The secret of a key, and what is known of a session's; refused when nobody has the key, or not with this token.
+pub(crate) fn secret(
+    simulator: &Simulator,
+    access_key: &str,
+    token: Option<&str>,
+) -> Result<(String, Option<Standing>), Failure> {
+    let settings = simulator.settings();
+    let standing = simulator.sessions_kept().find(access_key, simulator.now());
+    match &standing {
+        Some(Standing::Good(session) | Standing::Expired(session)) => {
+            if !token.is_some_and(|given| same(&session.token, given)) {
+                return Err(unrecognized());
+            }
+            Ok((session.secret_key.clone(), standing))
+        }
+        None if same(&settings.access_key, access_key) => Ok((settings.secret_key.clone(), None)),
+        None => Err(unrecognized()),
     }
-    let identity = match standing {
-        Some(Standing::Good(session)) => Identity::Session(session),
-        Some(Standing::Expired(_)) => {
+}
+
+/// Who signed, once the signature is found good.
+pub(crate) fn identity(
+    settings: &Settings,
+    standing: Option<Standing>,
+    token: Option<&str>,
+) -> Result<Identity, Failure> {
+    match (standing, &settings.session_token) {
+        (Some(Standing::Good(session)), _) => Ok(Identity::Session(session)),
+        (Some(Standing::Expired(_)), _) => {
             let (status, message) = errors::known("ExpiredTokenException");
-            return Err(Failure::signature(status, "ExpiredTokenException", message));
+            Err(Failure::signature(status, "ExpiredTokenException", message))
         }
-        None => Identity::Key,
-    };
-    match (&settings.session_token, text("x-amz-security-token")) {
-        (Some(expected), given)
-            if identity.session().is_none() && !given.is_some_and(|given| same(expected, given)) =>
-        {
-            Err(unrecognized())
-        }
-        _ => Ok(Caller { region: authorization.region.to_owned(), identity }),
+        (None, Some(expected)) if !token.is_some_and(|given| same(expected, given)) => Err(unrecognized()),
+        (None, _) => Ok(Identity::Key),
     }
 }
 
@@ -150,36 +165,19 @@ fn scoped(surface: Surface, fixed: Option<&str>, region: &str) -> Result<(), Fai
         Surface::Iam => matches!(region, "us-east-1" | "us-gov-west-1"),
         _ => fixed.is_none_or(|fixed| fixed == region) && catalog::partition(region).is_some(),
     };
-    match (surface, fixed) {
-        _ if fits => Ok(()),
-        (Surface::S3, Some(fixed)) => {
-            let message =
-                format!("The authorization header is malformed; the region '{region}' is wrong; expecting '{fixed}'");
-            let failure = Failure::new(400, "AuthorizationHeaderMalformed", message);
-            Err(failure.of_bucket_in(fixed))
-        }
-        _ => Err(invalid(BAD_REGION)),
-    }
-}
-
-/// S3 signs a hash that the header tells, and then holds the body to it.
-fn payload_is_as_signed(told: Option<&str>, body: &[u8]) -> Result<(), Failure> {
-    match told {
-        None => {
-            Err(Failure::new(400, "InvalidRequest", "Missing required header for this request: x-amz-content-sha256"))
-        }
-        Some("UNSIGNED-PAYLOAD") => Ok(()),
-        Some(told) if told == body_hash(body) => Ok(()),
-        Some(_) => Err(Failure::new(
-            400,
-            "XAmzContentSHA256Mismatch",
-            "The provided 'x-amz-content-sha256' header does not match what was computed.",
-        )),
-    }
+    if fits { Ok(()) } else { Err(invalid(BAD_REGION)) }
 }
 
 fn unrecognized() -> Failure {
     Failure::signature(403, "UnrecognizedClientException", "The security token included in the request is invalid.")
+}
+
+/// The signature is not that of the request.
+pub(crate) fn mismatch() -> Failure {
+    invalid(
+        "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing \
+         method. Consult the service documentation for details.",
+    )
 }
 
 fn must_be_signed(headers: &HeaderMap, authorization: &Authorization<'_>) -> Result<(), Failure> {
@@ -197,14 +195,19 @@ fn must_be_signed(headers: &HeaderMap, authorization: &Authorization<'_>) -> Res
         .map_or(Ok(()), |name| Err(invalid(&format!("'{name}' must be a 'SignedHeader' in the AWS Authorization."))))
 }
 
-fn fresh(amz_date: &str, now: Timestamp) -> Result<(), Failure> {
+/// The time that a request says it was signed at.
+pub(crate) fn signed_at(amz_date: &str) -> Result<Timestamp, Failure> {
     let parsed =
         jiff::fmt::strtime::parse(AMZ_DATE, amz_date).and_then(|parts| parts.to_datetime()?.to_zoned(TimeZone::UTC));
-    let Ok(signed_at) = parsed.map(|zoned| zoned.timestamp()) else {
-        return Err(incomplete(&format!(
+    parsed.map(|zoned| zoned.timestamp()).map_err(|_| {
+        incomplete(&format!(
             "Date must be in ISO-8601 'basic format'. Got '{amz_date}'. See http://en.wikipedia.org/wiki/ISO_8601"
-        )));
-    };
+        ))
+    })
+}
+
+fn fresh(amz_date: &str, now: Timestamp) -> Result<(), Failure> {
+    let signed_at = signed_at(amz_date)?;
     let write = |at: Timestamp| at.strftime(AMZ_DATE).to_string();
     let age = now.duration_since(signed_at);
     if age > WINDOW {
@@ -224,7 +227,8 @@ fn fresh(amz_date: &str, now: Timestamp) -> Result<(), Failure> {
     Ok(())
 }
 
-fn incomplete(message: &str) -> Failure {
+/// A header or query that does not say all that a signature needs.
+pub(crate) fn incomplete(message: &str) -> Failure {
     Failure::signature(400, "IncompleteSignatureException", message)
 }
 
@@ -232,7 +236,8 @@ fn invalid(message: &str) -> Failure {
     Failure::signature(403, "InvalidSignatureException", message)
 }
 
-fn same(one: &str, other: &str) -> bool {
+/// Compared in constant time.
+pub(crate) fn same(one: &str, other: &str) -> bool {
     one.as_bytes().ct_eq(other.as_bytes()).into()
 }
 

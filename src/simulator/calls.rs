@@ -53,6 +53,8 @@ pub struct Call {
     pub operation: &'static str,
     /// The identifier in the path: model, profile or ARN; empty without one.
     pub model_id: String,
+    /// What it is about beside a model: `bucket/key` of S3; empty without one.
+    pub subject: String,
     /// The HTTP status that was answered.
     pub status: u16,
     /// How it ended.
@@ -180,6 +182,7 @@ impl Recording {
             identity: String::new(),
             operation: "",
             model_id: String::new(),
+            subject: String::new(),
             status: 0,
             outcome: Outcome::Cut,
             exception: None,

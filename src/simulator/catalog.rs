@@ -37,10 +37,19 @@ pub(crate) struct Model {
     pub(super) on_demand_regions: BTreeSet<String>,
     pub(super) profiles: Vec<String>,
     #[serde(default)]
+    pub(crate) batch: Batch,
+    #[serde(default)]
     output_token_burndown: Burndown,
     /// What the control plane lists instead of what follows from Regions and profiles.
     #[serde(skip)]
     pub(super) inference_types: Option<Vec<String>>,
+}
+
+/// The Regions in which it takes batch jobs, by its own id and by a profile.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Batch {
+    pub(crate) single_region: BTreeSet<String>,
+    pub(crate) via_profile: BTreeSet<String>,
 }
 
 /// How many tokens of a quota an output token is.

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::catalog::{Catalog, Profile};
+use super::catalog::{Batch, Catalog, Profile};
 
 /// The offer of one simulator; calls under way keep the snapshot they began with.
 #[derive(Debug)]
@@ -43,6 +43,7 @@ impl<'a> CatalogEditor<'a> {
             id.clone_into(&mut model.id);
             model.on_demand_regions.clear();
             model.profiles.clear();
+            model.batch = Batch::default();
             catalog.models.insert(id.to_owned(), Arc::new(model));
         });
         self
@@ -83,6 +84,14 @@ impl<'a> CatalogEditor<'a> {
             }
         });
         self
+    }
+
+    /// The Regions in which `model` takes batch jobs by its bare id, and those in which it takes them by a profile.
+    pub fn set_batch(&self, model: &str, by_id: &[&str], by_profile: &[&str]) -> &Self {
+        let set = |regions: &[&str]| regions.iter().map(|region| (*region).to_owned()).collect();
+        self.on_model(model, |model| {
+            model.batch = Batch { single_region: set(by_id), via_profile: set(by_profile) };
+        })
     }
 
     /// What the control plane lists as `modelLifecycle.status`, known to the API's model or not.

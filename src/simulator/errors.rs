@@ -206,6 +206,9 @@ impl Failure {
                 ("application/x-amz-json-1.1", body)
             }
             Surface::S3 => {
+                let members = self.members.iter().flat_map(|members| members.iter());
+                let error =
+                    members.fold(error, |xml, (name, value)| xml.text(name, value.as_str().unwrap_or_default()));
                 let inside = error.text("RequestId", request_id).text("HostId", "simulator");
                 ("application/xml", format!("{XML_HEAD}{}", Xml::default().element("Error", "", inside).document()))
             }
@@ -239,9 +242,6 @@ impl Failure {
             (Surface::Kms, _) if self.layer == Layer::Signature => return (400, self.name.clone()),
             (Surface::S3, "UnrecognizedClientException") => (403, "InvalidAccessKeyId"),
             (Surface::S3, "ExpiredTokenException") => (400, "ExpiredToken"),
-            (Surface::S3, "InvalidSignatureException") if self.message.starts_with("Signature ") => {
-                (403, "RequestTimeTooSkewed")
-            }
             (Surface::S3, "MissingAuthenticationTokenException")
             | (Surface::S3 | Surface::Sts | Surface::Iam, "AccessDeniedException") => (403, "AccessDenied"),
             (Surface::S3, "IncompleteSignatureException") => (400, "AuthorizationHeaderMalformed"),

@@ -8,6 +8,10 @@ use std::time::Duration;
 
 use super::errors::{self, Failure};
 use super::operations::Operation;
+use super::s3::{self, S3Faults};
+use super::{RegionJobs, Simulator};
+
+const NOT_AUTHORIZED: &str = "User is not authorized to perform this operation.";
 
 /// What happens to a call.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +19,8 @@ pub(crate) enum Fault {
     Reject(Failure),
     /// The connection is closed before any byte of an answer.
     ResetConnection,
+    /// The same, but what was called for happens.
+    LoseAnswer,
     SlowFirstByte(Duration),
     CutStream {
         after: usize,
@@ -32,11 +38,30 @@ pub(crate) enum Fault {
     CorruptFrame {
         after: usize,
     },
+    /// The bytes of an object break off after so many.
+    CutBody {
+        after: u64,
+    },
 }
 
 impl Fault {
     pub(crate) fn is_of_streams(&self) -> bool {
-        !matches!(self, Self::Reject(_) | Self::ResetConnection | Self::SlowFirstByte(_))
+        !matches!(
+            self,
+            Self::Reject(_)
+                | Self::ResetConnection
+                | Self::LoseAnswer
+                | Self::SlowFirstByte(_)
+                | Self::CutBody { .. }
+        )
+    }
+
+    /// Whether an operation's answer has what it is about.
+    fn fits(&self, operation: &Operation) -> bool {
+        match self {
+            Self::CutBody { .. } => operation.name() == "GetObject",
+            _ => operation.streams() || !self.is_of_streams(),
+        }
     }
 }
 
@@ -55,6 +80,8 @@ pub(crate) enum Scope {
     Inference(Option<String>),
     /// The control plane of Bedrock or, by its name, any operation that is no inference (`AssumeRole`, `HeadBucket`, ...).
     Control(Option<String>),
+    /// S3, or the operation of it that has this name.
+    S3(Option<String>),
 }
 
 impl Scope {
@@ -66,6 +93,9 @@ impl Scope {
             }
             Self::Control(None) => operation.is_control(),
             Self::Control(Some(name)) => !operation.is_inference() && operation.name() == name,
+            Self::S3(name) => {
+                matches!(operation, Operation::S3(_)) && name.as_deref().is_none_or(|name| operation.name() == name)
+            }
         }
     }
 }
@@ -90,6 +120,11 @@ pub(crate) struct Faults {
 struct Lasting {
     outages: BTreeMap<String, Outage>,
     denied: BTreeSet<(String, String)>,
+    s3_outages: BTreeMap<String, Outage>,
+    /// Regions, and actions or operations of S3.
+    denied_actions: BTreeSet<(String, String)>,
+    /// Refusals of the control plane, by Region.
+    refused: Vec<(String, Scope, Failure)>,
 }
 
 impl Faults {
@@ -127,17 +162,65 @@ impl Faults {
         self.lasting().denied.remove(&(region.to_owned(), model.to_owned()));
     }
 
+    /// How S3 is out in `region`, if it is.
+    pub(crate) fn s3_outage(&self, region: &str) -> Option<Outage> {
+        let lasting = self.lasting();
+        lasting.s3_outages.get(region).or_else(|| lasting.s3_outages.get("*")).copied()
+    }
+
+    pub(crate) fn set_s3_outage(&self, region: &str, outage: Option<Outage>) {
+        let mut lasting = self.lasting();
+        match outage {
+            Some(outage) => lasting.s3_outages.insert(region.to_owned(), outage),
+            None => lasting.s3_outages.remove(region),
+        };
+    }
+
+    /// The action or operation by which `region` denies a call of S3.
+    pub(crate) fn denied_action(&self, region: &str, request: &s3::Request) -> Option<String> {
+        let lasting = self.lasting();
+        let names = [Some(request.name()), request.permission()];
+        let denied = lasting.denied_actions.iter().find(|(at, action)| {
+            (at == region || at == "*") && names.iter().flatten().any(|name| name.eq_ignore_ascii_case(action))
+        });
+        denied.map(|(_, action)| action.clone())
+    }
+
+    pub(crate) fn deny_action(&self, region: &str, action: &str) {
+        self.lasting().denied_actions.insert((region.to_owned(), action.to_owned()));
+    }
+
+    pub(crate) fn allow_action(&self, region: &str, action: &str) {
+        self.lasting().denied_actions.remove(&(region.to_owned(), action.to_owned()));
+    }
+
+    /// `scope` is refused in `region` until [`Self::lift`].
+    pub(crate) fn refuse(&self, region: &str, scope: Scope, failure: Failure) {
+        self.lasting().refused.push((region.to_owned(), scope, failure));
+    }
+
+    /// Takes the lasting refusals of `scope` back; of the control plane as a whole, those of each operation too.
+    pub(crate) fn lift(&self, region: &str, scope: &Scope) {
+        let is_meant = |at: &str, refused: &Scope| at == region && (refused == scope || *scope == Scope::Control(None));
+        self.lasting().refused.retain(|(at, refused, _)| !is_meant(at, refused));
+    }
+
     fn lasting(&self) -> MutexGuard<'_, Lasting> {
         self.lasting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The fault of a call, if one waits for it.
     pub(crate) fn take(&self, region: &str, operation: &Operation) -> Option<Fault> {
+        let is_meant = |at: &str, scope: &Scope| (at == region || at == "*") && scope.takes(operation);
+        let refusal = self.lasting().refused.iter().find(|(at, scope, _)| is_meant(at, scope)).cloned();
+        if let Some((_, _, failure)) = refusal {
+            return Some(Fault::Reject(failure));
+        }
         let mut waiting = self.lock();
         let found = waiting.iter().position(|entry| {
             (entry.region == region || entry.region == "*")
                 && entry.scope.takes(operation)
-                && (operation.streams() || !entry.fault.is_of_streams())
+                && entry.fault.fits(operation)
         })?;
         let entry = waiting.get_mut(found)?;
         entry.times -= 1;
@@ -167,14 +250,23 @@ impl Faults {
 /// method returns the Region, so that faults line up.
 #[derive(Clone, Debug)]
 pub struct RegionFaults {
-    faults: Arc<Faults>,
+    simulator: Simulator,
     region: String,
     model: Option<String>,
 }
 
 impl RegionFaults {
-    pub(crate) fn new(faults: Arc<Faults>, region: &str) -> Self {
-        Self { faults, region: region.to_owned(), model: None }
+    pub(crate) fn new(simulator: Simulator, region: &str) -> Self {
+        Self { simulator, region: region.to_owned(), model: None }
+    }
+
+    /// The batch jobs of this Region.
+    pub fn jobs(&self) -> RegionJobs {
+        RegionJobs::new(self.simulator.clone(), &self.region)
+    }
+
+    fn faults(&self) -> &Arc<Faults> {
+        &self.simulator.inner.faults
     }
 
     /// The faults asked for from here on are met only by calls whose model identifier contains `model`.
@@ -185,37 +277,42 @@ impl RegionFaults {
 
     /// The faults of the control plane of this Region.
     pub fn control(&self) -> ControlFaults {
-        ControlFaults { faults: Arc::clone(&self.faults), region: self.region.clone(), operation: None }
+        ControlFaults { faults: Arc::clone(self.faults()), region: self.region.clone(), operation: None }
+    }
+
+    /// The faults of S3 in this Region.
+    pub fn s3(&self) -> S3Faults {
+        S3Faults::new(Arc::clone(&self.faults), &self.region)
     }
 
     /// The whole Region is out until [`Self::end_outage`]: every connection is reset, whatever is called.
     pub fn outage(&self) -> &Self {
-        self.faults.set_outage(&self.region, Some(Outage::Reset));
+        self.faults().set_outage(&self.region, Some(Outage::Reset));
         self
     }
 
     /// As [`Self::outage`], but every call is answered with 503 `ServiceUnavailableException`.
     pub fn outage_with_503(&self) -> &Self {
-        self.faults.set_outage(&self.region, Some(Outage::Unavailable));
+        self.faults().set_outage(&self.region, Some(Outage::Unavailable));
         self
     }
 
     /// The Region is back.
     pub fn end_outage(&self) -> &Self {
-        self.faults.set_outage(&self.region, None);
+        self.faults().set_outage(&self.region, None);
         self
     }
 
     /// Calls of models whose identifier contains `model`, by whatever name, are refused until [`Self::allow_model`]: 403
     /// `AccessDeniedException`.
     pub fn deny_model(&self, model: &str) -> &Self {
-        self.faults.deny(&self.region, model);
+        self.faults().deny(&self.region, model);
         self
     }
 
     /// Takes [`Self::deny_model`] back.
     pub fn allow_model(&self, model: &str) -> &Self {
-        self.faults.allow(&self.region, model);
+        self.faults().allow(&self.region, model);
         self
     }
 
@@ -309,7 +406,7 @@ impl RegionFaults {
     }
 
     fn add(&self, n: u64, fault: Fault) -> &Self {
-        self.faults.add(&self.region, Scope::Inference(self.model.clone()), n, fault);
+        self.faults().add(&self.region, Scope::Inference(self.model.clone()), n, fault);
         self
     }
 }
@@ -348,7 +445,34 @@ impl ControlFaults {
 
     /// 403 `AccessDeniedException`, as for a caller without the permission.
     pub fn deny(&self, n: u64) -> &Self {
-        self.reject(n, "AccessDeniedException", 403, "User is not authorized to perform this operation.")
+        self.reject(n, "AccessDeniedException", 403, NOT_AUTHORIZED)
+    }
+
+    /// As [`Self::throttle`], until [`Self::lift`].
+    pub fn throttle_until_lifted(&self) -> &Self {
+        let (status, message) = errors::known("ThrottlingException");
+        self.refuse(Failure::new(status, "ThrottlingException", message))
+    }
+
+    /// As [`Self::deny`], until [`Self::lift`].
+    pub fn deny_until_lifted(&self) -> &Self {
+        self.refuse(Failure::new(403, "AccessDeniedException", NOT_AUTHORIZED))
+    }
+
+    /// Takes back what was to last until now: for the operation of [`Self::on`], or for all.
+    pub fn lift(&self) -> &Self {
+        self.faults.lift(&self.region, &Scope::Control(self.operation.clone()));
+        self
+    }
+
+    /// What is called for happens, but the connection closes without a byte of an answer.
+    pub fn lose_answer(&self, n: u64) -> &Self {
+        self.add(n, Fault::LoseAnswer)
+    }
+
+    fn refuse(&self, failure: Failure) -> &Self {
+        self.faults.refuse(&self.region, Scope::Control(self.operation.clone()), failure);
+        self
     }
 
     /// Any exception, status and message.
@@ -380,6 +504,7 @@ impl ControlFaults {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simulator::Settings;
     use crate::simulator::converse::Delivery;
 
     fn converse(model: &str, delivery: Delivery) -> Operation {
@@ -395,8 +520,8 @@ mod tests {
 
     #[test]
     fn faults_wait_for_their_region_model_and_kind_of_call() {
-        let faults = Arc::new(Faults::default());
-        let east = RegionFaults::new(Arc::clone(&faults), "us-east-1");
+        let simulator = Simulator::new(Settings::default());
+        let (faults, east) = (&simulator.inner.faults, simulator.region("us-east-1"));
         let (whole, stream) = (converse("m", Delivery::Whole), converse("m", Delivery::Stream));
         east.cut_stream_after(2).throttle(2);
         east.on_model("nova").unavailable(1);
@@ -412,8 +537,8 @@ mod tests {
 
     #[test]
     fn faults_of_the_control_plane_leave_inference_alone() {
-        let faults = Arc::new(Faults::default());
-        let control = RegionFaults::new(Arc::clone(&faults), "us-east-1").control();
+        let simulator = Simulator::new(Settings::default());
+        let (faults, control) = (&simulator.inner.faults, simulator.region("us-east-1").control());
         control.throttle(1);
         control.on("GetInferenceProfile").unavailable(1);
         assert_eq!(faults.take("us-east-1", &converse("m", Delivery::Whole)), None);
@@ -424,8 +549,8 @@ mod tests {
 
     #[test]
     fn outages_and_denials_last_until_they_are_taken_back() {
-        let faults = Arc::new(Faults::default());
-        let east = RegionFaults::new(Arc::clone(&faults), "us-east-1");
+        let simulator = Simulator::new(Settings::default());
+        let (faults, east) = (&simulator.inner.faults, simulator.region("us-east-1"));
         east.outage().deny_model("claude");
         assert_eq!((faults.outage("us-east-1"), faults.outage("us-west-2")), (Some(Outage::Reset), None));
         assert!(faults.is_denied("us-east-1", "us.anthropic.claude-opus-5"));

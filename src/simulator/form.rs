@@ -41,6 +41,12 @@ impl Xml {
         self
     }
 
+    /// A leaf with attributes, which begin with a space.
+    pub(crate) fn leaf(mut self, name: &str, attributes: &str, text: &str) -> Self {
+        let _ = write!(self.0, "<{name}{attributes}>{}</{name}>", escaped(text));
+        self
+    }
+
     /// An element around others; `attributes` begin with a space or are empty.
     pub(crate) fn element(mut self, name: &str, attributes: &str, inside: Self) -> Self {
         let _ = write!(self.0, "<{name}{attributes}>{}</{name}>", inside.document());
@@ -59,7 +65,9 @@ impl Xml {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+    // A bare one would be read as a line break.
+    text.replace('\r', "&#13;")
 }
 
 #[cfg(test)]

@@ -18,13 +18,15 @@ use super::auth::Caller;
 use super::calls::{Invocation, Outcome, Recording};
 use super::errors::{self, Failure, Surface};
 use super::faults::{Fault, Outage};
-use super::operations::{Context, Operation};
+use super::gates::{Held, When};
+use super::operations::{Context, Lane, Operation};
 use super::orders::Order;
+use super::quota::Reservation;
 use super::reply::{Payload, Reply};
 use super::server::Switch;
 use super::sessions::Identity;
 use super::stream::Frames;
-use super::{Simulator, account, auth, permission};
+use super::{Simulator, account, auth, gates, jobs, permission, s3};
 
 /// More than any operation takes; InvokeModel's own limit is checked there.
 const MAX_BODY: usize = 32 << 20;
@@ -36,6 +38,13 @@ pub(crate) struct Door {
     region: Option<Arc<str>>,
 }
 
+impl Door {
+    /// The Region of the listener.
+    pub(crate) fn region(&self) -> Option<&str> {
+        self.region.as_deref()
+    }
+}
+
 pub(crate) fn router(simulator: Simulator, region: Option<&str>) -> Router {
     Router::new()
         .route("/_sim/faults", get(list_faults).post(add_fault).delete(clear_faults))
@@ -43,6 +52,8 @@ pub(crate) fn router(simulator: Simulator, region: Option<&str>) -> Router {
         .route("/_sim/invocations", get(list_invocations))
         .route("/_sim/async-invokes/complete", post(complete_async_invokes))
         .merge(account::routes())
+        .merge(gates::routes())
+        .merge(jobs::routes())
         .fallback(answer)
         .with_state(Door { simulator, region: region.map(Arc::from) })
 }
@@ -102,6 +113,10 @@ async fn answer(State(door): State<Door>, request: Request) -> Response<Body> {
 async fn perform(door: &Door, request: Request, mut recording: Recording) -> Response<Body> {
     let switch = request.extensions().get::<ConnectInfo<Switch>>().map(|info| info.0.clone());
     let (parts, body) = request.into_parts();
+    let parts = with_host(parts);
+    if s3::is_meant(&parts) {
+        return s3::answer(door, parts, body, switch, recording).await;
+    }
     let body = match Limited::new(body, MAX_BODY).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => {
@@ -121,8 +136,7 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
         }
     };
     let simulator = &door.simulator;
-    let parts = with_host(parts);
-    let Some(operation) = Operation::route(&parts, &body, &simulator.inner.account) else {
+    let Some(operation) = Operation::route(&parts, &body) else {
         recording.forget();
         return Failure::unknown_operation().response(Surface::Aws, "");
     };
@@ -130,6 +144,7 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
     recording.note(|call| {
         call.operation = operation.name();
         operation.model_id().unwrap_or_default().clone_into(&mut call.model_id);
+        call.subject = operation.subject();
     });
     let claimed = auth::claimed_region(simulator.settings(), door.region.as_deref(), &parts);
     if let Some(outage) = simulator.inner.faults.outage(&claimed) {
@@ -167,24 +182,15 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
         Some(Fault::SlowFirstByte(delay)) => tokio::time::sleep(delay).await,
         other => fault = other,
     }
-    let request_id = recording.request_id().to_owned();
-    let context = Context {
-        simulator,
-        region: &region,
-        headers: &parts.headers,
-        query: parts.uri.query().unwrap_or_default(),
-        request_id: &request_id,
-        identity: &caller.identity,
-        body: &body,
-        prefixes: RefCell::default(),
-        catalog: simulator.offered(),
-    };
-    if let Some(failure) = denied(&context, &operation) {
-        return refuse(&failure, surface, &mut recording);
+    let held = Held::of(recording.request_id(), &operation, &region);
+    simulator.inner.gates.pass(&held, When::Before).await;
+    let answer = perform_as(simulator, &operation, &parts, &body, &held, &caller.identity);
+    if answer.is_ok() {
+        simulator.inner.gates.pass(&held, When::After).await;
     }
-    let answer = permission::check(&context, &operation)
-        .and_then(|()| operation.perform(&context, &body))
-        .and_then(|reply| Ok((context.admit(&operation, reply.tokens)?, reply)));
+    if fault == Some(Fault::LoseAnswer) {
+        return reset(switch.as_ref());
+    }
     match answer {
         Ok((reservation, reply)) => {
             recording.hold(reservation);
@@ -192,6 +198,35 @@ async fn perform(door: &Door, request: Request, mut recording: Recording) -> Res
         }
         Err(failure) => refuse(&failure, surface, &mut recording),
     }
+}
+
+/// Does what a believed caller asks, if it may.
+fn perform_as(
+    simulator: &Simulator,
+    operation: &Operation,
+    parts: &axum::http::request::Parts,
+    body: &[u8],
+    call: &Held,
+    identity: &Identity,
+) -> Result<(Option<Reservation>, Reply), Failure> {
+    let context = Context {
+        simulator,
+        region: &call.region,
+        headers: &parts.headers,
+        query: parts.uri.query().unwrap_or_default(),
+        request_id: &call.request_id,
+        identity,
+        body,
+        prefixes: RefCell::default(),
+        catalog: simulator.offered(),
+        lane: Lane::Online,
+    };
+    if let Some(failure) = denied(&context, operation) {
+        return Err(failure);
+    }
+    permission::check(&context, operation)?;
+    let reply = operation.perform(&context, body)?;
+    Ok((context.admit(operation, reply.tokens)?, reply))
 }
 
 /// What a caller of Converse wants to find in the invocation log; of a body that cannot be read, nothing.
@@ -244,7 +279,8 @@ fn with_host(mut parts: axum::http::request::Parts) -> axum::http::request::Part
     parts
 }
 
-fn refuse(failure: &Failure, surface: Surface, recording: &mut Recording) -> Response<Body> {
+/// Answers and records a refusal.
+pub(crate) fn refuse(failure: &Failure, surface: Surface, recording: &mut Recording) -> Response<Body> {
     recording.note(|call| {
         call.status = failure.status;
         call.exception = Some(failure.name.to_string());
@@ -254,7 +290,8 @@ fn refuse(failure: &Failure, surface: Surface, recording: &mut Recording) -> Res
     response
 }
 
-fn reset(switch: Option<&Switch>) -> Response<Body> {
+/// The connection closes without an answer.
+pub(crate) fn reset(switch: Option<&Switch>) -> Response<Body> {
     match switch {
         Some(switch) => {
             switch.throw();
@@ -277,7 +314,6 @@ fn succeed(
         call.status = 200;
         call.tokens = reply.tokens;
     });
-    let id = HeaderValue::from_str(recording.request_id()).ok().filter(|_| surface == Surface::S3);
     let (content_type, body) = match reply.payload {
         Payload::Json(text) => {
             recording.end(Outcome::Completed);
@@ -285,11 +321,7 @@ fn succeed(
         }
         Payload::Xml(text) => {
             recording.end(Outcome::Completed);
-            (if surface == Surface::S3 { "application/xml" } else { "text/xml" }, Body::from(text))
-        }
-        Payload::Empty => {
-            recording.end(Outcome::Completed);
-            ("application/xml", Body::empty())
+            ("text/xml", Body::from(text))
         }
         Payload::Events(items) => {
             recording.note(|call| call.tokens.output = 0);
@@ -300,9 +332,6 @@ fn succeed(
     };
     let mut response = Response::new(body);
     let headers = response.headers_mut();
-    if let Some(id) = id {
-        headers.insert("x-amz-request-id", id);
-    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     for (name, value) in reply.headers {
         if let Ok(value) = HeaderValue::from_str(&value) {

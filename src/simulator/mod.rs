@@ -1,5 +1,5 @@
-//! A local AWS as far as the gateway sees one: Bedrock's runtime and the catalog of its control plane, STS, IAM, and what a check
-//! of a bucket asks S3 and KMS, over HTTP, true to AWS's wire.
+//! A local AWS as far as the gateway sees one: Bedrock's runtime and the catalog of its control plane, STS, IAM, S3's objects, and
+//! what a check of a bucket asks KMS, over HTTP, true to AWS's wire.
 //!
 //! It checks signatures and requests as AWS does, answers deterministically (see `content.rs`), streams real frames and fails
 //! on request (see [`RegionFaults`]). It imports nothing of this crate, so that it cannot share the gateway's mistakes; what
@@ -7,7 +7,8 @@
 //!
 //! One listener serves every Region, told apart by the scope of the signature (a bearer call says `x-sim-region`), or one
 //! Region alone, as AWS's hosts do. Beside AWS's paths, unsigned: `GET`, `POST` and `DELETE /_sim/faults`, `GET` and `DELETE /_sim/calls`,
-//! `GET /_sim/invocations`, `GET`, `POST` and `DELETE /_sim/quotas`, `GET /_sim/sessions`, `POST /_sim/roles`, `policy`, `buckets`,
+//! `GET /_sim/invocations`, `GET`, `POST` and `DELETE /_sim/gates`, `GET`, `POST` and `DELETE /_sim/quotas`, `GET` and
+//! `POST /_sim/jobs`, `GET /_sim/sessions`, `POST /_sim/roles`, `policy`, `buckets`,
 //! `kms-keys`, `async-invokes/complete`.
 
 mod account;
@@ -26,10 +27,14 @@ mod errors;
 mod faults;
 mod form;
 mod frames;
+mod gates;
+#[cfg(test)]
+mod gates_tests;
 mod guardrail;
 mod handler;
 mod iam;
 mod invoke;
+mod jobs;
 mod kms;
 #[cfg(test)]
 mod model_tests;
@@ -73,7 +78,10 @@ use tokio::net::TcpListener;
 pub use calls::{Call, Invocation, Outcome, Tokens, Total};
 pub use edit::CatalogEditor;
 pub use faults::{ControlFaults, RegionFaults};
+pub use gates::{Gate, Held, When};
+pub use jobs::{JobPace, JobQuota, JobQuotaSet, JobRecord, JobState, JobTotals, Partial, Records, RegionJobs};
 pub use quota::{Quota, QuotaUse};
+pub use s3::S3Faults;
 pub use sessions::AssumedSession;
 pub use settings::{Bucket, Encryption, Role, Settings, UnsupportedTier};
 
@@ -83,9 +91,12 @@ use calls::Calls;
 use catalog::Catalog;
 use edit::Offer;
 use faults::Faults;
+use gates::Gates;
+use jobs::Jobs;
 use prompt_cache::PromptCache;
 use quota::Quotas;
 use responses::Stored;
+use s3::objects::Objects;
 use sessions::Sessions;
 
 /// A simulated AWS account. Clones are the same account.
@@ -98,6 +109,7 @@ pub struct Simulator {
 struct Inner {
     settings: Settings,
     faults: Arc<Faults>,
+    gates: Gates,
     calls: Arc<Calls>,
     prompt_cache: PromptCache,
     stored_responses: Stored,
@@ -106,6 +118,8 @@ struct Inner {
     quotas: Quotas,
     account: Account,
     sessions: Sessions,
+    objects: Arc<Objects>,
+    jobs: Jobs,
     clock: Mutex<Clock>,
 }
 
@@ -120,8 +134,10 @@ impl Simulator {
     pub fn new(settings: Settings) -> Self {
         let inner = Inner {
             account: Account::new(&settings),
+            jobs: Jobs::new(settings.job_pace),
             settings,
             faults: Arc::default(),
+            gates: Gates::default(),
             calls: Arc::default(),
             prompt_cache: PromptCache::default(),
             stored_responses: Stored::default(),
@@ -129,6 +145,7 @@ impl Simulator {
             offer: Offer::default(),
             quotas: Quotas::default(),
             sessions: Sessions::default(),
+            objects: Arc::default(),
             clock: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -165,17 +182,18 @@ impl Simulator {
 
     /// The faults of a Region, or of any (`*`).
     pub fn region(&self, name: &str) -> RegionFaults {
-        RegionFaults::new(Arc::clone(&self.inner.faults), name)
+        RegionFaults::new(self.clone(), name)
     }
 
     /// Forgets the faults that wait.
     pub fn clear_faults(&self) {
         self.inner.faults.clear();
+        self.inner.jobs.clear_faults();
     }
 
-    /// How many calls will still meet a fault.
+    /// How many calls and jobs will still meet a fault.
     pub fn waiting_faults(&self) -> u64 {
-        self.inner.faults.waiting()
+        self.inner.faults.waiting().saturating_add(self.inner.jobs.waiting_faults())
     }
 
     /// The last 10,000 calls, oldest first.
@@ -211,6 +229,7 @@ impl Simulator {
     /// Stops the simulator's clock at `at`, skew aside: time passes by [`Self::advance_clock`] alone from here on.
     pub fn set_clock(&self, at: Timestamp) {
         self.inner.clock.lock().unwrap_or_else(PoisonError::into_inner).frozen = Some(at);
+        self.inner.jobs.wake();
     }
 
     /// Lets so much time pass at once, by moving a clock that stands and by skewing one that runs.
@@ -221,6 +240,8 @@ impl Simulator {
             Some(at) => clock.frozen = Some(at.saturating_add(by).unwrap_or(at)),
             None => clock.skew = clock.skew.saturating_add(by),
         }
+        drop(clock);
+        self.inner.jobs.wake();
     }
 
     /// Which models, Regions and profiles AWS offers, to be changed.
@@ -302,12 +323,21 @@ impl Simulator {
         &self.inner.quotas
     }
 
+    /// What is in the buckets.
+    pub(crate) fn objects(&self) -> &Arc<Objects> {
+        &self.inner.objects
+    }
+
     fn prompt_cache(&self) -> &PromptCache {
         &self.inner.prompt_cache
     }
 
     fn async_invokes(&self) -> &AsyncInvokes {
         &self.inner.async_invokes
+    }
+
+    fn jobs_kept(&self) -> &Jobs {
+        &self.inner.jobs
     }
 
     fn stored_responses(&self) -> &Stored {

@@ -7,7 +7,6 @@ use axum::http::HeaderMap;
 use axum::http::request::Parts;
 use percent_encoding::percent_decode_str;
 
-use super::account::Account;
 use super::calls::Tokens;
 use super::catalog::{self, Catalog};
 use super::converse::Delivery;
@@ -19,7 +18,9 @@ use super::quota::Reservation;
 use super::reply::Reply;
 use super::resolve::{Resolver, Target};
 use super::sessions::Identity;
-use super::{Simulator, async_invoke, auth, control, converse, count, guardrail, iam, invoke, kms, responses, s3, sts};
+use super::{
+    Simulator, async_invoke, auth, control, converse, count, guardrail, iam, invoke, jobs, kms, responses, s3, sts,
+};
 
 /// What any operation takes; `InvokeModel` words its refusal differently.
 const MAX_BODY: usize = 25_000_000;
@@ -38,6 +39,10 @@ pub(crate) enum Operation {
     StartAsyncInvoke(String),
     AsyncInvoke(String),
     ListAsyncInvokes,
+    CreateJob,
+    Job(String),
+    ListJobs,
+    StopJob(String),
     ApplyGuardrail {
         id: String,
         version: String,
@@ -52,20 +57,19 @@ pub(crate) enum Operation {
     ImportedModel(String),
     Sts(sts::Action, Form),
     Iam(iam::Action, Form),
-    Bucket(s3::Request),
+    S3(s3::Request),
     DescribeKey,
 }
 
 impl Operation {
-    /// The operation of a request, if AWS has it.
-    pub(crate) fn route(parts: &Parts, body: &[u8], account: &Account) -> Option<Self> {
+    /// The operation of a request, if AWS has it; those of S3 are told before.
+    pub(crate) fn route(parts: &Parts, body: &[u8]) -> Option<Self> {
         if let Some(target) = parts.headers.get("x-amz-target") {
             return (parts.uri.path() == "/" && target == "TrentService.DescribeKey").then_some(Self::DescribeKey);
         }
-        match auth::claimed_scope(parts) {
-            Some(("s3", _)) => Some(Self::Bucket(s3::Request::read(parts, account))),
-            _ if parts.uri.path() == "/" => Self::form(parts, body),
-            _ => Self::bedrock(parts.method.as_str(), parts.uri.path(), body),
+        match parts.uri.path() {
+            "/" => Self::form(parts, body),
+            path => Self::bedrock(parts.method.as_str(), path, body),
         }
     }
 
@@ -115,6 +119,10 @@ impl Operation {
             ("POST", ["async-invoke"]) => Some(Self::StartAsyncInvoke(async_invoke::peek(body))),
             ("GET", ["async-invoke"]) => Some(Self::ListAsyncInvokes),
             ("GET", ["async-invoke", arn]) => Some(Self::AsyncInvoke(own(arn))),
+            ("POST", ["model-invocation-job"]) => Some(Self::CreateJob),
+            ("GET", ["model-invocation-jobs"]) => Some(Self::ListJobs),
+            ("GET", ["model-invocation-job", id]) => Some(Self::Job(own(id))),
+            ("POST", ["model-invocation-job", id, "stop"]) => Some(Self::StopJob(own(id))),
             ("GET", ["foundation-models"]) => Some(Self::ListFoundationModels),
             ("GET", ["foundation-models", id]) => Some(Self::FoundationModel(own(id))),
             ("GET", ["inference-profiles"]) => Some(Self::ListInferenceProfiles),
@@ -143,6 +151,10 @@ impl Operation {
             Self::StartAsyncInvoke(_) => "StartAsyncInvoke",
             Self::AsyncInvoke(_) => "GetAsyncInvoke",
             Self::ListAsyncInvokes => "ListAsyncInvokes",
+            Self::CreateJob => "CreateModelInvocationJob",
+            Self::Job(_) => "GetModelInvocationJob",
+            Self::ListJobs => "ListModelInvocationJobs",
+            Self::StopJob(_) => "StopModelInvocationJob",
             Self::ApplyGuardrail { .. } => "ApplyGuardrail",
             Self::ListFoundationModels => "ListFoundationModels",
             Self::FoundationModel(_) => "GetFoundationModel",
@@ -154,7 +166,7 @@ impl Operation {
             Self::ImportedModel(_) => "GetImportedModel",
             Self::Sts(action, _) => action.name(),
             Self::Iam(action, _) => action.name(),
-            Self::Bucket(request) => request.name(),
+            Self::S3(request) => request.name(),
             Self::DescribeKey => "DescribeKey",
         }
     }
@@ -168,6 +180,14 @@ impl Operation {
             | Self::Direct(_, id, _)
             | Self::StartAsyncInvoke(id) => Some(id),
             _ => None,
+        }
+    }
+
+    /// What a call is about: the bucket and key, or the model; empty without one.
+    pub(crate) fn subject(&self) -> String {
+        match self {
+            Self::S3(request) => request.subject(),
+            _ => self.model_id().unwrap_or_default().to_owned(),
         }
     }
 
@@ -186,6 +206,10 @@ impl Operation {
         matches!(
             self,
             Self::ListFoundationModels
+                | Self::CreateJob
+                | Self::Job(_)
+                | Self::ListJobs
+                | Self::StopJob(_)
                 | Self::FoundationModel(_)
                 | Self::ListInferenceProfiles
                 | Self::InferenceProfile(_)
@@ -212,7 +236,7 @@ impl Operation {
             Self::StoredResponse(_) | Self::DeleteResponse(_) => Surface::Responses,
             Self::Sts(..) => Surface::Sts,
             Self::Iam(..) => Surface::Iam,
-            Self::Bucket(_) => Surface::S3,
+            Self::S3(_) => Surface::S3,
             Self::DescribeKey => Surface::Kms,
             _ => Surface::Aws,
         }
@@ -234,6 +258,10 @@ impl Operation {
             Self::StartAsyncInvoke(_) => async_invoke::start(context, body),
             Self::AsyncInvoke(arn) => async_invoke::get(context, arn),
             Self::ListAsyncInvokes => async_invoke::list(context),
+            Self::CreateJob => jobs::create(context, body),
+            Self::Job(id) => jobs::get(context, id),
+            Self::ListJobs => jobs::list(context),
+            Self::StopJob(id) => jobs::stop(context, id),
             Self::ListFoundationModels => control::list_models(context),
             Self::FoundationModel(id) => control::model(context, id),
             Self::ListInferenceProfiles => control::list_profiles(context),
@@ -244,7 +272,8 @@ impl Operation {
             Self::ImportedModel(id) => control::imported(context, id),
             Self::Sts(action, form) => sts::answer(context, *action, form),
             Self::Iam(action, form) => iam::answer(context, *action, form),
-            Self::Bucket(request) => request.answer(context),
+            // Its bodies are streams: it is answered on a way of its own.
+            Self::S3(_) => Err(Failure::unknown_operation()),
             Self::DescribeKey => kms::describe(context),
         }
     }
@@ -263,6 +292,15 @@ pub(crate) struct Context<'a> {
     pub(crate) prefixes: RefCell<Vec<Prefix>>,
     /// The offer of this moment.
     pub(crate) catalog: Arc<Catalog>,
+    pub(crate) lane: Lane,
+}
+
+/// How a model is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    Online,
+    /// By a batch job: no prompt cache.
+    Batch,
 }
 
 impl Context<'_> {

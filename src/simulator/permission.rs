@@ -20,10 +20,26 @@ struct Need {
     region: String,
     /// `bedrock:InferenceProfileArn`.
     profile: Option<String>,
+    /// Further condition keys.
+    known: Vec<(&'static str, String)>,
 }
 
 /// Refuses an operation that the caller's policies do not allow.
 pub(crate) fn check(context: &Context<'_>, operation: &Operation) -> Result<(), Failure> {
+    hold(context, operation, || needs(context, operation))
+}
+
+/// Refuses one more thing that an operation does, if the caller's policies do not allow it.
+pub(crate) fn require(
+    context: &Context<'_>,
+    operation: &Operation,
+    action: &'static str,
+    resource: &str,
+) -> Result<(), Failure> {
+    hold(context, operation, || vec![context.need(action, resource)])
+}
+
+fn hold(context: &Context<'_>, operation: &Operation, needs: impl FnOnce() -> Vec<Need>) -> Result<(), Failure> {
     let documents = match context.identity {
         Identity::Nobody => None,
         Identity::Session(session) => {
@@ -31,14 +47,37 @@ pub(crate) fn check(context: &Context<'_>, operation: &Operation) -> Result<(), 
         }
         Identity::Key | Identity::Bearer => context.simulator.inner.account.policy().map(|policy| vec![policy]),
     };
-    let Some(documents) = documents else { return Ok(()) };
-    for need in needs(context, operation) {
-        match policy::decide(&documents, &request(context, &need)) {
-            Decision::Allowed => {}
-            decision => return Err(refusal(context, operation, &need, decision)),
+    if documents.is_none() && !matches!(operation, Operation::S3(_)) {
+        return Ok(());
+    }
+    for need in needs() {
+        if is_denied_by_bucket(context, &need) {
+            return Err(refusal(context, operation, &need, "with an explicit deny in a resource-based policy"));
         }
+        let Some(documents) = &documents else { continue };
+        let because = match policy::decide(documents, &request(context, &need)) {
+            Decision::Allowed => continue,
+            Decision::ExplicitDeny => "with an explicit deny in an identity-based policy".to_owned(),
+            Decision::ImplicitDeny => format!("because no identity-based policy allows the {} action", need.action),
+        };
+        return Err(refusal(context, operation, &need, &because));
     }
     Ok(())
+}
+
+/// Whether the policy of the bucket that a need is about denies it.
+fn is_denied_by_bucket(context: &Context<'_>, need: &Need) -> bool {
+    let Some((_, resource)) = need.resource.split_once(":s3:::") else { return false };
+    let bucket = resource.split('/').next().unwrap_or_default();
+    let Some(document) = context.simulator.inner.account.bucket(bucket).and_then(|bucket| bucket.policy) else {
+        return false;
+    };
+    let caller = context.identity.arn(context.partition(), context.account());
+    let mut principals = vec![("AWS", caller), ("AWS", context.account().to_owned())];
+    principals.push(("AWS", format!("arn:{}:iam::{}:root", context.partition(), context.account())));
+    principals.extend(context.identity.session().map(|session| ("AWS", session.role_arn.clone())));
+    let request = Request { principals, ..request(context, need) };
+    policy::decide([&document], &request) == Decision::ExplicitDeny
 }
 
 fn request<'a>(context: &Context<'_>, need: &'a Need) -> Request<'a> {
@@ -56,8 +95,14 @@ fn request<'a>(context: &Context<'_>, need: &'a Need) -> Request<'a> {
     if let Some(profile) = &need.profile {
         request = request.knowing("bedrock:InferenceProfileArn", profile);
     }
+    if need.action == "iam:PassRole" {
+        request = request.knowing("iam:PassedToService", "bedrock.amazonaws.com");
+    }
     if matches!(context.identity, Identity::Bearer) {
         request = request.knowing("bedrock:BearerTokenType", "LONG_TERM");
+    }
+    for (key, value) in &need.known {
+        request = request.knowing(key, value);
     }
     for (key, value) in context.identity.session().into_iter().flat_map(|session| &session.tags) {
         request = request.knowing(&format!("aws:PrincipalTag/{key}"), value);
@@ -65,12 +110,8 @@ fn request<'a>(context: &Context<'_>, need: &'a Need) -> Request<'a> {
     request
 }
 
-fn refusal(context: &Context<'_>, operation: &Operation, need: &Need, decision: Decision) -> Failure {
+fn refusal(context: &Context<'_>, operation: &Operation, need: &Need, because: &str) -> Failure {
     let who = context.identity.arn(context.partition(), context.account());
-    let because = match decision {
-        Decision::ExplicitDeny => "with an explicit deny in an identity-based policy".to_owned(),
-        _ => format!("because no identity-based policy allows the {} action", need.action),
-    };
     let message =
         format!("User: {who} is not authorized to perform: {} on resource: {} {because}", need.action, need.resource);
     let name = match operation.surface() {
@@ -97,7 +138,22 @@ fn needs(context: &Context<'_>, operation: &Operation) -> Vec<Need> {
         needs.extend(guardrail(context));
         return needs;
     }
+    if let Operation::S3(request) = operation {
+        let conditions: Vec<_> = request.conditions().map(|(key, value)| (key, value.to_owned())).collect();
+        let all = request.needs(context.partition()).into_iter();
+        needs.extend(
+            all.map(|(action, resource)| Need { known: conditions.clone(), ..context.need(action, &resource) }),
+        );
+        return needs;
+    }
+    if *operation == Operation::CreateJob {
+        needs.extend(new_job(context));
+        return needs;
+    }
     let (action, resource) = match operation {
+        Operation::Job(id) => ("bedrock:GetModelInvocationJob", job_arn(context, id)),
+        Operation::StopJob(id) => ("bedrock:StopModelInvocationJob", job_arn(context, id)),
+        Operation::ListJobs => ("bedrock:ListModelInvocationJobs", "*".to_owned()),
         Operation::ApplyGuardrail { id, .. } => {
             ("bedrock:ApplyGuardrail", context.own(&format!("guardrail/{}", last(id))))
         }
@@ -123,13 +179,51 @@ fn needs(context: &Context<'_>, operation: &Operation) -> Vec<Need> {
         }
         Operation::Iam(action @ iam::Action::Role, form) => ("iam:GetRole", iam::resource(context, *action, form)),
         Operation::Iam(action, form) => ("iam:SimulatePrincipalPolicy", iam::resource(context, *action, form)),
-        Operation::Bucket(request) => (request.permission(), request.arn(context)),
         Operation::DescribeKey => ("kms:DescribeKey", super::kms::arn(context)),
         // GetCallerIdentity needs no permission; the others were inference.
         _ => return needs,
     };
     needs.push(context.need(action, &resource));
     needs
+}
+
+fn job_arn(context: &Context<'_>, identifier: &str) -> String {
+    if identifier.starts_with("arn:") {
+        identifier.to_owned()
+    } else {
+        context.own(&format!("model-invocation-job/{identifier}"))
+    }
+}
+
+/// A job is made of jobs and of the model or profile, and the role is passed on ("Required permissions for batch inference").
+fn new_job(context: &Context<'_>) -> Vec<Need> {
+    let body: Value = serde_json::from_slice(context.body).unwrap_or_default();
+    let mut needs = vec![context.need("bedrock:CreateModelInvocationJob", &context.own("model-invocation-job/*"))];
+    // What resolves to nothing is refused for that.
+    let model = body["modelId"].as_str().and_then(|id| context.resolve(id).ok());
+    needs.extend(model.map(|target| {
+        let named = target.resource.clone();
+        let profile = target.routing.map(|routing| format!("inference-profile/{}", routing.profile.id));
+        let resource = named.or(profile).map(|resource| context.own(&resource));
+        let resource = resource.unwrap_or_else(|| context.model_arn(context.region, &target.model.id));
+        context.need("bedrock:CreateModelInvocationJob", &resource)
+    }));
+    if body["tags"].as_array().is_some_and(|tags| !tags.is_empty()) {
+        needs.push(context.need("bedrock:TagResource", &context.own("model-invocation-job/*")));
+    }
+    needs.extend(body["roleArn"].as_str().map(|role| context.need("iam:PassRole", role)));
+    needs
+}
+
+/// What a role of these policies may not invoke of what a profile leads to, for a job that goes through it; none: all is allowed.
+/// Of a model in its own Region a role needs nothing.
+pub(crate) fn missing_for_profile(context: &Context<'_>, documents: &[Value], target: &Target) -> Option<String> {
+    if target.routing.is_none() && target.resource.is_none() {
+        return None;
+    }
+    let allows = |need: &Need| policy::decide(documents, &request(context, need)) == Decision::Allowed;
+    let needs = inference(context, "bedrock:InvokeModel", target);
+    needs.into_iter().find(|need| !allows(need)).map(|need| need.resource)
 }
 
 fn last(identifier: &str) -> &str {
@@ -173,6 +267,7 @@ fn inference(context: &Context<'_>, action: &'static str, target: &Target) -> Ve
         resource: context.model_arn(region, &target.model.id),
         region: if region.is_empty() { "unspecified".to_owned() } else { region.to_owned() },
         profile: Some(profile.clone()),
+        known: Vec::new(),
     }));
     needs
 }
@@ -190,7 +285,7 @@ fn guardrail(context: &Context<'_>) -> Option<Need> {
 
 impl Context<'_> {
     fn need(&self, action: &'static str, resource: &str) -> Need {
-        Need { action, resource: resource.to_owned(), region: self.region.to_owned(), profile: None }
+        Need { action, resource: resource.to_owned(), region: self.region.to_owned(), profile: None, known: Vec::new() }
     }
 
     /// The ARN of a resource of the account in Bedrock.

@@ -97,7 +97,8 @@ pub(crate) async fn signed_response(
         signature: "",
     };
     let rules = if service == "s3" { Rules::S3 } else { Rules::Usual };
-    let parts = Signed { method: request.method(), uri: request.uri(), headers: request.headers(), body, rules };
+    let (uri, headers) = (request.uri(), request.headers());
+    let parts = Signed { method: request.method(), uri, headers, hash: &hash, rules };
     let header = format!(
         "AWS4-HMAC-SHA256 Credential={}/{}/{region}/{service}/aws4_request, SignedHeaders={}, Signature={}",
         keys.access_key,

@@ -15,10 +15,8 @@ pub(crate) struct Reply {
 #[derive(Debug)]
 pub(crate) enum Payload {
     Json(String),
-    /// A document of STS, IAM or S3.
+    /// A document of STS or IAM.
     Xml(String),
-    /// The answer to a HEAD.
-    Empty,
     Events(Vec<Item>),
 }
 
@@ -31,11 +29,6 @@ impl Reply {
     /// An XML document.
     pub(crate) const fn xml(document: String) -> Self {
         Self { headers: Vec::new(), payload: Payload::Xml(document), tokens: Tokens::NONE }
-    }
-
-    /// Headers alone.
-    pub(crate) const fn empty(headers: Vec<(&'static str, String)>) -> Self {
-        Self { headers, payload: Payload::Empty, tokens: Tokens::NONE }
     }
 
     /// An event stream; output tokens are counted as its messages leave.

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::jobs::JobPace;
+
 /// What a simulator believes and how it behaves.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -51,6 +53,10 @@ pub struct Settings {
     pub kms_keys: BTreeMap<String, String>,
     /// The pause between the events of a stream.
     pub event_delay: Duration,
+    /// How batch jobs get from one state to the next.
+    pub job_pace: JobPace,
+    /// Whether batch jobs of the type `Converse` take tools and schemas of output, which AWS's pages disagree about.
+    pub tools_in_jobs: bool,
 }
 
 impl Default for Settings {
@@ -77,6 +83,8 @@ impl Default for Settings {
             buckets: BTreeMap::new(),
             kms_keys: BTreeMap::new(),
             event_delay: Duration::ZERO,
+            job_pace: JobPace::Automatic(Duration::from_millis(100)),
+            tools_in_jobs: false,
         }
     }
 }
@@ -133,8 +141,8 @@ pub enum Encryption {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
 pub struct Role {
-    /// Who may assume it and how, as IAM writes it (`AssumeRolePolicyDocument`); without one, everybody of the account and the
-    /// simulator's identity provider.
+    /// Who may assume it and how, as IAM writes it (`AssumeRolePolicyDocument`); without one, everybody of the account, the
+    /// simulator's identity provider, and Bedrock for its batch jobs.
     pub trust_policy: Option<Value>,
     /// Its identity policies; while there are none, its sessions may do everything.
     pub policies: Vec<Value>,

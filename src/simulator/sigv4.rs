@@ -1,9 +1,11 @@
 //! Signature Version 4, checked from the request alone, by the rules of AWS's "Create a signed request".
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use axum::http::{HeaderMap, Method, Uri};
 use hmac::{Hmac, KeyInit, Mac};
+use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 
 /// What an `Authorization: AWS4-HMAC-SHA256` header says.
@@ -33,6 +35,11 @@ impl<'a> Authorization<'a> {
                 missing.map(|name| format!("Authorization header requires '{name}' parameter.")).collect();
             return Err(told.join(" "));
         };
+        Self::of(credential, signed_headers, signature)
+    }
+
+    /// Of the parts that a header or a query tells; the error names what is wrong.
+    pub(crate) fn of(credential: &'a str, signed_headers: &'a str, signature: &'a str) -> Result<Self, String> {
         let parts: Vec<&str> = credential.split('/').collect();
         let [access_key, date, region, service, "aws4_request"] = parts[..] else {
             return Err(format!(
@@ -45,13 +52,34 @@ impl<'a> Authorization<'a> {
     /// The signature that `secret` gives this request, in hex.
     pub(crate) fn expected(&self, request: &Signed<'_>, amz_date: &str, secret: &str) -> String {
         let canonical = request.canonical(&self.signed_headers);
-        let scope = format!("{}/{}/{}/aws4_request", self.date, self.region, self.service);
-        let text = format!("AWS4-HMAC-SHA256\n{amz_date}\n{scope}\n{}", hex(&Sha256::digest(canonical)));
+        let hash = hex(&Sha256::digest(canonical));
+        self.key(amz_date, secret).sign("AWS4-HMAC-SHA256", &[&hash])
+    }
+
+    /// What signs in this scope at that time.
+    pub(crate) fn key(&self, amz_date: &str, secret: &str) -> SigningKey {
         let mut key = format!("AWS4{secret}").into_bytes();
-        for part in [self.date, self.region, self.service, "aws4_request", &text] {
+        for part in [self.date, self.region, self.service, "aws4_request"] {
             key = keyed_hash(&key, part);
         }
-        hex(&key)
+        let scope = format!("{}/{}/{}/aws4_request", self.date, self.region, self.service);
+        SigningKey { key, scope, amz_date: amz_date.to_owned() }
+    }
+}
+
+/// A key derived for one day, Region and service, with what its signatures say of themselves.
+#[derive(Clone, Debug)]
+pub(crate) struct SigningKey {
+    key: Vec<u8>,
+    scope: String,
+    amz_date: String,
+}
+
+impl SigningKey {
+    /// The signature of these lines under an algorithm's name, in hex.
+    pub(crate) fn sign(&self, algorithm: &str, lines: &[&str]) -> String {
+        let text = format!("{algorithm}\n{}\n{}\n{}", self.amz_date, self.scope, lines.join("\n"));
+        hex(&keyed_hash(&self.key, &text))
     }
 }
 
@@ -60,24 +88,26 @@ pub(crate) struct Signed<'a> {
     pub(crate) method: &'a Method,
     pub(crate) uri: &'a Uri,
     pub(crate) headers: &'a HeaderMap,
-    pub(crate) body: &'a [u8],
+    /// The hash of the body, or what stands for it.
+    pub(crate) hash: &'a str,
     pub(crate) rules: Rules,
 }
 
 /// What the services differ in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rules {
-    /// The path is encoded a second time, and the body is hashed.
+    /// The path is encoded a second time.
     Usual,
-    /// The path is signed as it is sent, and `x-amz-content-sha256` says what the hash is.
+    /// The path and the query are signed as AWS encodes them, however they were sent, without a signature in the query.
     S3,
 }
 
 impl Signed<'_> {
     fn canonical(&self, signed_headers: &[&str]) -> String {
         let path = self.uri.path();
-        let path = if self.rules == Rules::S3 { path.to_owned() } else { encode(path) };
-        let mut text = format!("{}\n{path}\n{}\n", self.method, canonical_query(self.uri.query()));
+        let path =
+            if self.rules == Rules::S3 { encode(&decode(path), b"-._~/") } else { encode(path.as_bytes(), b"-._~/") };
+        let mut text = format!("{}\n{path}\n{}\n", self.method, canonical_query(self.uri.query(), self.rules));
         for name in signed_headers {
             let values: Vec<String> = self
                 .headers
@@ -87,9 +117,7 @@ impl Signed<'_> {
                 .collect();
             let _ = writeln!(text, "{name}:{}", values.join(","));
         }
-        let told = self.headers.get("x-amz-content-sha256").and_then(|value| value.to_str().ok());
-        let hash = told.filter(|_| self.rules == Rules::S3).map_or_else(|| body_hash(self.body), str::to_owned);
-        let _ = write!(text, "\n{}\n{hash}", signed_headers.join(";"));
+        let _ = write!(text, "\n{}\n{}", signed_headers.join(";"), self.hash);
         text
     }
 }
@@ -99,12 +127,12 @@ pub(crate) fn body_hash(body: &[u8]) -> String {
     hex(&Sha256::digest(body))
 }
 
-/// Percent-encodes what is already an encoded path; slashes stay.
-fn encode(path: &str) -> String {
-    let mut out = String::with_capacity(path.len() + 16);
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte) {
-            out.push(char::from(byte));
+/// Percent-encodes every byte but letters, digits and those in `kept`.
+fn encode(bytes: &[u8], kept: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() + 16);
+    for byte in bytes {
+        if byte.is_ascii_alphanumeric() || kept.contains(byte) {
+            out.push(char::from(*byte));
         } else {
             let _ = write!(out, "%{byte:02X}");
         }
@@ -112,13 +140,22 @@ fn encode(path: &str) -> String {
     out
 }
 
-fn canonical_query(query: Option<&str>) -> String {
-    let mut pairs: Vec<String> = query
-        .unwrap_or_default()
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| if pair.contains('=') { pair.to_owned() } else { format!("{pair}=") })
-        .collect();
+fn decode(text: &str) -> Cow<'_, [u8]> {
+    percent_decode_str(text).into()
+}
+
+fn canonical_query(query: Option<&str>, rules: Rules) -> String {
+    let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    let mut pairs: Vec<String> = match rules {
+        Rules::Usual => {
+            pairs.map(|pair| if pair.contains('=') { pair.to_owned() } else { format!("{pair}=") }).collect()
+        }
+        Rules::S3 => pairs
+            .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+            .filter(|(name, _)| *name != "X-Amz-Signature")
+            .map(|(name, value)| [name, value].map(|part| encode(&decode(part), b"-._~")).join("="))
+            .collect(),
+    };
     pairs.sort();
     pairs.join("&")
 }
@@ -163,7 +200,8 @@ mod tests {
             signature: "",
         };
         let uri: Uri = uri.parse().unwrap();
-        let request = Signed { method: &Method::GET, uri: &uri, headers: &headers, body: b"", rules: Rules::Usual };
+        let request =
+            Signed { method: &Method::GET, uri: &uri, headers: &headers, hash: &body_hash(b""), rules: Rules::Usual };
         authorization.expected(&request, "20150830T123600Z", SECRET)
     }
 
@@ -180,7 +218,14 @@ mod tests {
 
     #[test]
     fn an_encoded_path_is_encoded_again() {
-        assert_eq!(encode("/model/a%3A0/converse"), "/model/a%253A0/converse");
+        assert_eq!(encode(b"/model/a%3A0/converse", b"-._~/"), "/model/a%253A0/converse");
+    }
+
+    #[test]
+    fn what_s3_is_asked_is_signed_as_aws_encodes_it() {
+        let sent = "uploads&prefix=a/b%20c&X-Amz-Signature=00&partNumber=1";
+        assert_eq!(canonical_query(Some(sent), Rules::S3), "partNumber=1&prefix=a%2Fb%20c&uploads=");
+        assert_eq!(encode(&decode("/files/a(b)%2Fc"), b"-._~/"), "/files/a%28b%29/c");
     }
 
     #[test]

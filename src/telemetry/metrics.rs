@@ -52,6 +52,30 @@ struct Families {
     webhooks: IntCounterVec,
     catalog_refreshes: IntCounterVec,
     catalog_age: GaugeVec,
+    batches: Batches,
+}
+
+/// The families of batches.
+#[derive(Debug)]
+struct Batches {
+    jobs: GaugeVec,
+    records: IntCounterVec,
+}
+
+impl Batches {
+    fn new(make: &mut Maker) -> Result<Self, prometheus::Error> {
+        let jobs = make.gauges(
+            "gateway_batch_jobs",
+            "Batch jobs that this process looks after, by AWS's state in snake case; queued are those that wait for a slot.",
+            &["state"],
+        )?;
+        let records = make.int_counters(
+            "gateway_batch_records_total",
+            "Records of batches that ended, by outcome (completed, failed, cancelled, expired).",
+            &["outcome"],
+        )?;
+        Ok(Self { jobs, records })
+    }
 }
 
 /// The families of budgets.
@@ -201,6 +225,7 @@ impl Metrics {
             "Seconds since AWS last told what it has in a Region.",
             &["region"],
         )?;
+        let batches = Batches::new(&mut make)?;
         Ok(Self(Arc::new(Families {
             registry: make.registry,
             announced: make.announced,
@@ -226,6 +251,7 @@ impl Metrics {
             webhooks,
             catalog_refreshes,
             catalog_age,
+            batches,
         })))
     }
 
@@ -273,6 +299,23 @@ impl Metrics {
             #[expect(clippy::cast_precision_loss, reason = "exact up to nine billion dollars for one series")]
             Some(cost) => self.0.cost.with_label_values(&[team, model, tier]).inc_by(cost.0 as f64 / 1e6),
             None => self.0.unpriced.with_label_values(&[model]).inc(),
+        }
+    }
+
+    /// How many batch jobs this process looks after now, by AWS's words.
+    pub fn batch_jobs(&self, states: &[(String, u64)]) {
+        let jobs = &self.0.batches.jobs;
+        jobs.reset();
+        for (word, count) in states {
+            #[expect(clippy::cast_precision_loss, reason = "exact up to far more jobs than there are")]
+            jobs.with_label_values(&[job_state(word)]).set(*count as f64);
+        }
+    }
+
+    /// So many records of a batch ended so.
+    pub fn batch_records(&self, outcome: &str, count: u64) {
+        if count > 0 {
+            self.0.batches.records.with_label_values(&[outcome]).inc_by(count);
         }
     }
 
@@ -476,6 +519,24 @@ struct Digits([u8; 3]);
 impl Digits {
     fn text(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or("000")
+    }
+}
+
+/// AWS's word for the state of a job as a label.
+fn job_state(word: &str) -> &'static str {
+    match word {
+        "queued" => "queued",
+        "Submitted" => "submitted",
+        "Validating" => "validating",
+        "Scheduled" => "scheduled",
+        "InProgress" => "in_progress",
+        "Completed" => "completed",
+        "PartiallyCompleted" => "partially_completed",
+        "Failed" => "failed",
+        "Stopping" => "stopping",
+        "Stopped" => "stopped",
+        "Expired" => "expired",
+        _ => "other",
     }
 }
 

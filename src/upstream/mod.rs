@@ -11,7 +11,9 @@ mod endpoint;
 pub mod frames;
 pub mod health;
 mod identity;
+pub mod jobs;
 mod mask;
+pub mod objects;
 mod plain;
 pub mod quota;
 mod region;
@@ -20,6 +22,8 @@ pub mod route;
 pub mod sign;
 mod sse;
 pub mod sticky;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod time;
@@ -37,6 +41,7 @@ pub use classify::{Failure, Reason};
 pub use frames::{Frame, FrameKind, Frames};
 pub use identity::{Regions, TeamRole};
 pub use mask::mask;
+pub use objects::{Objects, Reading, Writer};
 pub use plain::PlainCall;
 pub use region::{Call, Operation, Region, Reply, Service, Told, Unreachable};
 

@@ -874,32 +874,38 @@ def check_events_arrive_one_by_one():
 # The shapes
 
 def request_shapes():
-    """The constraints of the request bodies in botocore's service model, in the form of shapes.json."""
-    folder = Path(botocore.__file__).parent / "data/bedrock-runtime/2023-09-30"
-    known = json.loads(gzip.decompress((folder / "service-2.json.gz").read_bytes()))["shapes"]
+    """The constraints of the request bodies in botocore's service models, in the form of shapes.json; those of the control plane begin
+    with `bedrock#`."""
     found = {}
 
-    def walk(name):
-        if name in found:
+    def walk(known, prefix, name):
+        if prefix + name in found:
             return
         shape = known[name]
         if shape.get("document"):
-            found[name] = {"type": "document"}
+            found[prefix + name] = {"type": "document"}
             return
-        kept = found[name] = {"type": shape["type"]}
+        kept = found[prefix + name] = {"type": shape["type"]}
         kept.update({key: shape[key] for key in ("min", "max", "pattern", "enum", "sensitive", "union") if key in shape})
         members = {member: target["shape"] for member, target in shape.get("members", {}).items() if not target.get("location")}
         if shape["type"] == "structure":
             required = [member for member in shape.get("required", []) if member in members]
-            kept.update({"required": required} if required else {}, members=members)
+            kept.update({"required": required} if required else {}, members={member: prefix + target for member, target in members.items()})
         parts = {part: shape[part]["shape"] for part in ("member", "key", "value") if part in shape}
-        kept.update(parts)
+        kept.update({part: prefix + target for part, target in parts.items()})
         for target in [*members.values(), *parts.values()]:
-            walk(target)
+            walk(known, prefix, target)
 
-    for request in ("ConverseRequest", "ConverseStreamRequest", "CountTokensRequest", "ApplyGuardrailRequest", "StartAsyncInvokeRequest",
-                    "InvocationArn"):
-        walk(request)
+    for folder, prefix, roots in (
+        ("bedrock-runtime/2023-09-30", "", ("ConverseRequest", "ConverseStreamRequest", "CountTokensRequest", "ApplyGuardrailRequest",
+                                            "StartAsyncInvokeRequest", "InvocationArn")),
+        ("bedrock/2023-04-20", "bedrock#", ("CreateModelInvocationJobRequest", "ModelInvocationJobIdentifier", "ModelInvocationJobStatus",
+                                            "MaxResults", "SortJobsBy", "SortOrder")),
+    ):
+        model = Path(botocore.__file__).parent / "data" / folder / "service-2.json.gz"
+        known = json.loads(gzip.decompress(model.read_bytes()))["shapes"]
+        for root in roots:
+            walk(known, prefix, root)
     return found
 
 

@@ -4,6 +4,7 @@
 //! Claude takes the bytes that came (`native`); every other model gets a translation (`wire` is the shape, `translate`
 //! leads from it to the canonical form and back without touching network or clock). `error` is the shape of failure.
 
+pub(in crate::api) mod batches;
 mod count_tokens;
 pub mod error;
 #[cfg(test)]
@@ -32,7 +33,7 @@ pub(super) const VERSION: HeaderName = HeaderName::from_static("anthropic-versio
 
 /// The routes of this surface.
 pub(super) fn router() -> OpenApiRouter<Gateway> {
-    OpenApiRouter::new().routes(routes!(messages::create)).routes(routes!(count_tokens::count))
+    OpenApiRouter::new().routes(routes!(messages::create)).routes(routes!(count_tokens::count)).merge(batches::router())
 }
 
 /// A failed request in this surface's shape.

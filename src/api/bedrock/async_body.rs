@@ -81,6 +81,13 @@ impl<'a> Start<'a> {
     }
 }
 
+/// Every location in S3 that a model's input at `path` names.
+pub(super) fn locations<'a>(input: &'a RawValue, path: &str) -> Result<Vec<Location<'a>>> {
+    let mut found = Vec::new();
+    collect(input, path, 0, &mut found)?;
+    Ok(found)
+}
+
 fn required<'a>(members: &Members<'a>, key: &str, field: &str) -> Result<&'a RawValue> {
     members.value(key).ok_or_else(|| Error::invalid(field, format!("`{field}` is missing.")))
 }

@@ -9,6 +9,7 @@ mod error;
 mod foundation_models;
 mod guardrail;
 mod inference_profiles;
+pub(in crate::api) mod jobs;
 mod runtime;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -33,4 +34,5 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(foundation_models::get))
         .routes(routes!(inference_profiles::list))
         .routes(routes!(inference_profiles::get))
+        .merge(jobs::router())
 }

@@ -22,7 +22,7 @@ pub use auto_cache::auto_cache;
 pub use builder::{Builder, Conversation, ToolAnswer};
 pub use cache::CachePoints;
 pub use custom::{CallerTools, Grammar, custom_arguments, custom_schema, custom_text, custom_text_of};
-pub use form::{Form, Wanted};
+pub use form::{Block, Form, Wanted};
 pub use media::{Label, audio, document, image, is_picture, picture_type, video};
 pub use metadata::request_metadata;
 pub use names::ToolNames;

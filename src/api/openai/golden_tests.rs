@@ -3,6 +3,7 @@
 //! | there | becomes |
 //! |---|---|
 //! | `request.json`, for a model with `traits.json` if there is one | `converse.json`, and `report.txt` if anything is reported |
+//! | the same as a record of a batch | `batch.txt`: `job`, which then asks and answers as a call does, or why not |
 //! | `answer.json`, Bedrock's | `response.json` |
 //! | `events.jsonl`, a frame's type and payload per line | `stream.sse` |
 //! | `bad_inputs.json` | each refused with the kind and field it says |
@@ -15,13 +16,17 @@ use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::batches::chat::{Online, Way};
 use super::translate::{self, Chunks, Context, Translated};
-use super::wire;
+use super::{batches, wire};
 use crate::api::golden::{self, Differences, events, pretty, read};
+use crate::batch::codec::Prepared;
 use crate::families::Traits;
 
 const SURFACE: &str = "openai";
+const AS_CONVERSE: Way = Way { online: Online::Likewise, native_tools: false };
 
 fn cases() -> Vec<PathBuf> {
     golden::cases(SURFACE, 11)
@@ -29,9 +34,11 @@ fn cases() -> Vec<PathBuf> {
 
 fn translated(case: &Path) -> Option<Translated> {
     let body = read(&case.join("request.json"))?;
-    let traits =
-        read(&case.join("traits.json")).map_or_else(Traits::default, |text| serde_json::from_str(&text).unwrap());
-    Some(translate::request(wire::parse(body.as_bytes()).unwrap(), &traits).unwrap())
+    Some(translate::request(wire::parse(body.as_bytes()).unwrap(), &traits(case)).unwrap())
+}
+
+fn traits(case: &Path) -> Traits {
+    read(&case.join("traits.json")).map_or_else(Traits::default, |text| serde_json::from_str(&text).unwrap())
 }
 
 fn context(case: &Path) -> Context {
@@ -66,6 +73,65 @@ fn answers_become_completions() {
         differences.compare(&case.join("response.json"), &pretty(&translate::response(vec![answer], &context(&case))));
     }
     differences.report();
+}
+
+#[test]
+fn a_record_of_a_job_asks_and_answers_as_a_call_does() {
+    let mut differences = Differences::default();
+    let mut jobs = 0;
+    for case in cases() {
+        let note = match read(&case.join("request.json")) {
+            None => String::new(),
+            Some(body) => {
+                let body: &RawValue = serde_json::from_str(&body).unwrap();
+                let body = &without_stream(body);
+                let prepared = batches::chat::prepare_for(body, AS_CONVERSE, &traits(&case)).unwrap();
+                if !differences.compare_record(&case, &prepared) {
+                    continue;
+                }
+                let Prepared::Job { note, .. } = prepared else { continue };
+                note
+            }
+        };
+        let Some(answer) = read(&case.join("answer.json")) else { continue };
+        jobs += 1;
+        let context = context(&case);
+        let rendered = golden::rendered(&batches::CHAT, &answer, &note, &context.model);
+        let mut expected: Value = serde_json::from_str(&read(&case.join("response.json")).unwrap()).unwrap();
+        expected["id"] = format!("chatcmpl-{}", "0".repeat(32)).into();
+        assert_eq!(rendered, expected, "{}", case.display());
+    }
+    assert!(jobs >= 2);
+    differences.report();
+}
+
+/// The same request for a whole answer: a record has no other.
+fn without_stream(body: &RawValue) -> Box<RawValue> {
+    let mut body: Value = serde_json::from_str(body.get()).unwrap();
+    let members = body.as_object_mut().unwrap();
+    members.shift_remove("stream");
+    members.shift_remove("stream_options");
+    RawValue::from_string(body.to_string()).unwrap()
+}
+
+#[test]
+fn a_record_that_no_call_would_take_is_refused_likewise_and_so_is_a_stream() {
+    let table: Vec<Value> =
+        serde_json::from_str(&read(&golden::folder(SURFACE).join("bad_inputs.json")).unwrap()).unwrap();
+    let prepare = |body: &Value| {
+        let body = RawValue::from_string(body.to_string()).unwrap();
+        batches::chat::prepare_for(&body, AS_CONVERSE, &Traits::default())
+    };
+    for row in table.iter().filter(|row| row["body"].is_object()) {
+        let name = row["name"].as_str().unwrap();
+        let error = match prepare(&row["body"]) {
+            // What a URL leads to is for the call to refuse.
+            Ok(Prepared::Online { why: "a file behind a URL" }) => continue,
+            prepared => prepared.expect_err(name),
+        };
+        let is_stream = row["body"]["stream"] == true && error.blamed() == Some("stream");
+        assert!(is_stream || error.blamed() == row["param"].as_str(), "{name}: {error}");
+    }
 }
 
 #[test]

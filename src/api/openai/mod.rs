@@ -2,10 +2,12 @@
 //! (<https://platform.openai.com/docs/api-reference>). `wire` is their shape, `translate` leads from it to the
 //! canonical form and back without touching network or clock, `error` is the shape of failure.
 
+pub(super) mod batches;
 mod chat;
 mod choices;
 mod embeddings;
 pub mod error;
+mod files;
 mod forward;
 mod found;
 #[cfg(test)]
@@ -37,7 +39,9 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(chat::create))
         .routes(routes!(embeddings::create))
         .routes(routes!(images::create))
+        .merge(files::router())
         .merge(responses::router())
+        .merge(batches::router())
 }
 
 /// A failed request in this surface's shape.

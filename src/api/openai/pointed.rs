@@ -11,9 +11,19 @@ pub(super) async fn fetch(fetcher: &Fetcher, request: &mut ChatRequest) -> Resul
     fill(fetcher, places(request)).await
 }
 
+/// Whether there is something to fetch.
+pub(super) fn is_elsewhere(request: &mut ChatRequest) -> bool {
+    places(request).into_iter().any(|(_, url)| is_to_fetch(url))
+}
+
+/// Whether what is at `url` is to be fetched.
+pub(super) fn is_to_fetch(url: &Url) -> bool {
+    is_http(text(url))
+}
+
 /// Puts what is elsewhere in the place of those of the URLs that are of http.
 pub(super) async fn fill(fetcher: &Fetcher, mut places: Vec<(At, &mut Url)>) -> Result<()> {
-    places.retain(|(_, url)| is_http(text(url)));
+    places.retain(|(_, url)| is_to_fetch(url));
     if places.is_empty() {
         return Ok(());
     }

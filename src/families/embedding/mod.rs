@@ -118,6 +118,11 @@ pub struct Vectors<'a> {
 impl Embedding {
     /// The family of `model`; `None` when its native body is not known.
     pub fn of(model: &Model) -> Option<Self> {
+        Self::of_id(&model.id)
+    }
+
+    /// The family of the model with this id of Bedrock's.
+    pub fn of_id(id: &str) -> Option<Self> {
         const BY_START: [(&str, Embedding); 8] = [
             ("amazon.titan-embed-image", Embedding::TitanImage),
             ("amazon.titan-embed-text-v2", Embedding::Titan2),
@@ -128,7 +133,7 @@ impl Embedding {
             ("twelvelabs.marengo-embed-2", Embedding::Marengo2),
             ("twelvelabs.marengo-embed-3", Embedding::Marengo3),
         ];
-        BY_START.iter().find(|(start, _)| model.id.starts_with(start)).map(|(_, family)| *family)
+        BY_START.iter().find(|(start, _)| id.starts_with(start)).map(|(_, family)| *family)
     }
 
     /// The lengths of vector it offers; the only one when it takes no `dimensions` at all.

@@ -12,7 +12,7 @@ use super::catalog::Family;
 use super::content::{self, Answer, Block};
 use super::errors::Failure;
 use super::guardrail;
-use super::operations::Context;
+use super::operations::{Context, Lane};
 use super::prompt_cache::Input;
 use super::reply::{Reply, latency};
 use super::resolve::Target;
@@ -146,7 +146,7 @@ impl Context<'_> {
                 _ => "Input is too long for requested model.".to_owned(),
             });
         }
-        let minimum = target.model.cacheable_tokens();
+        let minimum = target.model.cacheable_tokens().filter(|_| self.lane == Lane::Online);
         let (input, prefixes) = self.simulator.prompt_cache().meet(&target.region, &target.model.id, meter, minimum);
         self.prefixes.borrow_mut().extend(prefixes);
         Ok(input)

@@ -8,4 +8,5 @@ pub(crate) mod claude;
 pub(crate) mod conversation;
 pub(crate) mod images;
 pub(crate) mod model;
+mod names;
 pub(crate) mod shape;

@@ -11,6 +11,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::names;
 use crate::simulator::errors::Failure;
 
 #[derive(Debug, Deserialize)]
@@ -58,8 +59,17 @@ pub(crate) fn parse(shape: &str, body: &[u8]) -> Result<Value, Failure> {
 
 /// Checks a parsed body against the shape named `shape`.
 pub(crate) fn check(shape: &str, body: &Value) -> Result<(), Failure> {
+    check_below(shape, body, &mut Vec::new())
+}
+
+/// Checks what a path or a query has under `member` against the shape named `shape`.
+pub(crate) fn check_member(shape: &str, member: &str, value: &Value) -> Result<(), Failure> {
+    check_below(shape, value, &mut vec![Step::Member(member.to_owned())])
+}
+
+fn check_below(shape: &str, body: &Value, path: &mut Vec<Step>) -> Result<(), Failure> {
     let mut check = Check::default();
-    check.walk(shape, body, &mut Vec::new())?;
+    check.walk(shape, body, path)?;
     let count = check.constraints.len();
     if count > 0 {
         let plural = if count == 1 { "error" } else { "errors" };
@@ -174,6 +184,7 @@ impl Check {
         if shape.union && set != 1 {
             let keys: Vec<&str> = shape.member_shapes().map(|(name, _)| name).collect();
             let only = if set == 0 { "one" } else { "only one" };
+            let name = name.rsplit('#').next().unwrap_or(name);
             self.unions.push(format!(
                 "{name} object at {} must set {only} of the following keys: {}.",
                 service_path(path),
@@ -321,16 +332,16 @@ fn pattern_matches(pattern: &str, text: &str) -> bool {
         r"[a-zA-Z0-9\s:_@$#=/+,-.]{1,256}" | r"[a-zA-Z0-9\s:_@$#=/+,-.]{0,256}" => {
             all(|byte| byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b":_@$#=/+,-.".contains(&byte))
         }
-        _ => true,
+        _ => names::matches(pattern, text),
     }
 }
 
-fn is_plain(id: &str) -> bool {
+pub(super) fn is_plain(id: &str) -> bool {
     id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
 }
 
 /// Whether `text` is an ARN of `service`, of an account and with such a resource.
-fn is_arn(text: &str, service: &str, is_resource: impl Fn(&str) -> bool) -> bool {
+pub(super) fn is_arn(text: &str, service: &str, is_resource: impl Fn(&str) -> bool) -> bool {
     let parts: Vec<&str> = text.splitn(6, ':').collect();
     let ["arn", partition, of, _, account, resource] = parts[..] else { return false };
     let digits = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());

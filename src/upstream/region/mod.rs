@@ -3,7 +3,7 @@
 
 mod ask;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use aws_config::BehaviorVersion;
 use aws_credential_types::Credentials as StaticCredentials;
@@ -25,6 +25,7 @@ use super::endpoint::{Endpoint, Plane};
 use super::frames::Frames;
 use super::health::Health;
 use super::identity::{Regions, TeamRole};
+use super::objects::{Means, Objects, Patience};
 use super::plain::PlainCall;
 use super::sign::{Keys, Signer};
 use super::time::AwsClock;
@@ -151,6 +152,8 @@ struct Site {
     control: Endpoint,
     /// Base URL of S3, where the configuration names one.
     s3: Option<String>,
+    /// Made when it is first needed.
+    objects: OnceLock<Objects>,
 }
 
 /// What all Regions of all identities have in common.
@@ -163,6 +166,7 @@ pub(super) struct Shared {
     credentials: Credentials,
     sts: Sts,
     clock: AwsClock,
+    patience: Patience,
     tracker: TaskTracker,
 }
 
@@ -201,7 +205,8 @@ impl Shared {
             }
             None => Access::Signature(credentials.clone()),
         };
-        Ok(Self { wire: Arc::new(Wire::new(aws)), access, credentials, sts, clock, tracker: tracker.clone() })
+        let (wire, patience) = (Arc::new(Wire::new(aws)), Patience::new(aws));
+        Ok(Self { wire, access, credentials, sts, clock, patience, tracker: tracker.clone() })
     }
 
     /// Loads in the background what the first call would have to wait for.
@@ -247,7 +252,8 @@ impl Region {
     pub(super) async fn resolve(name: &str, overrides: &config::Endpoints, shared: Arc<Shared>) -> Result<Self> {
         let runtime = Endpoint::resolve(name, Plane::Runtime, overrides.runtime.as_deref(), &shared.sts.sdk).await?;
         let control = Endpoint::resolve(name, Plane::Control, overrides.control.as_deref(), &shared.sts.sdk).await?;
-        let site = Arc::new(Site { name: name.into(), runtime, control, s3: overrides.s3.clone() });
+        let site =
+            Arc::new(Site { name: name.into(), runtime, control, s3: overrides.s3.clone(), objects: OnceLock::new() });
         Ok(Self::new(site, shared.access.clone(), shared))
     }
 
@@ -271,6 +277,23 @@ impl Region {
     /// Which models rest here.
     pub fn health(&self) -> &Health {
         &self.0.health
+    }
+
+    /// The Region's S3 with the gateway's own credentials, whoever this is: objects are the gateway's.
+    pub(super) fn objects(&self) -> Objects {
+        let Inner { site, shared, .. } = &*self.0;
+        let make = || {
+            let means = Means {
+                sdk: &shared.sts.sdk,
+                url: site.s3.as_deref(),
+                credentials: shared.credentials.clone(),
+                clock: shared.clock.clone(),
+                patience: shared.patience,
+                tracker: shared.tracker.clone(),
+            };
+            Objects::new(&site.name, means)
+        };
+        site.objects.get_or_init(make).clone()
     }
 
     /// Calls a unary operation and waits for the whole answer. One attempt, apart from one repeat when AWS names our

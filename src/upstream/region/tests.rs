@@ -1,82 +1,19 @@
 //! The wire lane against a server that answers from a script.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use aws_credential_types::provider::{ProvideCredentials, future};
 use aws_types::SdkConfig;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
-use tokio_util::task::AbortOnDropHandle;
+
+use tokio::net::TcpListener;
 
 use super::*;
 use crate::clock::Timestamp;
 use crate::upstream::frames::{self, FrameKind};
+use crate::upstream::testing::{Provider, Server, answer, header};
 use crate::upstream::{Reason, Upstream};
 
 const MODEL: &str = "us.amazon.nova-lite-v1:0";
 const NOON: Timestamp = Timestamp::from_millis(784_123_200_000); // Sun, 06 Nov 1994 12:00:00 GMT
-
-/// Takes one request per answer of its script, and keeps what it read.
-struct Server {
-    url: String,
-    requests: Arc<Mutex<Vec<String>>>,
-    client_left: Arc<Notify>,
-    _task: AbortOnDropHandle<()>,
-}
-
-impl Server {
-    async fn answering(script: Vec<Vec<u8>>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let requests = Arc::<Mutex<Vec<String>>>::default();
-        let client_left = Arc::<Notify>::default();
-        let (seen, left) = (Arc::clone(&requests), Arc::clone(&client_left));
-        let task = TaskTracker::new().spawn(async move {
-            for answer in script {
-                let (mut socket, _) = listener.accept().await.unwrap();
-                let request = read_request(&mut socket).await;
-                seen.lock().unwrap().push(request);
-                socket.write_all(&answer).await.unwrap();
-                if !answer.is_empty() && !answer.windows(6).any(|w| w == b"close\r") {
-                    // Waits for the client to go away.
-                    let _ = socket.read(&mut [0]).await;
-                    left.notify_one();
-                }
-            }
-        });
-        Self { url, requests, client_left, _task: AbortOnDropHandle::new(task) }
-    }
-
-    fn requests(&self) -> Vec<String> {
-        self.requests.lock().unwrap().clone()
-    }
-}
-
-async fn read_request(socket: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    loop {
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
-                return text;
-            }
-        }
-        assert_ne!(socket.read_buf(&mut bytes).await.unwrap(), 0, "the request broke off");
-    }
-}
-
-fn header<'a>(request: &'a str, name: &str) -> Option<&'a str> {
-    request.lines().find_map(|line| line.split_once(": ").filter(|(found, _)| *found == name).map(|(_, value)| value))
-}
-
-fn answer(status: u16, headers: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n", body.len());
-    [head.as_bytes(), body].concat()
-}
 
 /// The head of a stream without its end: the connection stays open.
 fn open_stream(pieces: &[&[u8]]) -> Vec<u8> {
@@ -87,21 +24,6 @@ fn open_stream(pieces: &[&[u8]]) -> Vec<u8> {
         bytes.extend_from_slice(b"\r\n");
     }
     bytes
-}
-
-/// Other keys each time it is asked.
-#[derive(Debug, Default)]
-struct Provider(AtomicU32);
-
-impl ProvideCredentials for Provider {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        let id = format!("AKID{}", self.0.fetch_add(1, Ordering::SeqCst) + 1);
-        let credentials = aws_credential_types::Credentials::new(id, "secret", Some("token".into()), None, "test");
-        future::ProvideCredentials::ready(Ok(credentials))
-    }
 }
 
 async fn region(url: &str) -> Region {
@@ -118,6 +40,7 @@ async fn region_at(url: &str, clock: Clock) -> Region {
         credentials,
         sts: Sts { sdk: SdkConfig::builder().build(), url: None, clock: clock.clone() },
         clock,
+        patience: Patience::new(&config::Aws::default()),
         tracker,
     };
     let overrides = config::Endpoints { runtime: Some(url.to_owned()), ..Default::default() };

@@ -64,6 +64,25 @@ pub(super) fn look<'a>(members: &Members<'a>) -> Result<Found<'a>> {
     Ok(found)
 }
 
+/// The member that asks for caching.
+pub(super) const MARK: &str = "cache_control";
+
+/// What asks for caching inside `system`, `tools` and `messages`: the values of [`MARK`].
+pub(super) fn marks<'a>(members: &Members<'a>) -> Vec<&'a RawValue> {
+    let mut found = Vec::new();
+    for name in ["system", "tools", "messages"] {
+        let Some(value) = members.value(name).filter(|value| holds(value, &[br#""cache_control""#])) else { continue };
+        if name == "messages" {
+            let messages: Vec<Message<'_>> = serde_json::from_str(value.get()).unwrap_or_default();
+            messages.into_iter().for_each(|message| message.content.collect_marks(&mut found));
+        } else {
+            let blocks: Content<'_> = serde_json::from_str(value.get()).unwrap_or_default();
+            blocks.collect_marks(&mut found);
+        }
+    }
+    found
+}
+
 const SCOPE: &[u8] = br#""scope""#;
 
 /// Whether one of these words, quotes and all, occurs. Base64 has no quotes, so that most bodies are looked at no
@@ -145,6 +164,20 @@ struct Source<'a> {
 /// The blocks of some content; none, if it is text or anything else.
 #[derive(Default)]
 struct Content<'a>(Vec<Block<'a>>);
+
+impl<'a> Content<'a> {
+    fn collect_marks(self, found: &mut Vec<&'a RawValue>) {
+        for block in self.0 {
+            found.extend(block.cache_control);
+            block.content.collect_marks(found);
+            let source = block.source.filter(|source| holds(source, &[br#""cache_control""#]));
+            let source = source.and_then(|source| serde_json::from_str::<Source<'_>>(source.get()).ok());
+            if let Some(source) = source {
+                source.content.collect_marks(found);
+            }
+        }
+    }
+}
 
 impl<'de: 'a, 'a> Deserialize<'de> for Content<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

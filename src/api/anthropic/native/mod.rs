@@ -8,7 +8,6 @@ mod betas;
 mod inside;
 mod stream;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
@@ -62,11 +61,13 @@ pub(super) enum Purpose {
     Stream,
     /// The count of its tokens.
     Count,
+    /// A record of a batch job, where nothing is cached.
+    Record,
 }
 
 /// A native request that was looked at and not yet put together.
 pub(super) struct Draft<'a> {
-    text: &'a Bytes,
+    text: &'a [u8],
     members: &'a Members<'a>,
     found: Found<'a>,
     purpose: Purpose,
@@ -74,7 +75,7 @@ pub(super) struct Draft<'a> {
 
 impl<'a> Draft<'a> {
     /// Looks at the body `text`, whose `members` they are.
-    pub(super) fn read(text: &'a Bytes, members: &'a Members<'a>, purpose: Purpose) -> Result<Self> {
+    pub(super) fn read(text: &'a [u8], members: &'a Members<'a>, purpose: Purpose) -> Result<Self> {
         Ok(Self { text, members, found: inside::look(members)?, purpose })
     }
 
@@ -100,13 +101,21 @@ impl<'a> Draft<'a> {
             edits.replace(source.source, inlined(source, payload)?);
             report.add(Action::Fetched, source.at);
         }
-        for (control, at) in &self.found.scoped {
+        let mut gone = OF_THE_LANE.to_vec();
+        if self.purpose == Purpose::Record {
+            gone.push(inside::MARK);
+            for mark in inside::marks(self.members) {
+                edits.cut(mark, inside::MARK);
+            }
+        }
+        // What goes as a whole loses nothing of itself.
+        let scoped = self.found.scoped.iter().filter(|_| self.purpose != Purpose::Record);
+        for (control, at) in scoped {
             if let Some(unscoped) = without_scope(control) {
                 edits.replace(control, unscoped);
                 report.add(Action::Dropped, at.dot("scope"));
             }
         }
-        let mut gone = OF_THE_LANE.to_vec();
         for member in DROPPED {
             if self.members.value(member).is_some() {
                 gone.push(member);
@@ -204,6 +213,11 @@ pub(super) fn leave_betas_out(members: &Members<'_>, headers: &HeaderMap, report
     Ok(())
 }
 
+/// The betas of Bedrock's that the headers ask for; those that it does not have are in the report.
+pub(super) fn betas_of(headers: &HeaderMap, report: &mut Report) -> Result<Vec<String>> {
+    betas::collect(headers, None, report)
+}
+
 /// The user that the caller names: `metadata.user_id`.
 pub(super) fn end_user(members: &Members<'_>) -> Option<String> {
     #[derive(serde::Deserialize)]
@@ -211,6 +225,28 @@ pub(super) fn end_user(members: &Members<'_>) -> Option<String> {
         user_id: Option<String>,
     }
     members.value("metadata").and_then(read::<Metadata>).and_then(|metadata| metadata.user_id)
+}
+
+/// Whether a tier is asked for that a job is not: one but the usual.
+pub(super) fn asks_for_tier(members: &Members<'_>) -> Result<bool> {
+    Ok(tier(members)?.is_some_and(|tier| tier != "default"))
+}
+
+/// Whether tools are offered.
+pub(super) fn offers_tools(members: &Members<'_>) -> bool {
+    is_set(members, "tools")
+}
+
+/// Whether the answer is to have a form: `output_config.format`, or its older name.
+pub(super) fn asks_for_form(members: &Members<'_>) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Config<'a> {
+        #[serde(borrow)]
+        format: Option<&'a RawValue>,
+    }
+    let config = members.value("output_config");
+    let config = config.and_then(|config| serde_json::from_str::<Config<'_>>(config.get()).ok());
+    is_set(members, "output_format") || config.is_some_and(|config| config.format.is_some())
 }
 
 /// Whether a member is there and says something.

@@ -4,6 +4,7 @@
 //! wrote, unless the client asks for base64.
 
 mod inputs;
+pub(super) mod record;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -25,8 +26,8 @@ use crate::api::caller::{Body, Strictness};
 use crate::api::fan_out::{self, Answered, Part};
 use crate::api::purpose;
 use crate::error::{Error, Kind, Result};
-use crate::families::embedding::{Embedding, Input, Settings};
-use crate::gateway::{Gateway, Origin, Trail};
+use crate::families::embedding::{Embedding, Input, Settings, Vectors};
+use crate::gateway::{Asked, Gateway, Origin, Trail};
 use crate::report::Report;
 use crate::tenancy::Caller;
 
@@ -54,33 +55,66 @@ pub(super) async fn create(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
-    let request: Request = body::read(&body)?;
+    let mut wish = Wish::read(&body)?;
     drop(body);
-    let format = Format::of(request.encoding_format.as_deref())?;
-    let inputs = inputs::read(request.input)?;
-    let model = gateway.model(&caller, request.model).await?;
-    let family = purpose::family(&model, "embeddings", Embedding::of)?;
-    inputs::fit(family, &inputs)?;
-    let mut settings = Settings {
-        dimensions: request.dimensions,
-        input_type: request.input_type,
-        truncate: request.truncate,
-        extra: request.extra,
-    };
-    settings.extra.retain(|_, value| !value.is_null());
-    let mut report = Report::default();
-    family.judge(&inputs.list, &mut settings, &mut report)?;
+    let model = gateway.model(&caller, std::mem::take(&mut wish.model)).await?;
+    let (family, report) = wish.fit(&model)?;
     strictness.judge(&report)?;
     let origin =
-        Origin { surface: "openai", operation: "embeddings", trail, end_user: request.user, status: error::status };
+        Origin { surface: "openai", operation: "embeddings", trail, end_user: wish.user.take(), status: error::status };
 
-    let parts = parts(family, &inputs, &settings)?;
-    let count = inputs.list.len();
-    drop(inputs);
+    let parts = wish.parts(family)?;
+    let (count, format) = (wish.inputs.list.len(), wish.format);
+    drop(wish);
     let (answers, served) = fan_out::invoke(&gateway, &caller, &origin, (&model, &headers), parts).await?;
     let answer = render(family, &answers, count, &model.name, format)?;
     let response = ([(CONTENT_TYPE, "application/json")], Bytes::from(answer)).into_response();
     Ok(annotate(response, &served, &report))
+}
+
+/// What is asked for.
+struct Wish {
+    /// By any name the gateway knows.
+    model: String,
+    format: Format,
+    inputs: inputs::Inputs,
+    settings: Settings,
+    user: Option<String>,
+}
+
+impl Wish {
+    fn read(body: &[u8]) -> Result<Self> {
+        let request: Request = body::read(body)?;
+        let format = Format::of(request.encoding_format.as_deref())?;
+        let inputs = inputs::read(request.input)?;
+        let mut settings = Settings {
+            dimensions: request.dimensions,
+            input_type: request.input_type,
+            truncate: request.truncate,
+            extra: request.extra,
+        };
+        settings.extra.retain(|_, value| !value.is_null());
+        Ok(Self { model: request.model, format, inputs, settings, user: request.user })
+    }
+
+    /// Holds it against what the model can do, and leaves out what has no equivalent there.
+    fn fit(&mut self, model: &Asked) -> Result<(Embedding, Report)> {
+        let family = purpose::family(model, "embeddings", Embedding::of)?;
+        inputs::fit(family, &self.inputs)?;
+        let mut report = Report::default();
+        family.judge(&self.inputs.list, &mut self.settings, &mut report)?;
+        Ok((family, report))
+    }
+
+    /// The calls to make.
+    fn parts(&self, family: Embedding) -> Result<Vec<Part>> {
+        let one = |calls: std::ops::Range<usize>| -> Result<Part> {
+            let list: &[Input] = &self.inputs.list[calls.clone()];
+            let blame = if list.len() == 1 { self.inputs.path(calls.start) } else { "input".to_owned() };
+            Ok(Part { body: family.body(list, &self.settings)?, blame: Some(blame) })
+        };
+        family.calls(&self.inputs.list).into_iter().map(one).collect()
+    }
 }
 
 /// How the numbers of a vector are written.
@@ -102,16 +136,6 @@ impl Format {
     }
 }
 
-/// The calls to make.
-fn parts(family: Embedding, inputs: &inputs::Inputs, settings: &Settings) -> Result<Vec<Part>> {
-    let one = |calls: std::ops::Range<usize>| -> Result<Part> {
-        let list: &[Input] = &inputs.list[calls.clone()];
-        let blame = if list.len() == 1 { inputs.path(calls.start) } else { "input".to_owned() };
-        Ok(Part { body: family.body(list, settings)?, blame: Some(blame) })
-    };
-    family.calls(&inputs.list).into_iter().map(one).collect()
-}
-
 /// The answer's body.
 fn render(family: Embedding, answers: &[Answered], count: usize, model: &str, format: Format) -> Result<Vec<u8>> {
     let mut data = Vec::with_capacity(count);
@@ -119,14 +143,25 @@ fn render(family: Embedding, answers: &[Answered], count: usize, model: &str, fo
     for answer in answers {
         let vectors = family.read(&answer.body).map_err(unreadable)?;
         prompt_tokens += vectors.input_tokens.unwrap_or(answer.input_tokens);
-        for numbers in vectors.numbers {
-            let embedding = match format {
-                Format::Float => Vector::Numbers(numbers),
-                Format::Base64 => Vector::Base64(base64(numbers).map_err(unreadable)?),
-            };
-            data.push(wire::Embedding { object: "embedding", index: data.len(), embedding });
-        }
+        append(vectors, format, &mut data)?;
     }
+    write(data, count, (model, prompt_tokens))
+}
+
+/// Adds the vectors of one call to those of the others.
+fn append<'a>(vectors: Vectors<'a>, format: Format, data: &mut Vec<wire::Embedding<'a>>) -> Result<()> {
+    for numbers in vectors.numbers {
+        let embedding = match format {
+            Format::Float => Vector::Numbers(numbers),
+            Format::Base64 => Vector::Base64(base64(numbers).map_err(unreadable)?),
+        };
+        data.push(wire::Embedding { object: "embedding", index: data.len(), embedding });
+    }
+    Ok(())
+}
+
+/// Puts an answer of `count` vectors together.
+fn write(data: Vec<wire::Embedding<'_>>, count: usize, (model, prompt_tokens): (&str, u64)) -> Result<Vec<u8>> {
     if data.len() != count {
         return Err(unreadable("a vector for each input was expected"));
     }

@@ -3,6 +3,7 @@
 //! | there | becomes |
 //! |---|---|
 //! | `request.json`, after the items in `history.json`, for a model with `traits.json`, if these are there | `converse.json`, and `report.txt` if anything is reported |
+//! | the same as a record of a batch | `batch.txt`: `job`, which then asks and answers as a call does, or why not |
 //! | `answer.json`, Bedrock's | `response.json` |
 //! | `events.jsonl`, a frame's type and payload per line | `stream.sse` |
 //! | `bad_inputs.json` | each refused with the kind and field it says |
@@ -12,11 +13,13 @@ use std::path::{Path, PathBuf};
 
 use bytes::BytesMut;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::translate::{self, Asked, Context, Events, Translated};
-use super::{state, wire};
+use super::{record, state, wire};
 use crate::api::conversation::At;
 use crate::api::golden::{self, Differences, events, pretty, read};
+use crate::batch::codec::Prepared;
 use crate::error::Error;
 use crate::families::Traits;
 use crate::report::Report;
@@ -98,6 +101,40 @@ fn answers_become_responses() {
         let answer = serde_json::from_str(&answer).unwrap();
         differences.compare(&case.join("response.json"), &pretty(&translate::response(answer, context(&case))));
     }
+    differences.report();
+}
+
+#[test]
+fn a_record_of_a_job_asks_and_answers_as_a_call_does() {
+    let mut differences = Differences::default();
+    let mut jobs = 0;
+    for case in cases().into_iter().filter(|case| !case.join("history.json").exists()) {
+        let note = match read(&case.join("request.json")) {
+            None => String::new(),
+            Some(body) => {
+                let mut body: Value = serde_json::from_str(&body).unwrap();
+                body.as_object_mut().unwrap().shift_remove("stream");
+                body.as_object_mut().unwrap().shift_remove("stream_options");
+                let body = RawValue::from_string(body.to_string()).unwrap();
+                let traits = read(&case.join("traits.json")).map(|text| serde_json::from_str(&text).unwrap());
+                let prepared = record::prepare_for(&body, "anthropic".to_owned(), &traits.unwrap_or_default()).unwrap();
+                differences.compare_record(&case, &prepared);
+                let Prepared::Job { note, .. } = prepared else { continue };
+                note
+            }
+        };
+        let Some(answer) = read(&case.join("answer.json")) else { continue };
+        jobs += 1;
+        let context = context(&case);
+        let rendered = golden::rendered(&record::CODEC, &answer, &note, &context.response.model);
+        let mut expected: Value = serde_json::from_str(&read(&case.join("response.json")).unwrap()).unwrap();
+        expected["store"] = false.into();
+        if expected["status"] == "completed" {
+            expected["completed_at"] = 1_700_000_000.into();
+        }
+        assert_eq!(rendered, expected, "{}", case.display());
+    }
+    assert!(jobs >= 2);
     differences.report();
 }
 

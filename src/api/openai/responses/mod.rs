@@ -6,6 +6,7 @@ mod count;
 mod golden_tests;
 mod native;
 mod pointed;
+pub(super) mod record;
 mod state;
 mod stored;
 pub mod translate;
@@ -39,7 +40,7 @@ use crate::families;
 use crate::gateway::{Asked as AskedModel, Gateway, Origin, Trail};
 use crate::ids;
 use crate::report::{Action, Report};
-use crate::tenancy::{Caller, Scope};
+use crate::tenancy::Caller;
 
 /// The routes of responses.
 pub(super) fn router() -> OpenApiRouter<Gateway> {
@@ -78,7 +79,7 @@ pub(super) async fn create(
     headers: HeaderMap,
     Body(body): Body,
 ) -> Result<Response> {
-    caller.require(Scope::Inference)?;
+    caller.require(trail.scope())?;
     if native::may_take(&body, &gateway.catalog()) {
         let head = native::head(&body)?;
         let model = gateway.model(&caller, head.model.clone()).await?;
@@ -153,7 +154,7 @@ async fn gather(
 
     let mut own = state::items(wire.input.take());
     if own.is_empty() && previous.is_none() {
-        return Err(Error::invalid("input", "`input` is missing: say something, or go on from a response."));
+        return Err(nothing_said());
     }
     state::resolve(&mut own, responses, team).await?;
     pointed::fetch(gateway.fetcher(), &mut own).await?;
@@ -166,6 +167,10 @@ async fn gather(
     let created = gateway.clock().now().seconds();
     let provider = provider(model.resolved.model.as_deref());
     Ok((Asked { wire, items, report, id, created, store, provider }, keeper))
+}
+
+fn nothing_said() -> Error {
+    Error::invalid("input", "`input` is missing: say something, or go on from a response.")
 }
 
 /// Who made the model: what its id begins with.

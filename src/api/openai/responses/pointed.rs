@@ -13,6 +13,11 @@ pub(super) async fn fetch(fetcher: &Fetcher, items: &mut [(At, Item)]) -> Result
     pointed::fill(fetcher, places(items)).await
 }
 
+/// Whether there is something to fetch.
+pub(super) fn is_elsewhere(items: &mut [(At, Item)]) -> bool {
+    places(items).into_iter().any(|(_, url)| pointed::is_to_fetch(url))
+}
+
 /// The URLs of `items`, each with its path.
 fn places(items: &mut [(At, Item)]) -> Vec<(At, &mut Url)> {
     let mut places = Vec::new();

@@ -107,7 +107,7 @@ impl<'a> References<'a> {
 }
 
 /// A reference need not say its type.
-fn is_reference(item: &Item) -> bool {
+pub(super) fn is_reference(item: &Item) -> bool {
     match item.kind.as_deref() {
         Some(kind) => kind == "item_reference",
         None => item.role.is_none() && item.content.is_none() && item.id.is_some(),

@@ -15,7 +15,7 @@ mod tools;
 pub use answer::response;
 pub use events::Events;
 pub use reasoning::is_sealed;
-pub use settings::impossible;
+pub use settings::{impossible, response as unanswered};
 pub use told::{failure, tell_error};
 
 use input::Input;

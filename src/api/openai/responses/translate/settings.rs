@@ -169,7 +169,7 @@ pub(super) fn additional(extra: Object) -> Object {
 }
 
 /// The response with this id before the model has said anything: all that it repeats of its request.
-pub(super) fn response(wire: &Request, id: String) -> Result<Response, Error> {
+pub fn response(wire: &Request, id: String) -> Result<Response, Error> {
     let tools: Box<RawValue> = to_raw_value(wire.tools.as_deref().unwrap_or_default()).map_err(Error::internal)?;
     let mut text = wire.text.clone().unwrap_or_default();
     text.format.get_or_insert_with(|| Format {

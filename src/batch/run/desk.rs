@@ -1,0 +1,212 @@
+//! A batch on the desk of its steward: what is being done for it now, what went wrong, and what is held for it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::job;
+use crate::clock::Timestamp;
+use crate::money::MicroUsd;
+use crate::tenancy::Hold;
+
+/// The pauses after things that go wrong: the first, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(2));
+
+/// What can be under way for a batch: its plan, or a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::batch) enum Work {
+    /// It is being planned.
+    Plan,
+    /// Something is done for this shard.
+    Shard(u32),
+}
+
+/// What went wrong with a piece of work.
+#[derive(Clone, Copy, Debug)]
+struct Trouble {
+    times: u32,
+    until: Instant,
+    /// Since when AWS refuses it, not only fails.
+    refused_since: Option<Timestamp>,
+}
+
+/// A batch that this process has.
+pub(in crate::batch) struct Desk {
+    batch: String,
+    wake: Notify,
+    left: CancellationToken,
+    /// Nothing more of it is to begin.
+    cut: AtomicBool,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    hold: Option<(Hold, Option<MicroUsd>)>,
+    busy: HashSet<Work>,
+    troubles: HashMap<Work, Trouble>,
+    /// Shards that this process took a place for and never asked AWS about.
+    fresh: HashSet<u32>,
+    /// Shards whose cost was booked by this process.
+    booked: HashSet<u32>,
+}
+
+impl Desk {
+    pub(super) fn new(batch: &str, hold: Option<Hold>) -> Self {
+        let inner = Inner { hold: hold.map(|hold| (hold, None)), ..Inner::default() };
+        Self {
+            batch: batch.to_owned(),
+            wake: Notify::new(),
+            left: CancellationToken::new(),
+            cut: AtomicBool::new(false),
+            inner: Mutex::new(inner),
+        }
+    }
+
+    pub(in crate::batch) fn batch(&self) -> &str {
+        &self.batch
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Something may have changed.
+    pub(super) fn tell(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Waits until it is told something, or `until` comes.
+    pub(super) async fn told(&self, until: Option<Instant>) {
+        match until {
+            None => self.wake.notified().await,
+            Some(until) => {
+                tokio::select! {
+                    () = self.wake.notified() => {}
+                    () = tokio::time::sleep_until(until) => {}
+                }
+            }
+        }
+    }
+
+    /// The batch is over, or another worker's: what is done for it ends, and nothing is held any more.
+    pub(super) fn leave(&self) {
+        self.left.cancel();
+        let hold = self.lock().hold.take();
+        drop(hold);
+    }
+
+    pub(super) fn left(&self) -> &CancellationToken {
+        &self.left
+    }
+
+    /// Nothing more of the batch is to begin: what runs online ends with the records under way.
+    pub(super) fn cut(&self) {
+        self.cut.store(true, Ordering::Release);
+    }
+
+    pub(in crate::batch) fn is_cut(&self) -> bool {
+        self.cut.load(Ordering::Acquire) || self.left.is_cancelled()
+    }
+
+    /// Whether so much is held already.
+    pub(super) fn holds(&self, cost: MicroUsd) -> bool {
+        self.lock().hold.as_ref().is_some_and(|(_, held)| *held == Some(cost))
+    }
+
+    /// What is held from now on; what was held before is given back.
+    pub(super) fn hold(&self, hold: Hold, cost: MicroUsd) {
+        if self.left.is_cancelled() {
+            return;
+        }
+        let before = self.lock().hold.replace((hold, Some(cost)));
+        drop(before);
+    }
+
+    /// The cost of a shard is in the ledger under `id`: budgets are charged, once.
+    pub(in crate::batch) fn spend(&self, id: &str, cost: MicroUsd, at: Timestamp) {
+        if let Some((hold, _)) = &self.lock().hold {
+            hold.spend(id, cost, at);
+        }
+    }
+
+    /// True the first time that a shard is booked.
+    pub(in crate::batch) fn book(&self, shard: u32) -> bool {
+        self.lock().booked.insert(shard)
+    }
+
+    /// A place was taken for the shard: AWS was not asked for a job yet.
+    pub(super) fn is_fresh(&self, shard: u32) {
+        self.lock().fresh.insert(shard);
+    }
+
+    /// Whether AWS was surely never asked for this shard's job; from now on it may have been.
+    pub(super) fn take_fresh(&self, shard: u32) -> bool {
+        self.lock().fresh.remove(&shard)
+    }
+
+    /// Takes up a piece of work; when it is under way, or rests after a failure, says until when, if that is known.
+    pub(super) fn take_up(&self, work: Work) -> Result<(), Option<Instant>> {
+        let mut inner = self.lock();
+        let rests = inner.troubles.get(&work).map(|trouble| trouble.until).filter(|until| *until > Instant::now());
+        if inner.busy.contains(&work) {
+            return Err(None);
+        }
+        if rests.is_some() {
+            return Err(rests);
+        }
+        inner.busy.insert(work);
+        Ok(())
+    }
+
+    /// Whether anything is under way.
+    pub(super) fn is_at_work(&self) -> bool {
+        !self.lock().busy.is_empty()
+    }
+
+    pub(super) fn is_busy(&self, work: Work) -> bool {
+        self.lock().busy.contains(&work)
+    }
+
+    /// It went well.
+    pub(super) fn done(&self, work: Work) {
+        let mut inner = self.lock();
+        inner.busy.remove(&work);
+        inner.troubles.remove(&work);
+    }
+
+    /// It failed, and is tried again after a pause.
+    pub(super) fn failed(&self, work: Work, at_least: Option<Duration>) {
+        let mut inner = self.lock();
+        inner.busy.remove(&work);
+        let now = Instant::now();
+        let trouble = inner.troubles.entry(work).or_insert(Trouble { times: 0, until: now, refused_since: None });
+        trouble.times = trouble.times.saturating_add(1);
+        let pause = job::pause(trouble.times, PAUSES, fastrand::f64());
+        trouble.until = now + pause.max(at_least.unwrap_or_default());
+    }
+
+    /// Somebody refuses it: since when, without anything else in between.
+    pub(super) fn refused(&self, work: Work, now: Timestamp) -> Timestamp {
+        let mut inner = self.lock();
+        let trouble =
+            inner.troubles.entry(work).or_insert(Trouble { times: 0, until: Instant::now(), refused_since: None });
+        *trouble.refused_since.get_or_insert(now)
+    }
+
+    /// How often in a row it failed.
+    pub(super) fn failures(&self, work: Work) -> u32 {
+        self.lock().troubles.get(&work).map_or(0, |trouble| trouble.times)
+    }
+
+    /// What failed may be tried again at once.
+    pub(super) fn forgive(&self) {
+        let now = Instant::now();
+        self.lock().troubles.values_mut().for_each(|trouble| trouble.until = now);
+    }
+}
