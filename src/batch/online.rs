@@ -25,7 +25,7 @@ use super::queries::{self, Kept, Mine, Settled};
 use super::record::{Batch, Endpoint, Invocation, Shard, ShardState};
 use super::run::{Desk, View};
 use super::writers::{Growing, Place, Then, Writers, objects, told};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Result};
 use crate::money::MicroUsd;
 use crate::tenancy::Caller;
 
@@ -91,7 +91,7 @@ impl Batches {
             while !desk.is_cut()
                 && let Some(line) = lines.next().await?
             {
-                let Some((place, body)) = line.bytes.and_then(layout::online_record) else { continue };
+                let Some((place, body)) = line.bytes.and_then(layout::record) else { continue };
                 if answered.contains(&place) {
                     continue;
                 }
@@ -355,7 +355,6 @@ fn again(status: u16, headers: &HeaderMap) -> Passing {
 
 /// A failure without an answer, as the dialect says it.
 fn failed(codec: &Codec, error: &Error, request: &str) -> Response<Bytes> {
-    let error = if error.kind() == Kind::Internal { &Error::internal("a record could not be run") } else { error };
     let (status, body) = (codec.error)(error, request);
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);

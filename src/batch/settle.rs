@@ -27,7 +27,7 @@ use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::gateway::Gateway;
 use crate::ids::RequestId;
 use crate::money::MicroUsd;
-use crate::telemetry::Tokens;
+use crate::telemetry::metrics::Tokens;
 use crate::tenancy::Caller;
 use crate::tenancy::ledger::{Entry, Outcome, UsageSource};
 

@@ -6,6 +6,7 @@ mod choices;
 mod content;
 mod embeddings;
 mod errors;
+mod files;
 mod images;
 mod models;
 mod native;
