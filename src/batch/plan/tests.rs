@@ -128,7 +128,7 @@ fn worst(_: &Group, kind: Kind, load: &Load) -> MicroUsd {
 fn drive(plan: &Plan, text: &str, gap: u64) -> (Planned, Objects) {
     let mut planner = Planner::new(plan, &worst);
     let (mut memory, mut pieces) = (Memory::default(), Vec::new());
-    let mut read = |range: Range<u64>, each: &mut dyn FnMut(&crate::batch::lines::RawLine<'_>)| {
+    let read = |range: Range<u64>, each: &mut dyn FnMut(&crate::batch::lines::RawLine<'_>)| {
         let mut cutter = Cutter::new(MAX_LINE, range.start);
         let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
         for piece in text.as_bytes()[range].chunks(1000) {
