@@ -282,7 +282,7 @@ impl RegionFaults {
 
     /// The faults of S3 in this Region.
     pub fn s3(&self) -> S3Faults {
-        S3Faults::new(Arc::clone(&self.faults), &self.region)
+        S3Faults::new(Arc::clone(self.faults()), &self.region)
     }
 
     /// The whole Region is out until [`Self::end_outage`]: every connection is reset, whatever is called.

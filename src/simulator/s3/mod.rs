@@ -33,7 +33,7 @@ use super::errors::{Failure, Surface};
 use super::faults::{Fault, Outage};
 use super::gates::{Held, When};
 use super::handler::{self, Door};
-use super::operations::{Context, Operation};
+use super::operations::{Context, Lane, Operation};
 use super::server::Switch;
 use super::sessions::Identity;
 use super::settings::Bucket;
@@ -80,6 +80,7 @@ impl Scene<'_> {
             body: b"",
             prefixes: std::cell::RefCell::default(),
             catalog: self.simulator.offered(),
+            lane: Lane::Online,
         }
     }
 
