@@ -19,7 +19,7 @@ use super::reply::Reply;
 use super::resolve::{Resolver, Target};
 use super::sessions::Identity;
 use super::{
-    Simulator, async_invoke, auth, control, converse, count, guardrail, iam, invoke, jobs, kms, responses, s3, sts,
+    Simulator, async_invoke, control, converse, count, guardrail, iam, invoke, jobs, kms, responses, s3, sts,
 };
 
 /// What any operation takes; `InvokeModel` words its refusal differently.

@@ -15,10 +15,10 @@ mod shards;
 mod tests;
 
 pub(super) use self::answers::{Kept, count_answers, keep_answer, kept_answers};
-pub use self::batches::{Filter, Order};
 pub(super) use self::batches::{
     Added, Planned, cancel, cancel_team, delete, explain, find, input, insert, list, load, planned,
 };
+pub use self::batches::{Filter, Order};
 pub(super) use self::leases::{beat, claim, due, leave, owned, release_quiet, sweep};
 pub use self::queues::Slot;
 pub(super) use self::queues::{
