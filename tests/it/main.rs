@@ -14,6 +14,7 @@
 mod admin;
 mod anthropic;
 mod arns;
+mod batch_program;
 mod bedrock;
 mod carried;
 mod catalog_routes;
@@ -46,3 +47,4 @@ mod tiers;
 mod tokens;
 mod unauthorized;
 mod usage;
+mod webhooks;
