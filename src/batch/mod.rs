@@ -8,11 +8,18 @@
 
 mod batches;
 pub mod codec;
+pub mod collect;
 mod door;
+mod draft;
 mod estimate;
 pub mod files;
 mod job;
+pub mod layout;
 pub mod lines;
+mod online;
+mod overview;
+pub mod plan;
+pub mod planner;
 mod queries;
 mod queue;
 pub mod record;
@@ -24,12 +31,13 @@ pub mod survey;
 #[cfg(test)]
 mod testing;
 pub mod webhook;
+mod writers;
 
 pub use self::batches::{Batches, Page, Parts, Standing};
 pub use self::codec::{Codec, Codecs};
 pub use self::door::Door;
 pub use self::files::{Files, NewFile};
-pub use self::queries::{Filter, Order, Slot};
+pub use self::queries::{Filter, Order, Slot, Spread};
 pub use self::record::{Batch, Endpoint, File, Form, Invocation, Segment, Shard, State};
 pub use self::submit::NewBatch;
 pub use self::survey::Survey;
