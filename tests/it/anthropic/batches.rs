@@ -1,7 +1,7 @@
 //! Message batches: made of a body that is read as it arrives, told in Anthropic's words, each team's own.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bedrock_gateway::config::Config;
 use bedrock_gateway::simulator::{Bucket, Settings};
@@ -11,12 +11,10 @@ use reqwest::{Body, Method};
 use serde_json::{Value, json};
 
 use crate::support::reply::Reply;
-use crate::support::{FIRST, MODEL, TestGateway};
+use crate::support::{FIRST, MODEL, TestGateway, eventually};
 
 const BATCHES: &str = "/v1/messages/batches";
 const NOVA: &str = "nova-lite";
-/// Nothing here takes this long.
-const LIMIT: Duration = Duration::from_secs(60);
 
 fn configured(config: &mut Config) {
     config.batch.bucket = [(FIRST.to_owned(), "files-east".to_owned())].into();
@@ -57,15 +55,14 @@ async fn call(t: &TestGateway, method: Method, id: &str, rest: &str) -> Reply {
 
 /// The batch once it has ended.
 async fn ended(t: &TestGateway, id: &str) -> Value {
-    let begun = Instant::now();
-    loop {
-        let batch = call(t, Method::GET, id, "").await.json();
-        if batch["processing_status"] == "ended" {
-            return batch;
-        }
-        assert!(begun.elapsed() < LIMIT, "{batch}");
-        tokio::task::yield_now().await;
-    }
+    let mut batch = Value::Null;
+    eventually("the message batch has ended", async || {
+        t.batches().step().await;
+        batch = call(t, Method::GET, id, "").await.json();
+        batch["processing_status"] == "ended"
+    })
+    .await;
+    batch
 }
 
 /// The results by `custom_id`.
