@@ -8,11 +8,17 @@
 
 mod batches;
 pub mod codec;
+pub mod collect;
 mod door;
+mod draft;
 mod estimate;
 pub mod files;
 mod job;
+pub mod layout;
 pub mod lines;
+mod online;
+pub mod plan;
+pub mod planner;
 mod queries;
 mod queue;
 pub mod record;
@@ -24,6 +30,7 @@ pub mod survey;
 #[cfg(test)]
 mod testing;
 pub mod webhook;
+mod writers;
 
 pub use self::batches::{Batches, Page, Parts, Standing};
 pub use self::codec::{Codec, Codecs};

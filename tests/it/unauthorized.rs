@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use bedrock_gateway::simulator::Bucket;
+use bedrock_gateway::config::Secret;
 use bedrock_gateway::tenancy::admin::{self, Actor};
 use bedrock_gateway::tenancy::{NewKey, NewTeam, Scope};
 use reqwest::Method;
@@ -128,6 +129,7 @@ impl Operation {
             "/admin/v1/budgets" => json!({"team": TEAM, "period": "total", "limit_usd": "1000"}),
             "/v1/responses/{response_id}/cancel"
             | "/admin/v1/teams/{team}"
+            | "/admin/v1/teams/{team}/webhook/rotate"
             | "/admin/v1/keys/{key}"
             | "/admin/v1/keys/{key}/rotate" => json!({}),
             unknown => panic!("a body that this test does not know: {} {unknown}", self.method),
@@ -164,6 +166,8 @@ impl Operation {
 
 fn with_bucket(config: &mut bedrock_gateway::config::Config) {
     config.batch.bucket = [(FIRST.to_owned(), "files-east".to_owned())].into();
+    // What the secret of a webhook is kept under.
+    config.auth.sealing_key = Secret::new("MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=");
 }
 
 /// A gateway with a bucket that is there.

@@ -1,5 +1,6 @@
 //! The OpenAI surface.
 
+mod batches;
 mod chat;
 mod choices;
 mod content;
