@@ -14,6 +14,7 @@
 mod admin;
 mod anthropic;
 mod arns;
+mod batch;
 mod bedrock;
 mod carried;
 mod catalog_routes;

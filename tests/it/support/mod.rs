@@ -20,6 +20,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use bedrock_gateway::app::{App, Local};
+use bedrock_gateway::batch::Batches;
 use bedrock_gateway::catalog::Catalog;
 use bedrock_gateway::clock::{Clock, Timestamp};
 use bedrock_gateway::config::{Aws, Config, Secret};
@@ -294,6 +295,12 @@ impl TestGateway {
         let accounts = self.gateway.tenancy().accounts();
         assert_eq!(accounts.len(), 1, "{accounts:?}");
         accounts[0].balance
+    }
+
+    /// The batches of the gateway, for what no timer is waited for.
+    pub(crate) fn batches(&self) -> &Batches {
+        let app = self.app.as_ref().expect("the gateway is draining already");
+        app.batches().expect("the test has a bucket")
     }
 
     /// The gateway itself, for what no surface tells.
