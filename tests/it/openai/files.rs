@@ -329,7 +329,12 @@ async fn files_end_with_their_time_and_uploads_with_whoever_made_them() {
         alive.write(b"{}\n").await.unwrap();
     }
     assert_eq!(files.sweep().await.unwrap(), 1, "the upload that nobody goes on with");
-    assert_eq!(aborted(&t), 1, "{:?}", t.sim.calls().iter().filter(|call| call.operation.contains("Abort")).collect::<Vec<_>>());
+    assert_eq!(
+        aborted(&t),
+        1,
+        "{:?}",
+        t.sim.calls().iter().filter(|call| call.operation.contains("Abort")).collect::<Vec<_>>()
+    );
     let new = NewFile { filename: "c".into(), purpose: "batch".into(), expires_after: None, origin: Origin::Upload };
     alive.finish(new).await.unwrap();
 
