@@ -5,6 +5,8 @@
 //! the key, or is the gateway away for now ([`is_passing`] tells the last apart).
 
 mod download;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::fmt;
@@ -279,54 +281,4 @@ fn authorities(path: &Path) -> Result<Vec<Certificate>> {
 /// An id as one segment of a path, or a value of a query.
 fn segment(id: &str) -> String {
     percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC).to_string().replace("%5F", "_")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_url_may_end_as_the_sdks_want_it() {
-        for text in ["https://g.example", "https://g.example/", "https://g.example/v1", "https://g.example/v1/"] {
-            assert_eq!(base(text).unwrap().as_str(), "https://g.example/", "{text}");
-        }
-        assert_eq!(base("http://localhost:8080/gateway/v1").unwrap().as_str(), "http://localhost:8080/gateway/");
-        for text in
-            ["", "localhost:8080", "g.example", "ftp://g.example", "https://", "https://a:b@g.example", "http://g?x"]
-        {
-            assert_eq!(base(text).unwrap_err().blamed(), Some("--url"), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_id_leads_nowhere_else() {
-        assert_eq!(segment("batch_0a"), "batch_0a");
-        assert_eq!(segment("../files?x=1&y#"), "%2E%2E%2Ffiles%3Fx%3D1%26y%23");
-    }
-
-    #[test]
-    fn what_passes_is_waited_for_and_a_spent_budget_is_not() {
-        for (status, code, passing) in [
-            (429, Some("insufficient_quota"), false),
-            (429, Some("rate_limit_exceeded"), true),
-            (503, None, true),
-            (400, None, false),
-            (401, Some("invalid_api_key"), false),
-            (404, None, false),
-        ] {
-            assert_eq!(is_passing(&Error::new(kind_of(status, code), "x")), passing, "{status}");
-        }
-        let error = Error::new(Kind::RateLimited, "x").retry_after(Duration::from_secs(7));
-        assert_eq!(pause(1, &error), Duration::from_secs(7));
-        assert!(pause(99, &Error::new(Kind::Unavailable, "x")) <= Duration::from_secs(32));
-    }
-
-    #[test]
-    fn a_key_that_no_header_can_hold_is_refused_and_no_debug_shows_one() {
-        for key in ["", "a b", "a\nb", "\u{e9}"] {
-            assert!(Client::new("https://g.example", Secret::new(key), None).is_err());
-        }
-        let client = Client::new("https://g.example", Secret::new("bgw_fake_secret"), None).unwrap();
-        assert!(!format!("{client:?}").contains("secret"));
-    }
 }

@@ -11,6 +11,7 @@ mod queues;
 mod rows;
 mod settle;
 mod shards;
+mod spread;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,8 @@ pub(super) use self::queues::{
 };
 pub(super) use self::settle::{Finished, Settled, finish, settle};
 pub(super) use self::shards::{end, observe, of, requeue, stand, start, submitted};
+pub use self::spread::Spread;
+pub(super) use self::spread::spread;
 
 use std::str::FromStr;
 
