@@ -243,7 +243,7 @@ fn what_falls_below_the_minimum_by_records_that_run_online_goes_with_them() {
         let (planned, objects) = drive(&plan, &text, gap);
         assert_eq!(
             told(&planned),
-            [(1, Kind::Online, 120, Some("tools; fewer records than AWS takes as a batch job"))]
+            [(0, Kind::Online, 120, Some("tools; fewer records than AWS takes as a batch job"))]
         );
         assert_eq!(planned.shards[0].worst, MicroUsd(120 * 3 * 2));
         assert_eq!((&*planned.shards[0].region, &*planned.shards[0].call_id), ("eu-west-1", ""));
