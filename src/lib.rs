@@ -9,6 +9,7 @@ pub mod batch;
 pub mod bucket;
 pub mod catalog;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod config;
 pub mod converse;

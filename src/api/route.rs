@@ -45,6 +45,7 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         "/admin/v1/limits" | "/admin/v1/limits/{limit}" => ("admin", "limits"),
         "/admin/v1/budgets" | "/admin/v1/budgets/{budget}" => ("admin", "budgets"),
         "/admin/v1/audit" => ("admin", "audit"),
+        "/admin/v1/batches" => ("admin", "batches"),
         "/v1/usage" => ("openai", "usage"),
         "/admin/v1/upstreams" => ("admin", "upstreams"),
         "/admin/v1/usage" => ("admin", "usage"),

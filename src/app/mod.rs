@@ -17,8 +17,8 @@ pub use listener::Tls;
 pub use local::{Local, buckets as local_buckets, development_tls, key as local_key, sealing_key as local_sealing_key};
 
 use crate::api::{self, ops};
-use crate::batch::{self, Batches, Files};
 use crate::batch::webhook::Webhooks;
+use crate::batch::{self, Batches, Files};
 use crate::catalog::{Catalog, Live, Quotas};
 use crate::clock::Clock;
 use crate::config::{Aws, Config};

@@ -1,9 +1,10 @@
-//! The command line: `serve`, `simulate`, `keys`, `teams`, `limits`, `budgets`, `usage`, `audit`, `config check`,
-//! `doctor`, `iam-policy`, `openapi`.
+//! The command line: `serve`, `simulate`, `keys`, `teams`, `limits`, `budgets`, `usage`, `audit`, `batches`,
+//! `config check`, `doctor`, `iam-policy`, `openapi`.
 //!
 //! The environment and the arguments are read here and nowhere else.
 
 mod admin;
+mod batches;
 mod doctor;
 mod iam_policy;
 mod serve;
@@ -51,6 +52,9 @@ enum Command {
     Budgets(admin::Budgets),
     /// List administrative acts, the newest first.
     Audit(admin::Audit),
+    /// Submit files of records to a gateway, watch them, and fetch the results.
+    #[command(subcommand)]
+    Batches(batches::Batches),
     /// Tell what calls used and cost.
     Usage(usage::Usage),
     /// Look at the configuration.
@@ -113,6 +117,12 @@ fn environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()
+}
+
+/// A variable of the environment, unless it is empty.
+fn variable(name: &str) -> Option<String> {
+    let found = environment().into_iter().find(|(other, _)| other == name);
+    found.map(|(_, value)| value).filter(|value| !value.is_empty())
 }
 
 /// What keeps a command from doing its work.
@@ -185,6 +195,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Limits(limits) => block_on(limits.run()),
         Command::Budgets(budgets) => block_on(budgets.run()),
         Command::Audit(audit) => block_on(audit.run()),
+        Command::Batches(batches) => block_on(batches.run()),
         Command::Usage(usage) => block_on(usage.run()),
         Command::Doctor(doctor) => block_on(doctor.run()),
         Command::IamPolicy(policy) => block_on(policy.run()),

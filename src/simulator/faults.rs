@@ -48,11 +48,7 @@ impl Fault {
     pub(crate) fn is_of_streams(&self) -> bool {
         !matches!(
             self,
-            Self::Reject(_)
-                | Self::ResetConnection
-                | Self::LoseAnswer
-                | Self::SlowFirstByte(_)
-                | Self::CutBody { .. }
+            Self::Reject(_) | Self::ResetConnection | Self::LoseAnswer | Self::SlowFirstByte(_) | Self::CutBody { .. }
         )
     }
 

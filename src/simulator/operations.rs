@@ -18,9 +18,7 @@ use super::quota::Reservation;
 use super::reply::Reply;
 use super::resolve::{Resolver, Target};
 use super::sessions::Identity;
-use super::{
-    Simulator, async_invoke, control, converse, count, guardrail, iam, invoke, jobs, kms, responses, s3, sts,
-};
+use super::{Simulator, async_invoke, control, converse, count, guardrail, iam, invoke, jobs, kms, responses, s3, sts};
 
 /// What any operation takes; `InvokeModel` words its refusal differently.
 const MAX_BODY: usize = 25_000_000;

@@ -58,7 +58,11 @@ impl Frames {
             | Fault::StallStream { after, .. }
             | Fault::StreamException { after, .. }
             | Fault::CorruptFrame { after } => *after,
-            Fault::Reject(_) | Fault::ResetConnection | Fault::LoseAnswer | Fault::SlowFirstByte(_) | Fault::CutBody { .. } => return None,
+            Fault::Reject(_)
+            | Fault::ResetConnection
+            | Fault::LoseAnswer
+            | Fault::SlowFirstByte(_)
+            | Fault::CutBody { .. } => return None,
         };
         if self.sent < after && self.items.len() > 0 {
             return None;
@@ -77,7 +81,11 @@ impl Frames {
                 }
                 Step::Last(frame.freeze())
             }),
-            Fault::Reject(_) | Fault::ResetConnection | Fault::LoseAnswer | Fault::SlowFirstByte(_) | Fault::CutBody { .. } => None,
+            Fault::Reject(_)
+            | Fault::ResetConnection
+            | Fault::LoseAnswer
+            | Fault::SlowFirstByte(_)
+            | Fault::CutBody { .. } => None,
         }
     }
 

@@ -14,6 +14,8 @@
 mod admin;
 mod anthropic;
 mod arns;
+mod batch;
+mod batch_program;
 mod bedrock;
 mod carried;
 mod catalog_routes;
@@ -46,3 +48,4 @@ mod tiers;
 mod tokens;
 mod unauthorized;
 mod usage;
+mod webhooks;

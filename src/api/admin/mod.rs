@@ -5,6 +5,7 @@
 //! before the answer leaves. Changes may be tied to a version by `If-Match`.
 
 mod audit;
+mod batches;
 mod budgets;
 mod keys;
 mod limits;
@@ -44,6 +45,7 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(limits::remove))
         .routes(routes!(budgets::set, budgets::list))
         .routes(routes!(budgets::remove))
+        .routes(routes!(batches::list))
         .routes(routes!(audit::list))
         .routes(routes!(upstreams::list))
         .routes(routes!(usage::tell))

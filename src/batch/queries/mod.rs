@@ -11,14 +11,15 @@ mod queues;
 mod rows;
 mod settle;
 mod shards;
+mod spread;
 #[cfg(test)]
 mod tests;
 
 pub(super) use self::answers::{Kept, count_answers, keep_answer, kept_answers};
-pub use self::batches::{Filter, Order};
 pub(super) use self::batches::{
     Added, Planned, cancel, cancel_team, delete, explain, find, input, insert, list, load, planned,
 };
+pub use self::batches::{Filter, Order};
 pub(super) use self::leases::{beat, claim, due, leave, owned, release_quiet, sweep};
 pub use self::queues::Slot;
 pub(super) use self::queues::{
@@ -27,6 +28,8 @@ pub(super) use self::queues::{
 };
 pub(super) use self::settle::{Finished, Settled, finish, settle};
 pub(super) use self::shards::{end, observe, of, requeue, stand, start, submitted};
+pub use self::spread::Spread;
+pub(super) use self::spread::spread;
 
 use std::str::FromStr;
 

@@ -123,6 +123,22 @@ fn id_of(batch: &str) -> String {
     digest.iter().take(16).fold(String::from("evt_"), |id, byte| id + &format!("{byte:02x}"))
 }
 
+/// What became of the event of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Tries so far.
+    pub tries: u32,
+    /// When it was delivered or given up; `None`: it is tried again.
+    pub ended_at: Option<Timestamp>,
+    /// Why the last try failed; `None`: it did not, or there was none.
+    pub problem: Option<String>,
+}
+
+/// What became of the event of the batch with this id.
+pub(super) async fn notice(store: &Store, batch: &str) -> Result<Option<Notice>> {
+    queries::notice(store, &id_of(batch)).await
+}
+
 /// What delivers events. A cheap clone.
 #[derive(Clone)]
 pub struct Webhooks(Arc<Inner>);

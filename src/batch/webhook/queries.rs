@@ -2,6 +2,7 @@
 
 use sqlx::{AnyConnection, Row as _};
 
+use super::Notice;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::TeamId;
@@ -80,6 +81,19 @@ pub(super) async fn postpone(store: &Store, event: &Event, at: Timestamp, proble
     let query = sqlx::query(POSTPONE).bind(&*event.id).bind(event.due.millis()).bind(at.millis()).bind(problem);
     query.execute(store.pool()).await?;
     Ok(())
+}
+
+const NOTICE: &str = "-- webhook.notice
+SELECT tries, ended_at, problem FROM webhook_events WHERE id = $1";
+
+/// What became of the event with this id.
+pub(super) async fn notice(store: &Store, id: &str) -> Result<Option<Notice>> {
+    let Some(row) = sqlx::query(NOTICE).bind(id).fetch_optional(store.pool()).await? else { return Ok(None) };
+    Ok(Some(Notice {
+        tries: u32::try_from(row.try_get::<i64, _>("tries")?).unwrap_or(u32::MAX),
+        ended_at: row.try_get::<Option<i64>, _>("ended_at")?.map(Timestamp::from_millis),
+        problem: row.try_get("problem")?,
+    }))
 }
 
 const PURGE: &str = "-- webhook.purge

@@ -137,6 +137,10 @@ async fn a_receiver_that_fails_twice_gets_the_message_the_third_time() {
         place.queue(&place.batch("batch_1", State::Completed)).await;
         assert_eq!(place.round(&webhooks).await, 1, "a batch makes one event");
         assert_eq!(place.rows().await, [["open", "the receiver answered 500", "1"]]);
+        let problem = Some("the receiver answered 500".to_owned());
+        let told = notice(&place.store, "batch_1").await.unwrap();
+        assert_eq!(told, Some(Notice { tries: 1, ended_at: None, problem }));
+        assert_eq!(notice(&place.store, "batch_2").await.unwrap(), None);
         assert_eq!(place.round(&webhooks).await, 0, "not before the pause is over");
         place.clock.advance(Duration::from_secs(6));
         assert_eq!(place.round(&webhooks).await, 1);

@@ -181,7 +181,7 @@ fn edit<T>(new: Option<T>, name: &str, cleared: &[String]) -> Result<Edit<T>, Er
 }
 
 /// A pair such as `cost_centre=4711`.
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("expected NAME=VALUE")?;
     Ok((name.to_owned(), value.to_owned()))
 }

@@ -94,11 +94,11 @@ async fn a_webhook_keeps_its_secret_until_it_is_rotated_or_goes() {
         assert!(first.shown_for(&moved).is_some());
 
         let second = webhook("https://x.example/").secret;
-        let rotated = rotate(&second, Duration::from_secs(60)).await.unwrap();
+        let rotated = rotate(&second, Duration::from_mins(1)).await.unwrap();
         assert_eq!(find_team(&place.store, "acme").await.unwrap(), rotated, "every column reads back");
         assert!(second.shown_for(&rotated).is_some() && first.shown_for(&rotated).is_none());
         let until = rotated.webhook.as_ref().unwrap().previous_until();
-        assert_eq!((until, rotated.version), (Some(START.plus(Duration::from_secs(60))), place.version().await));
+        assert_eq!((until, rotated.version), (Some(START.plus(Duration::from_mins(1))), place.version().await));
         let long = rotate(&second, MAX_OVERLAP + Duration::from_secs(1)).await.unwrap_err();
         assert_eq!(long.blamed(), Some("overlap_seconds"));
         let acts = list_acts(&place.store, &Acts::default(), &Page::first()).await.unwrap();

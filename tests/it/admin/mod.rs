@@ -1,6 +1,7 @@
 //! `/admin/v1`, and the same acts at the command line.
 
 mod audit;
+mod batches;
 mod budgets;
 mod command_line;
 mod keys;

@@ -20,6 +20,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use bedrock_gateway::app::{App, Local};
+use bedrock_gateway::batch::Batches;
 use bedrock_gateway::catalog::Catalog;
 use bedrock_gateway::clock::{Clock, Timestamp};
 use bedrock_gateway::config::{Aws, Config, Secret};
@@ -225,6 +226,11 @@ impl TestGateway {
         &self.key
     }
 
+    /// The batches of a gateway that has a bucket.
+    pub(crate) fn batches(&self) -> &Batches {
+        self.app.as_ref().and_then(App::batches).expect("a bucket is configured")
+    }
+
     /// Where a test may put files.
     pub(crate) fn folder(&self) -> &std::path::Path {
         self.folder.path()
@@ -294,6 +300,12 @@ impl TestGateway {
         let accounts = self.gateway.tenancy().accounts();
         assert_eq!(accounts.len(), 1, "{accounts:?}");
         accounts[0].balance
+    }
+
+    /// The batches of the gateway, for what no timer is waited for.
+    pub(crate) fn batches(&self) -> &Batches {
+        let app = self.app.as_ref().expect("the gateway is draining already");
+        app.batches().expect("the test has a bucket")
     }
 
     /// The gateway itself, for what no surface tells.
