@@ -132,7 +132,11 @@ fn drive(plan: &Plan, text: &str, gap: u64) -> (Planned, Objects) {
         let mut cutter = Cutter::new(MAX_LINE, range.start);
         let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
         for piece in text.as_bytes()[range].chunks(1000) {
-            cutter.push(piece, |line| Ok::<_, ()>(each(&line))).unwrap();
+            let told = cutter.push(piece, |line| {
+                each(&line);
+                Ok::<_, ()>(())
+            });
+            told.unwrap();
         }
         cutter.last().iter().for_each(each);
     };
@@ -146,10 +150,10 @@ fn drive(plan: &Plan, text: &str, gap: u64) -> (Planned, Objects) {
         planner.end(&mut pieces);
         memory.write(&mut pieces);
     }
-    let planned = planner.finish(&mut pieces);
+    let whole = planner.finish(&mut pieces);
     memory.write(&mut pieces);
     assert!(memory.open.is_empty(), "{:?} are not whole", memory.open.keys());
-    (planned, memory.whole)
+    (whole, memory.whole)
 }
 
 /// Which records a shard has, checked against its objects and the source.
