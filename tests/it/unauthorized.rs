@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use bedrock_gateway::simulator::Bucket;
 use bedrock_gateway::config::Secret;
+use bedrock_gateway::simulator::Bucket;
 use bedrock_gateway::tenancy::admin::{self, Actor};
 use bedrock_gateway::tenancy::{NewKey, NewTeam, Scope};
 use reqwest::Method;

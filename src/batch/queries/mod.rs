@@ -17,7 +17,8 @@ mod tests;
 
 pub(super) use self::answers::{Kept, count_answers, keep_answer, kept_answers};
 pub(super) use self::batches::{
-    Added, Planned, cancel, cancel_team, delete, explain, find, input, insert, list, load, planned,
+    Added, Planned, Stale, cancel, cancel_team, delete, explain, find, input, insert, list, load, planned, purged,
+    stale,
 };
 pub use self::batches::{Filter, Order};
 pub(super) use self::leases::{beat, claim, due, leave, owned, release_quiet, sweep};

@@ -299,3 +299,52 @@ async fn a_file_is_the_input_of_its_teams_batches_alone_while_it_is_kept() {
         assert!(input(&store, &team, "file-1", Timestamp::from_millis(2_000_000)).await.unwrap().is_none());
     }
 }
+
+#[tokio::test]
+async fn what_a_batch_left_is_cleared_once_when_it_is_old_or_deleted() {
+    for store in stores().await {
+        for (id, ended) in [("old", 10), ("new", 900_000), ("gone", 900_000)] {
+            let over =
+                Batch { state: State::Completed, ended_at: Some(Timestamp::from_millis(ended)), ..batch(id, "t1") };
+            submit(&store, &over, None).await;
+        }
+        submit(&store, &batch("open", "t1"), Some("w1")).await;
+        for id in ["gone", "open"] {
+            assert!(delete(&store, &TeamId::from("t1"), id, NOW).await.unwrap());
+        }
+        let found = stale(&store, Timestamp::from_millis(500), 9).await.unwrap();
+        let found: Vec<_> = found.iter().map(|stale| (&*stale.id, stale.is_old)).collect();
+        assert_eq!(found, [("old", true), ("gone", false)]);
+        for id in ["old", "gone"] {
+            purged(&store, id, NOW).await.unwrap();
+        }
+        assert_eq!(stale(&store, Timestamp::from_millis(500), 9).await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_frees_what_runs_nothing_online() {
+    for store in stores().await {
+        running(&store, "b1", &[queued("b1", 0)]).await;
+        running(&store, "b2", &[Shard { kind: crate::batch::record::Kind::Online, ..queued("b2", 0) }]).await;
+        assert!(start(&store, mine("b2"), 0, NOW).await.unwrap());
+        beat(&store, "w1", NOW.plus(Duration::from_secs(30))).await.unwrap();
+        release_quiet(&store, "w1").await.unwrap();
+        assert_eq!(claim(&store, "w2", NOW, 9).await.unwrap(), ["b1"]);
+        assert!(!end(&store, mine("b1"), 0, (None, None), NOW).await.unwrap());
+        assert!(end(&store, mine("b2"), 0, (None, None), NOW).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_queue_that_is_put_off_gives_places_again_when_its_rest_is_over() {
+    for store in stores().await {
+        running(&store, "b1", &[queued("b1", 0)]).await;
+        let queue = ("us-east-1", "m");
+        rest(&store, queue, Some(NOW.plus(Duration::from_secs(1)))).await.unwrap();
+        let later = NOW.plus(Duration::from_secs(9));
+        put_off(&store, queue, later).await.unwrap();
+        assert!(!take_slot(&store, mine("b1"), 0, queue, (1, NOW.plus(Duration::from_secs(2)))).await.unwrap());
+        assert!(take_slot(&store, mine("b1"), 0, queue, (1, later)).await.unwrap());
+    }
+}

@@ -64,6 +64,11 @@ impl Batches {
         if is_late || last.audit.elapsed() >= AUDIT {
             self.audit().await?;
             last.audit = Instant::now();
+            if !stop.is_cancelled()
+                && let Err(error) = self.purge().await
+            {
+                tracing::warn!(%error, causes = error.causes(), "objects of old batches cannot be deleted yet");
+            }
         }
         if !stop.is_cancelled() {
             self.find().await?;

@@ -8,6 +8,7 @@ mod desk;
 mod dispatch;
 mod keep;
 mod poll;
+mod purge;
 mod steward;
 mod stop;
 mod submit;
