@@ -162,6 +162,11 @@ async fn a_shard_goes_from_the_queue_to_its_settlement_and_is_paid_for_once() {
         assert_eq!((jobs.len(), jobs[0].job_state.as_deref()), (1, Some("InProgress")));
         assert!(open_jobs(&store, "w2", "us-east-1").await.unwrap().is_empty());
         assert_eq!(job_states(&store, "w1").await.unwrap(), [("InProgress".to_owned(), 1)]);
+        explain_jobs(&store, "w2", "us-east-1", Some("another's")).await.unwrap();
+        explain_jobs(&store, "w1", "us-east-1", Some("away")).await.unwrap();
+        assert_eq!(of(&store, "b1").await.unwrap()[0].reason.as_deref(), Some("away"));
+        explain_jobs(&store, "w1", "us-east-1", None).await.unwrap();
+        assert_eq!(of(&store, "b1").await.unwrap()[0].reason, None);
         assert!(end(&store, me, 0, (Some("Completed"), Some("why")), NOW).await.unwrap());
         let now = &of(&store, "b1").await.unwrap()[0];
         assert_eq!((now.state, now.done, now.failed), (ShardState::Collecting, 10, 1));

@@ -60,6 +60,7 @@ impl Batches {
         if last.beat.is_none_or(|beat| now.since(beat) >= BEAT) {
             queries::beat(self.store(), self.worker(), now.plus(LEASE)).await?;
             last.beat = Some(now);
+            self.count_jobs().await?;
         }
         if is_late || last.audit.elapsed() >= AUDIT {
             self.audit().await?;
@@ -72,7 +73,6 @@ impl Batches {
         }
         if !stop.is_cancelled() {
             self.find().await?;
-            self.count_jobs().await?;
         }
         Ok(())
     }
