@@ -110,6 +110,7 @@ CREATE TABLE batch_answers (
     record BIGINT NOT NULL,
     status BIGINT NOT NULL,               -- HTTP
     line TEXT NOT NULL,                   -- of the result
+    cost_micro_usd BIGINT,                -- NULL: unknown
     PRIMARY KEY (batch_id, shard, record)
 );
 

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::record::Kind as How;
 use super::source::Load;
 use crate::catalog::{Kind, Place, Tier};
 use crate::gateway::{Asked, Gateway};
@@ -18,13 +19,22 @@ pub(super) struct Way {
     pub(super) jobs: Vec<Arc<Place>>,
     /// Where they may run online, best first.
     pub(super) online: Vec<Arc<Place>>,
+    /// Why they run online, where no job may be made of them.
+    pub(super) why_online: &'static str,
 }
 
 impl Way {
     /// What such records may cost at most; none: there is no price.
     pub(super) fn worst(&self, gateway: &Gateway, load: &Load) -> Option<MicroUsd> {
-        let (places, tier) =
-            if self.jobs.is_empty() { (&self.online, Tier::Standard) } else { (&self.jobs, Tier::Batch) };
+        self.worst_as(gateway, if self.jobs.is_empty() { How::Online } else { How::Job }, load)
+    }
+
+    /// What they may cost at most, run in this way.
+    pub(super) fn worst_as(&self, gateway: &Gateway, how: How, load: &Load) -> Option<MicroUsd> {
+        let (places, tier) = match how {
+            How::Online => (&self.online, Tier::Standard),
+            How::Job => (&self.jobs, Tier::Batch),
+        };
         let input = gateway.input_tokens(&self.model, load.bytes);
         let output = output_tokens(gateway, &self.model, load);
         let worst = places.iter().map(|place| worst(place, tier, load.records, (input, output)));

@@ -8,12 +8,18 @@
 
 mod batches;
 pub mod codec;
+pub mod collect;
 mod door;
+mod draft;
 mod estimate;
 pub mod files;
 mod job;
+pub mod layout;
 pub mod lines;
+mod online;
 mod overview;
+pub mod plan;
+pub mod planner;
 mod queries;
 mod queue;
 pub mod record;
@@ -25,6 +31,7 @@ pub mod survey;
 #[cfg(test)]
 mod testing;
 pub mod webhook;
+mod writers;
 
 pub use self::batches::{Batches, Page, Parts, Standing};
 pub use self::codec::{Codec, Codecs};

@@ -1,48 +1,368 @@
 //! What the data plane did, made to count: a plan, the answers of a shard and what they cost, the end of a batch.
+//!
+//! Invariant: what a shard cost is in the ledger before the shard is settled, under an id made of batch and shard: done
+//! again after a crash it makes no second row.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use serde::Deserialize;
 
 use super::batches::Batches;
-use super::queries::{self, Finished, Mine};
-use super::record::{Batch, File, Form, Origin, Problem, Segment, Shard, State};
+use super::codec::{Codec, Lost};
+use super::collect::{self, Again, Collected, Ending, Joining, Retry};
+use super::estimate::Way;
+use super::job::{self, Rest};
+use super::layout::BatchKeys;
+use super::plan::{self, Group, JobPlace, Place, Plan, Planned};
+use super::planner::Limits;
+use super::queries::{self, Finished, Mine, Settled};
+use super::record::{Batch, File, Invocation, Kind, Origin, Problem, Segment, Shard, ShardState, State};
 use super::run::{Desk, View};
-use crate::error::{Error, Result};
+use super::source::Load;
+use crate::catalog::Price;
+use crate::converse::Usage;
+use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::gateway::Gateway;
+use crate::ids::RequestId;
+use crate::money::MicroUsd;
+use crate::telemetry::metrics::Tokens;
+use crate::tenancy::Caller;
+use crate::tenancy::ledger::{Entry, Outcome, UsageSource};
+
+/// Attempts of a record in all.
+const ATTEMPTS: u32 = 3;
+/// The shard of what is tried again has the number of the shard before and so many more: always the same, and nobody
+/// else's.
+const NEXT_ATTEMPT: u32 = 1_000_000;
+/// What the ledger calls it.
+const OPERATION: &str = "batch";
+const TIER: &str = "batch";
 
 impl Batches {
-    /// Cuts the records of a batch into shards.
-    pub(super) async fn plan_batch(&self, _view: &View) -> Result<()> {
-        Err(Error::internal("planning is not merged yet"))
+    /// Where the objects of a batch are.
+    pub(super) fn keys(&self, batch: &str) -> BatchKeys {
+        BatchKeys::new(&self.settings().prefix, batch)
     }
 
-    /// Reads the answers of a shard that has ended.
-    pub(super) async fn collect_shard(&self, _desk: &Desk, _view: &View, _shard: &Shard) -> Result<()> {
-        Err(Error::internal("collecting is not merged yet"))
+    /// What the records of a batch look like.
+    pub(super) fn codec(&self, batch: &Batch) -> Result<&'static Codec> {
+        self.codecs().of(batch.endpoint).ok_or_else(|| Error::internal("a batch has an endpoint without a codec"))
     }
 
-    /// Runs the records of a shard online.
-    pub(super) async fn run_online(&self, _desk: &Desk, _view: &View, _shard: &Shard) -> Result<()> {
-        Err(Error::internal("running online is not merged yet"))
+    /// Cuts the records of a batch into shards. What can never be planned fails the batch.
+    pub(super) async fn plan_batch(&self, view: &View) -> Result<()> {
+        let batch = &view.batch;
+        let mine = Mine { worker: self.worker(), batch: &batch.id };
+        let planned = match self.plan_records(view).await {
+            Ok(planned) => planned,
+            Err(error) if is_final(&error) => {
+                let code: &'static str = error.kind().into();
+                let problem = Problem {
+                    line: None,
+                    code: code.into(),
+                    message: error.message().to_owned(),
+                    param: error.blamed().map(str::to_owned),
+                };
+                return self.finish_batch(view, State::Failed, &[problem]).await;
+            }
+            Err(error) => return Err(error),
+        };
+        if !planned.problems.is_empty() {
+            return self.finish_batch(view, State::Failed, &planned.problems).await;
+        }
+        let Planned { mut shards, refused, refusals, .. } = planned;
+        let total = shards.iter().map(|shard| shard.records).sum::<u64>() + refused;
+        if let Some(refusals) = refusals {
+            shards.push(self.refused(batch, &shards, refused, refusals));
+        }
+        let plan = queries::Planned { shards: &shards, total, at: self.now() };
+        if queries::planned(self.store(), mine, plan).await? {
+            self.gateway().metrics().batch_records("failed", refused);
+            tracing::info!(batch = %batch.id, shards = shards.len(), records = total, "a batch is planned");
+        }
+        Ok(())
+    }
+
+    async fn plan_records(&self, view: &View) -> Result<Planned> {
+        let _place = self.crew().heavy.acquire().await;
+        let View { batch, caller, .. } = view;
+        let file = self.files().known(&batch.input_file).await?;
+        let survey = self.files().survey(&file.id).await?;
+        let mut groups = Vec::with_capacity(survey.groups.len());
+        let mut ways = Vec::with_capacity(survey.groups.len());
+        for group in survey.groups {
+            let name = batch.model.as_ref().unwrap_or(&group.model);
+            let way = self.way(caller, name, &group.load).await?;
+            let model_id = way.model.resolved.name.to_string();
+            let (name, model, load) = (group.model, way.model.clone(), group.load);
+            groups.push(Group { name, model, model_id, load, way: self.run_as(caller, &way).await? });
+            ways.push(way);
+        }
+        let what = Plan {
+            batch: batch.id.clone(),
+            codec: *self.codec(batch)?,
+            native_tools: self.settings().native_tools,
+            invocation: batch.invocation,
+            small: self.settings().small_batches,
+            keys: self.keys(&batch.id),
+            home: self.home(caller, &file)?,
+            groups,
+            at: self.now(),
+        };
+        let worst = |group: &Group, kind: Kind, load: &Load| {
+            let way = what.groups.iter().position(|known| known.name == group.name).and_then(|at| ways.get(at));
+            way.and_then(|way| way.worst_as(self.gateway(), kind, load)).unwrap_or_default()
+        };
+        let source = |range| self.files().open_range(&file, range).boxed();
+        Box::pin(plan::plan(&what, &source, file.bytes, &worst, self.gateway().upstream())).await
+    }
+
+    /// How the records of a model are run: as jobs in the Regions with the fewest, or online.
+    async fn run_as(&self, caller: &Caller, way: &Way) -> Result<plan::Way> {
+        let model = &*way.model.resolved.name;
+        let Some(limits) = self.gateway().catalog().batch_limits(model).filter(|_| !way.jobs.is_empty()) else {
+            let why = Gateway::keeps_from_jobs(&caller.team).unwrap_or(way.why_online);
+            return Ok(plan::Way::Online { why: why.to_owned() });
+        };
+        let slots = queries::slots(self.store()).await?;
+        let open = |region: &str| {
+            let of_queue = slots.iter().filter(|slot| slot.model == model && slot.region == region);
+            of_queue.map(|slot| slot.running + slot.waiting).sum::<u64>()
+        };
+        let mut jobs: Vec<_> = way.jobs.iter().filter_map(|place| Some((place, self.bucket(&place.region)?))).collect();
+        jobs.sort_by_key(|(place, _)| open(&place.region));
+        let places = jobs.into_iter().map(|(place, at)| JobPlace { place: at, call_id: place.id.to_string() }).collect();
+        Ok(plan::Way::Jobs { limits: Limits::new(&limits, &self.settings().limits), places })
+    }
+
+    fn bucket(&self, region: &str) -> Option<Place> {
+        let bucket = self.settings().bucket.get(region)?.clone();
+        Some(Place { region: region.to_owned(), bucket })
+    }
+
+    /// Where what is no job is kept: in the first Region that the caller may use, else where the file is.
+    pub(super) fn home(&self, caller: &Caller, file: &File) -> Result<Place> {
+        let own = self.gateway().regions_of(caller);
+        let of_file = file.segments.first();
+        let of_file = of_file.map(|segment| Place { region: segment.region.clone(), bucket: segment.bucket.clone() });
+        let home = own.iter().find_map(|region| self.bucket(region)).or(of_file);
+        home.ok_or_else(|| Error::new(ErrorKind::Forbidden, "This key may use no Region with a bucket for batches."))
+    }
+
+    /// Records that are in no shard, as a shard that is settled.
+    fn refused(&self, batch: &Batch, shards: &[Shard], records: u64, lines: Segment) -> Shard {
+        let number = shards.iter().map(|shard| shard.number).max().map_or(0, |last| last + 1);
+        let (output, errors) = match batch.error_file {
+            Some(_) => (Vec::new(), vec![lines.clone()]),
+            None => (vec![lines.clone()], Vec::new()),
+        };
+        Shard {
+            batch: batch.id.clone(),
+            number,
+            kind: Kind::Online,
+            model: String::new(),
+            model_id: String::new(),
+            call_id: String::new(),
+            region: lines.region,
+            bucket: lines.bucket,
+            invocation: Invocation::Converse,
+            attempt: 1,
+            records,
+            bytes: 0,
+            worst: MicroUsd::default(),
+            state: ShardState::Settled,
+            job_state: None,
+            job_arn: None,
+            why_online: None,
+            reason: None,
+            done: records,
+            failed: records,
+            cancelled: 0,
+            expired: 0,
+            output,
+            errors,
+            queued_at: self.now(),
+            submitted_at: None,
+            ended_at: Some(self.now()),
+        }
+    }
+
+    /// Reads the answers of a shard that has ended, and settles it.
+    pub(super) async fn collect_shard(&self, desk: &Desk, view: &View, shard: &Shard) -> Result<()> {
+        let _place = self.crew().heavy.acquire().await;
+        if shard.kind == Kind::Online {
+            return self.collect_online(desk, view, shard).await;
+        }
+        let batch = &view.batch;
+        let may_retry = shard.attempt < ATTEMPTS && job::cut(batch, self.now()).is_none();
+        let (again, ending) = match job::rest(batch, shard) {
+            Rest::Retry if may_retry => (Again::Tried, no_result()),
+            Rest::Retry => (Again::Never, no_result()),
+            Rest::Lost(why, message) => (Again::Never, Ending { why, message }),
+        };
+        let at = shard.ended_at.unwrap_or_else(|| self.now());
+        let what = Joining { shard: shard.clone(), codec: *self.codec(batch)?, again, ending, at };
+        let upstream = self.gateway().upstream();
+        let collected = Box::pin(collect::collect(&what, &self.keys(&batch.id), upstream)).await?;
+        let places = &collected.tally.again;
+        let retry = if places.is_empty() { None } else { Some(self.retry(view, shard, places).await?) };
+        let way = self.price(view, shard).await;
+        let (usage, source) = used(&collected);
+        let cost = if usage == Usage::default() {
+            Some(MicroUsd::default())
+        } else {
+            way.and_then(|price| price.batch_cost(&usage))
+        };
+        if shard.job_arn.is_some() {
+            self.book(desk, view, shard, (&usage, source, cost), &collected);
+            // What is settled in the store is in its ledger.
+            self.gateway().tenancy().flush().await;
+        }
+        let tally = &collected.tally;
+        let settled = Settled {
+            number: shard.number,
+            output: collected.output.as_slice(),
+            errors: collected.errors.as_slice(),
+            done: tally.done,
+            failed: tally.failed,
+            cancelled: tally.cancelled,
+            expired: tally.expired,
+            cost: cost.unwrap_or_default(),
+            unpriced: if cost.is_none() { tally.done.saturating_sub(tally.failed) } else { 0 },
+            retry: retry.as_ref(),
+            at: self.now(),
+        };
+        self.settle(batch, settled).await
+    }
+
+    pub(super) async fn settle(&self, batch: &Batch, settled: Settled<'_>) -> Result<()> {
+        let mine = Mine { worker: self.worker(), batch: &batch.id };
+        if !queries::settle(self.store(), mine, settled).await? {
+            return Ok(());
+        }
+        let metrics = self.gateway().metrics();
+        let Settled { done, failed, cancelled, expired, .. } = settled;
+        metrics.batch_records("completed", done.saturating_sub(failed));
+        metrics.batch_records("failed", failed.saturating_sub(cancelled + expired));
+        metrics.batch_records("cancelled", cancelled);
+        metrics.batch_records("expired", expired);
+        Ok(())
+    }
+
+    /// Writes the shard of what is tried once more.
+    async fn retry(&self, view: &View, shard: &Shard, places: &[usize]) -> Result<Shard> {
+        let View { batch, caller, .. } = view;
+        let file = self.files().known(&batch.input_file).await?;
+        let load = Load { records: places.len() as u64, ..Load::default() };
+        let way = self.way(caller, &shard.model, &load).await?;
+        let limits = self.gateway().catalog().batch_limits(&shard.model_id).filter(|_| !way.jobs.is_empty());
+        let worst = |kind: Kind, load: &Load| way.worst_as(self.gateway(), kind, load).unwrap_or_default();
+        let source = |range| self.files().open_range(&file, range).boxed();
+        let retry = Retry {
+            shard,
+            places,
+            number: shard.number.saturating_add(NEXT_ATTEMPT),
+            keys: &self.keys(&batch.id),
+            limits: limits.map(|limits| Limits::new(&limits, &self.settings().limits)),
+            home: &self.home(caller, &file)?,
+            form: self.codec(batch)?.form,
+            source: &source,
+            worst: &worst,
+            at: self.now(),
+        };
+        Box::pin(retry.write(self.gateway().upstream())).await
+    }
+
+    /// What the job of a shard is charged by.
+    async fn price(&self, view: &View, shard: &Shard) -> Option<Arc<Price>> {
+        let model = self.gateway().model(&view.caller, &*shard.model).await.ok()?;
+        let places = self.gateway().candidates(&view.caller, &model.resolved).ok()?;
+        places.into_iter().find(|place| *place.region == *shard.region && *place.id == *shard.call_id)?.price.clone()
+    }
+
+    /// The job of a shard is in the ledger, in the metrics, and paid for: each once in this process.
+    fn book(
+        &self,
+        desk: &Desk,
+        view: &View,
+        shard: &Shard,
+        (usage, source, cost): (&Usage, UsageSource, Option<MicroUsd>),
+        collected: &Collected,
+    ) {
+        if !desk.book(shard.number) {
+            return;
+        }
+        let View { batch, caller, .. } = view;
+        let at = self.now();
+        let ended = shard.ended_at.unwrap_or(at);
+        let began = shard.submitted_at.unwrap_or(ended);
+        let has_answers = collected.tally.done > collected.tally.failed;
+        let outcome = if has_answers { Outcome::OK } else { Outcome::failed(ErrorKind::UpstreamRejected) };
+        let entry = Entry {
+            id: format!("{}.{}", batch.id, shard.number),
+            request_id: RequestId::from(&batch.id),
+            at,
+            team: batch.team.clone(),
+            key: batch.key.clone(),
+            surface: batch.surface.clone().into(),
+            operation: OPERATION.into(),
+            model: shard.model_id.clone(),
+            region: Some(shard.region.clone()),
+            input_tokens: usage.input_tokens,
+            output_tokens: usage.output_tokens,
+            cache_read_tokens: usage.cache_read_input_tokens,
+            cache_write_tokens: usage.cache_write_input_tokens,
+            cost,
+            tier: TIER.into(),
+            latency_ms: u64::try_from(ended.since(began).as_millis()).unwrap_or(u64::MAX),
+            ttft_ms: None,
+            attempts: 1,
+            status: 200,
+            outcome,
+            usage_source: source,
+            streamed: false,
+            end_user: None,
+        };
+        let tokens = Tokens {
+            input: entry.input_tokens,
+            output: entry.output_tokens,
+            cache_read: entry.cache_read_tokens,
+            cache_write: entry.cache_write_tokens,
+        };
+        let metrics = self.gateway().metrics();
+        metrics.booked(&caller.team.name, &shard.model_id, &shard.region, tokens, (cost, TIER));
+        let id = entry.id.clone();
+        self.gateway().tenancy().record(entry);
+        desk.spend(&id, cost.unwrap_or_default(), at);
     }
 
     /// The folder of a shard's objects, with its slash.
     pub(super) fn folder(&self, shard: &Shard) -> String {
-        format!("{}/batches/{}/{}/", self.settings().prefix.trim_end_matches('/'), shard.batch, shard.number)
+        let inputs = self.keys(&shard.batch).shard(shard.number).inputs();
+        inputs.trim_end_matches("input/").to_owned()
     }
 
-    /// The batch is over: its results are files.
+    /// The batch is over: its results are files, and who wants to know is told.
     pub(super) async fn finish_batch(&self, view: &View, state: State, problems: &[Problem]) -> Result<()> {
         let View { batch, shards, .. } = view;
         let mine = Mine { worker: self.worker(), batch: &batch.id };
         let at = self.now();
-        let mut files = Vec::new();
         let segments = |of: fn(&Shard) -> &Vec<Segment>| shards.iter().flat_map(of).cloned().collect::<Vec<_>>();
-        files.extend(self.result_file(batch, batch.output_file.as_ref(), "output", segments(|shard| &shard.output)));
-        files.extend(self.result_file(batch, batch.error_file.as_ref(), "error", segments(|shard| &shard.errors)));
+        let output = self.result_file(batch, batch.output_file.as_ref(), "output", segments(|shard| &shard.output));
+        let errors = self.result_file(batch, batch.error_file.as_ref(), "error", segments(|shard| &shard.errors));
+        let files: Vec<File> = output.into_iter().chain(errors).collect();
         let refused = shards.iter().find_map(|shard| shard.reason.clone()).filter(|_| state == State::Failed);
-        let told: Vec<Problem> = refused
-            .iter()
-            .map(|reason| Problem { line: None, code: "job_failed".into(), message: reason.clone(), param: None })
-            .collect();
+        let problem = |message: &String| Problem {
+            line: None,
+            code: <&str>::from(Lost::JobFailed).into(),
+            message: message.clone(),
+            param: None,
+        };
+        let told: Vec<Problem> = refused.iter().map(problem).collect();
         let problems = if problems.is_empty() { &told } else { problems };
-        let reason = refused.as_deref();
+        let reason = refused.as_deref().or_else(|| problems.first().map(|problem| &*problem.message));
         let finished = Finished { state, files: &files, problems, reason, at };
         if queries::finish(self.store(), mine, batch, finished).await? {
             let state: &'static str = state.into();
@@ -55,6 +375,7 @@ impl Batches {
         let segments: Vec<Segment> = segments.into_iter().filter(|segment| segment.bytes > 0).collect();
         let id = id.filter(|_| !segments.is_empty())?;
         let now = self.now();
+        let usual = self.files().expiry(now);
         Some(File {
             id: id.clone(),
             team: batch.team.clone(),
@@ -62,11 +383,53 @@ impl Batches {
             purpose: "batch_output".into(),
             filename: format!("{}_{what}.jsonl", batch.id),
             origin: Origin::Result,
-            form: self.codecs().of(batch.endpoint).map_or(Some(Form::OpenAi), |codec| Some(codec.form)),
+            form: self.codecs().of(batch.endpoint).map(|codec| codec.form),
             bytes: segments.iter().map(|segment| segment.bytes).sum(),
             segments,
             created_at: now,
-            expires_at: now.plus(std::time::Duration::from_hours(self.settings().retention_hours)),
+            expires_at: kept_for(batch).map_or(usual, |kept| now.plus(kept).min(usual)),
         })
     }
+}
+
+/// How long its owner wants the results kept, where a surface lets that be said.
+fn kept_for(batch: &Batch) -> Option<Duration> {
+    #[derive(Deserialize)]
+    struct Details {
+        output_expires_after: Option<u64>,
+    }
+    let details: Details = serde_json::from_str(batch.details.as_deref()?).ok()?;
+    details.output_expires_after.map(Duration::from_secs)
+}
+
+fn no_result() -> Ending {
+    let message = "The batch job ended without an answer to this request.";
+    Ending { why: Lost::NoResult, message: message.into() }
+}
+
+/// What a job used: as its answers say, or its totals where not all of them do.
+fn used(collected: &Collected) -> (Usage, UsageSource) {
+    let tally = &collected.tally;
+    match collected.manifest {
+        Some(manifest) if tally.untold > 0 => {
+            let (input_tokens, output_tokens) = (manifest.input_token_count, manifest.output_token_count);
+            let total_tokens = input_tokens + output_tokens;
+            (Usage { input_tokens, output_tokens, total_tokens, ..Usage::default() }, UsageSource::Final)
+        }
+        _ if tally.untold > 0 => (tally.usage.clone(), UsageSource::Partial),
+        _ => (tally.usage.clone(), UsageSource::Final),
+    }
+}
+
+/// Whether trying again would come to the same.
+fn is_final(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Invalid
+            | ErrorKind::NotFound
+            | ErrorKind::ModelNotFound
+            | ErrorKind::Forbidden
+            | ErrorKind::Unsupported
+            | ErrorKind::TooLarge
+    )
 }

@@ -10,6 +10,7 @@ use super::queries::{self, Added};
 use super::record::{Batch, Counts, Endpoint, Invocation, Problem, State};
 use super::source::Load;
 use super::survey::{Group, Survey};
+use super::webhook;
 use crate::catalog::{Catalog, Place};
 use crate::clock::Timestamp;
 use crate::config::{self, SmallBatches};
@@ -21,6 +22,9 @@ use crate::tenancy::{Caller, Demand, Hold, Need, Output, Scope, Worst};
 
 /// What files that a batch is made of are for.
 const PURPOSE: &str = "batch";
+/// Why records run online.
+const NO_JOBS: &str = "the model takes no batch jobs in the Regions with a bucket";
+const FEW: &str = "fewer records than AWS takes as a batch job";
 
 /// A batch as a surface was asked for it.
 #[derive(Clone, Debug)]
@@ -62,6 +66,9 @@ impl Batches {
         caller.require(Scope::Batch)?;
         if self.codecs().of(new.endpoint).is_none() {
             return Err(Error::unsupported("endpoint", "This gateway runs no batches for this endpoint."));
+        }
+        if let Some(url) = &new.webhook_url {
+            webhook::check(self.gateway().fetcher(), &caller.team, url)?;
         }
         let now = self.now();
         let input = queries::input(self.store(), &caller.team.id, &new.input_file, now).await?;
@@ -136,10 +143,11 @@ impl Batches {
         let mut jobs = job_places(&gateway.catalog(), self.settings(), &model, &online);
         let limits = gateway.catalog().batch_limits(&model.resolved.name);
         let is_small = limits.is_none_or(|limits| load.records < limits.min_records);
+        let why_online = if jobs.is_empty() { NO_JOBS } else { FEW };
         if Gateway::keeps_from_jobs(&caller.team).is_some() || is_small {
             jobs.clear();
         }
-        Ok(Way { model, jobs, online })
+        Ok(Way { model, jobs, online, why_online })
     }
 
     /// Holds what it may cost.

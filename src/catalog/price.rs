@@ -141,6 +141,12 @@ impl Price {
         self.rates(tier, usage.prompt_tokens())?.cost(usage)
     }
 
+    /// What many answers of a batch job cost that used so much together. The length of a prompt plays no part: no price of
+    /// long ones is known for jobs.
+    pub fn batch_cost(&self, usage: &Usage) -> Option<MicroUsd> {
+        self.batch.cost(usage)
+    }
+
     /// The most that a token of the input and one of the answer may cost in `tier`, for a prompt of about so many tokens
     /// of which some may be written to a prompt cache if it `is_cached`. `None` when one of them has no price.
     pub fn dearest(&self, tier: Tier, prompt: u64, is_cached: bool) -> Option<(PerMillion, PerMillion)> {

@@ -25,8 +25,8 @@ pub struct Batch {
     pub retention_hours: u64,
     /// The largest upload, in MiB: 1 to 5120.
     pub max_file_mb: u64,
-    /// What the files of one team may take altogether, in GiB: up to 1000000; 0: as much as it likes.
-    pub team_storage_gb: u64,
+    /// What the files of one team may take altogether, in MiB: up to 1000000000; 0: as much as it likes.
+    pub team_storage_mb: u64,
     /// The largest body of an Anthropic message batch, in MiB: 1 to 1024.
     pub max_inline_mb: u64,
     /// Whether records with tools go to AWS in the model's native body; otherwise they run online.
@@ -64,7 +64,7 @@ impl Default for Batch {
             small_batches: SmallBatches::Online,
             retention_hours: 720,
             max_file_mb: 1024,
-            team_storage_gb: 0,
+            team_storage_mb: 0,
             max_inline_mb: 256,
             native_tools: false,
             limits: BatchLimits::default(),
@@ -89,7 +89,7 @@ impl Batch {
         problems.add_unless_within("batch.poll_seconds", self.poll_seconds, 5, 3600);
         problems.add_unless_within("batch.retention_hours", self.retention_hours, 1, 8760);
         problems.add_unless_within("batch.max_file_mb", self.max_file_mb, 1, 5120);
-        problems.add_unless_within("batch.team_storage_gb", self.team_storage_gb, 0, 1_000_000);
+        problems.add_unless_within("batch.team_storage_mb", self.team_storage_mb, 0, 1_000_000_000);
         problems.add_unless_within("batch.max_inline_mb", self.max_inline_mb, 1, 1024);
         if self.limits.max_records_per_job == Some(0) {
             problems.add("batch.limits.max_records_per_job", "must be at least 1");

@@ -8,10 +8,13 @@ Needs boto3. Exits with 1 when a check fails.
 
 import base64
 import gzip
+import hashlib
+import io
 import json
 import os
 import struct
 import sys
+import threading
 import time
 import traceback
 import urllib.error
@@ -21,6 +24,7 @@ from pathlib import Path
 
 import boto3
 import botocore
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, EventStreamError, ReadTimeoutError
 from urllib3.exceptions import ProtocolError
@@ -740,6 +744,263 @@ def check_buckets_and_keys():
     assert kms.describe_key(KeyId=key)["KeyMetadata"]["KeyState"] == "Enabled"
     refused("NotFoundException", "does not exist", lambda: kms.describe_key(KeyId=key.replace("1111", "9999")), 400)
     refused("UnrecognizedClientException", "", lambda: client("kms", region="eu-west-1", key="AKIDNOBODY").describe_key(KeyId=key), 400)
+
+
+def bucket(name, **fields):
+    simulator("POST", "/_sim/buckets", {"name": name, **fields})
+    return name
+
+
+def s3(region="us-east-1", **config):
+    return client("s3", region=region, signature_version="s3v4", **config)
+
+
+def check_objects_are_put_read_copied_and_deleted():
+    b, c = bucket("objects"), s3()
+    put = c.put_object(Bucket=b, Key="a b/ü&<1>.txt", Body=b"hello world", ContentType="text/plain; charset=utf-8", CacheControl="no-store",
+                       Metadata={"team": "blue", "n": "1"})
+    assert put["ETag"] == '"5eb63bbbe01eeed093cb22bb8f5acdc3"' and put["ServerSideEncryption"] == "AES256" and put["ChecksumCRC32"], put
+    got = c.get_object(Bucket=b, Key="a b/ü&<1>.txt")
+    assert got["Body"].read() == b"hello world" and got["ContentLength"] == 11 and got["ETag"] == put["ETag"]
+    assert (got["ContentType"], got["CacheControl"], got["Metadata"]) == ("text/plain; charset=utf-8", "no-store", {"team": "blue", "n": "1"})
+    assert got["ChecksumCRC32"] == put["ChecksumCRC32"] and abs(got["LastModified"].timestamp() - time.time()) < 60
+    head = c.head_object(Bucket=b, Key="a b/ü&<1>.txt")
+    assert head["ContentLength"] == 11 and head["Metadata"] == got["Metadata"] and head["AcceptRanges"] == "bytes"
+    for text, body, told in [("bytes=0-4", b"hello", "bytes 0-4/11"), ("bytes=6-", b"world", "bytes 6-10/11"), ("bytes=-3", b"rld", "bytes 8-10/11")]:
+        part = c.get_object(Bucket=b, Key="a b/ü&<1>.txt", Range=text)
+        assert part["ResponseMetadata"]["HTTPStatusCode"] == 206 and part["Body"].read() == body and part["ContentRange"] == told
+    error = refused("InvalidRange", "", lambda: c.get_object(Bucket=b, Key="a b/ü&<1>.txt", Range="bytes=11-"), 416)
+    assert error.response["Error"]["ActualObjectSize"] == "11"
+    refused("304", "", lambda: c.get_object(Bucket=b, Key="a b/ü&<1>.txt", IfNoneMatch=put["ETag"]), 304)
+    refused("PreconditionFailed", "", lambda: c.get_object(Bucket=b, Key="a b/ü&<1>.txt", IfMatch='"other"'), 412)
+    refused("PreconditionFailed", "", lambda: c.put_object(Bucket=b, Key="a b/ü&<1>.txt", Body=b"x", IfNoneMatch="*"), 412)
+    copied = c.copy_object(Bucket=b, Key="copy", CopySource={"Bucket": b, "Key": "a b/ü&<1>.txt"})["CopyObjectResult"]
+    assert copied["ETag"] == put["ETag"] and c.get_object(Bucket=b, Key="copy")["Metadata"] == got["Metadata"]
+    refused("InvalidRequest", "to itself", lambda: c.copy_object(Bucket=b, Key="copy", CopySource=f"{b}/copy"), 400)
+    c.copy_object(Bucket=b, Key="copy", CopySource=f"{b}/copy", MetadataDirective="REPLACE", Metadata={"new": "yes"})
+    assert c.head_object(Bucket=b, Key="copy")["Metadata"] == {"new": "yes"}
+    assert c.delete_object(Bucket=b, Key="copy")["ResponseMetadata"]["HTTPStatusCode"] == 204
+    c.delete_object(Bucket=b, Key="copy")
+    refused("NoSuchKey", "does not exist", lambda: c.get_object(Bucket=b, Key="copy"), 404)
+    refused("404", "", lambda: c.head_object(Bucket=b, Key="copy"), 404)
+    refused("NoSuchKey", "", lambda: c.copy_object(Bucket=b, Key="x", CopySource=f"{b}/copy"), 404)
+    refused("NoSuchBucket", "", lambda: c.put_object(Bucket="nothing-here", Key="k", Body=b""), 404)
+    refused("NotImplemented", "", lambda: c.put_object(Bucket=b, Key="k", Body=b"", Tagging="a=b"), 501)
+    refused("AccessControlListNotSupported", "", lambda: c.put_object(Bucket=b, Key="k", Body=b"", ACL="public-read"), 400)
+
+
+def check_object_checksums():
+    b, c = bucket("checksums"), s3()
+    for algorithm in ["CRC32", "SHA256"]:
+        put = c.put_object(Bucket=b, Key=algorithm, Body=b"hello", ChecksumAlgorithm=algorithm)
+        got = c.get_object(Bucket=b, Key=algorithm, ChecksumMode="ENABLED")
+        assert got["Body"].read() == b"hello" and got[f"Checksum{algorithm}"] == put[f"Checksum{algorithm}"], got
+    told = s3(request_checksum_calculation="when_required").put_object(Bucket=b, Key="none", Body=b"hello")
+    assert told["ChecksumCRC64NVME"] and told["ChecksumType"] == "FULL_OBJECT"
+    refused("BadDigest", "CRC32", lambda: c.put_object(Bucket=b, Key="k", Body=b"hello", ChecksumCRC32="AAAAAA=="), 400)
+    refused("BadDigest", "Content-MD5", lambda: c.put_object(Bucket=b, Key="k", Body=b"hello", ContentMD5="XrY7u+Ae7tCTyyK7j1rNww=="), 400)
+    refused("InvalidDigest", "", lambda: c.put_object(Bucket=b, Key="k", Body=b"hello", ContentMD5="short"), 400)
+    refused("NoSuchKey", "", lambda: c.get_object(Bucket=b, Key="k"), 404)
+
+
+def check_multipart_uploads():
+    b, c = bucket("parts"), s3()
+    data = bytes(range(256)) * 45_000  # 11.5 MB
+    c.upload_fileobj(io.BytesIO(data), b, "big", Config=TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20))
+    parts = [data[at:at + (5 << 20)] for at in range(0, len(data), 5 << 20)]
+    etag = hashlib.md5(b"".join(hashlib.md5(part).digest() for part in parts)).hexdigest()
+    assert c.head_object(Bucket=b, Key="big")["ETag"] == f'"{etag}-3"'
+    out = io.BytesIO()
+    c.download_fileobj(b, "big", out, Config=TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=1 << 20))
+    assert out.getvalue() == data
+    second = c.get_object(Bucket=b, Key="big", PartNumber=2)
+    assert second["PartsCount"] == 3 and second["Body"].read() == parts[1]
+
+    upload = c.create_multipart_upload(Bucket=b, Key="k", ContentType="application/jsonl", Metadata={"a": "b"})["UploadId"]
+    where = {"Bucket": b, "Key": "k", "UploadId": upload}
+    small = c.upload_part(**where, PartNumber=1, Body=b"small")["ETag"]
+    copy = c.upload_part_copy(**where, PartNumber=2, CopySource=f"{b}/big", CopySourceRange="bytes=0-5242879")["CopyPartResult"]["ETag"]
+    last = c.upload_part(**where, PartNumber=7, Body=b"end")["ETag"]
+    assert [upload["Key"] for upload in c.list_multipart_uploads(Bucket=b)["Uploads"]] == ["k"]
+    listed = c.list_parts(**where, MaxParts=2)
+    assert [(part["PartNumber"], part["Size"]) for part in listed["Parts"]] == [(1, 5), (2, 5 << 20)] and listed["IsTruncated"]
+    assert [part["PartNumber"] for part in c.list_parts(**where, PartNumberMarker=listed["NextPartNumberMarker"])["Parts"]] == [7]
+
+    def complete(*parts):
+        return c.complete_multipart_upload(**where, MultipartUpload={"Parts": [{"PartNumber": number, "ETag": etag} for number, etag in parts]})
+    refused("EntityTooSmall", "", lambda: complete((1, small), (2, copy), (7, last)), 400)
+    refused("InvalidPartOrder", "", lambda: complete((7, last), (2, copy)), 400)
+    refused("InvalidPart", "", lambda: complete((2, small)), 400)
+    refused("InvalidPart", "", lambda: complete((3, last)), 400)
+    refused("MalformedXML", "", lambda: complete(), 400)
+    assert complete((2, copy), (7, last))["ETag"].endswith('-2"')
+    got = c.get_object(Bucket=b, Key="k")
+    assert got["Body"].read() == data[:5 << 20] + b"end" and got["ContentType"] == "application/jsonl" and got["Metadata"] == {"a": "b"}
+    refused("NoSuchUpload", "", lambda: complete((2, copy), (7, last)), 404)
+    where["UploadId"] = c.create_multipart_upload(Bucket=b, Key="k")["UploadId"]
+    c.upload_part(**where, PartNumber=1, Body=b"x")
+    c.abort_multipart_upload(**where)
+    refused("NoSuchUpload", "", lambda: c.upload_part(**where, PartNumber=1, Body=b"x"), 404)
+    refused("NoSuchUpload", "", lambda: c.list_parts(**where), 404)
+    refused("NoSuchUpload", "", lambda: c.abort_multipart_upload(**where), 404)
+    assert "Uploads" not in c.list_multipart_uploads(Bucket=b)
+    assert c.head_object(Bucket=b, Key="k")["ContentLength"] == (5 << 20) + 3
+
+
+def check_multipart_checksums():
+    b, c = bucket("sums"), s3()
+    for algorithm, kind in [("CRC32", None), ("CRC32", "FULL_OBJECT"), ("SHA256", "COMPOSITE")]:
+        asked = {"ChecksumAlgorithm": algorithm, **({"ChecksumType": kind} if kind else {})}
+        where = {"Bucket": b, "Key": "k", "UploadId": c.create_multipart_upload(Bucket=b, Key="k", **asked)["UploadId"]}
+        name = f"Checksum{algorithm}"
+        parts = []
+        for number, data in [(1, b"x" * (5 << 20)), (2, b"yz")]:
+            told = c.upload_part(**where, PartNumber=number, Body=data, ChecksumAlgorithm=algorithm)
+            parts.append({"PartNumber": number, "ETag": told["ETag"], name: told[name]})
+        if kind != "FULL_OBJECT":
+            bare = [{"PartNumber": part["PartNumber"], "ETag": part["ETag"]} for part in parts]
+            refused("InvalidRequest", "must include the checksum for each part", lambda: c.complete_multipart_upload(**where, MultipartUpload={"Parts": bare}), 400)
+        done = c.complete_multipart_upload(**where, MultipartUpload={"Parts": parts})
+        assert done["ChecksumType"] == (kind or "COMPOSITE") and done[name].endswith("-2") == (kind != "FULL_OBJECT"), done
+        got = c.get_object(Bucket=b, Key="k", ChecksumMode="ENABLED")
+        assert got["Body"].read() == b"x" * (5 << 20) + b"yz" and got[name] == done[name]
+
+
+def check_listings():
+    b, c = bucket("lists"), s3()
+    keys = ["a", "b/1", "b/2 +&", "b/x/1", "c/ü", "d"]
+    for key in reversed(keys):
+        c.put_object(Bucket=b, Key=key, Body=b"123")
+    listed = c.list_objects_v2(Bucket=b)
+    assert [entry["Key"] for entry in listed["Contents"]] == keys and listed["KeyCount"] == 6 and not listed["IsTruncated"]
+    assert listed["Contents"][0]["Size"] == 3 and listed["Contents"][0]["ETag"] == '"202cb962ac59075b964b07152d234b70"'
+    rolled = c.list_objects_v2(Bucket=b, Delimiter="/")
+    assert [entry["Key"] for entry in rolled["Contents"]] == ["a", "d"] and [entry["Prefix"] for entry in rolled["CommonPrefixes"]] == ["b/", "c/"]
+    assert [entry["Key"] for entry in c.list_objects_v2(Bucket=b, Prefix="b/", Delimiter="/")["Contents"]] == ["b/1", "b/2 +&"]
+    assert [entry["Key"] for entry in c.list_objects_v2(Bucket=b, StartAfter="b/2 +&")["Contents"]] == ["b/x/1", "c/ü", "d"]
+    pages = list(c.get_paginator("list_objects_v2").paginate(Bucket=b, PaginationConfig={"PageSize": 2}))
+    assert [[entry["Key"] for entry in page["Contents"]] for page in pages] == [keys[:2], keys[2:4], keys[4:]]
+    assert c.list_objects_v2(Bucket=b, Prefix="none")["KeyCount"] == 0
+    refused("InvalidArgument", "continuation token", lambda: c.list_objects_v2(Bucket=b, ContinuationToken="nonsense"), 400)
+    told = c.delete_objects(Bucket=b, Delete={"Objects": [{"Key": key} for key in [*keys[:3], "never there"]]})
+    assert [entry["Key"] for entry in told["Deleted"]] == [*keys[:3], "never there"]
+    assert "Deleted" not in c.delete_objects(Bucket=b, Delete={"Objects": [{"Key": "d"}], "Quiet": True})
+    assert [entry["Key"] for entry in c.list_objects_v2(Bucket=b)["Contents"]] == ["b/x/1", "c/ü"]
+
+
+def fetch(url, method="GET", body=None, headers=None):
+    request = urllib.request.Request(url, method=method, data=body, headers=headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as reply:
+            return reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def check_presigned_urls():
+    b, c = bucket("presigned"), s3()
+    put = c.generate_presigned_url("put_object", {"Bucket": b, "Key": "a b+c"}, ExpiresIn=60)
+    assert fetch(put, "PUT", b"from a browser")[0] == 200
+    get = c.generate_presigned_url("get_object", {"Bucket": b, "Key": "a b+c", "ResponseContentType": "text/x"}, ExpiresIn=60)
+    assert fetch(get) == (200, "from a browser")
+    status, text = fetch(get.replace("Signature=", "Signature=0"))
+    assert status == 403 and "SignatureDoesNotMatch" in text
+    status, text = fetch(get.replace("a%20b%2Bc", "other"))
+    assert status == 403 and "SignatureDoesNotMatch" in text, text
+    status, text = fetch(get, headers={"x-amz-meta-a": "b"})
+    assert status == 403 and "not signed" in text
+    long = c.generate_presigned_url("get_object", {"Bucket": b, "Key": "a b+c"}, ExpiresIn=604801)
+    status, text = fetch(long)
+    assert status == 400 and "AuthorizationQueryParametersError" in text
+
+
+def check_s3_signatures_and_regions():
+    b, c = bucket("signed", region="eu-west-1"), s3("eu-west-1")
+    c.put_object(Bucket=b, Key="k", Body=b"here")
+    refused("InvalidAccessKeyId", "", lambda: client("s3", region="eu-west-1", key="AKIDNOBODY").get_object(Bucket=b, Key="k"), 403)
+    refused("SignatureDoesNotMatch", "", lambda: client("s3", region="eu-west-1", secret="wrong").get_object(Bucket=b, Key="k"), 403)
+    refused("SignatureDoesNotMatch", "", lambda: client("s3", region="eu-west-1", secret="wrong").put_object(Bucket=b, Key="k", Body=b"x" * 300_000), 403)
+    east = s3()
+    assert east.get_object(Bucket=b, Key="k")["Body"].read() == b"here", "botocore follows the redirect by its Region"
+    refusals = [call for call in simulator("GET", "/_sim/calls")["calls"] if call["subject"] == "signed/k" and call["exception"] == "PermanentRedirect"]
+    assert refusals and refusals[-1]["status"] == 301 and refusals[-1]["operation"] == "GetObject"
+
+
+def check_s3_permissions():
+    b, c = bucket("allowed"), s3()
+    for key in ["mine/1", "other/1"]:
+        c.put_object(Bucket=b, Key=key, Body=b"x")
+    arn = f"arn:aws:s3:::{b}"
+    simulator("POST", "/_sim/policy", {"Statement": [
+        {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], "Resource": f"{arn}/mine/*"},
+        {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": arn, "Condition": {"StringLike": {"s3:prefix": "mine/*"}}}]})
+    try:
+        assert c.get_object(Bucket=b, Key="mine/1")["Body"].read() == b"x"
+        refused("AccessDenied", "s3:GetObject", lambda: c.get_object(Bucket=b, Key="other/1"), 403)
+        refused("AccessDenied", "", lambda: c.get_object(Bucket=b, Key="mine/nothing"), 403)
+        assert c.list_objects_v2(Bucket=b, Prefix="mine/")["KeyCount"] == 1
+        refused("AccessDenied", "s3:ListBucket", lambda: c.list_objects_v2(Bucket=b), 403)
+        refused("AccessDenied", "s3:GetObject", lambda: c.copy_object(Bucket=b, Key="mine/2", CopySource=f"{b}/other/1"), 403)
+        upload = c.create_multipart_upload(Bucket=b, Key="mine/2")["UploadId"]
+        refused("AccessDenied", "s3:AbortMultipartUpload", lambda: c.abort_multipart_upload(Bucket=b, Key="mine/2", UploadId=upload), 403)
+        told = c.delete_objects(Bucket=b, Delete={"Objects": [{"Key": "mine/1"}, {"Key": "other/1"}]})
+        assert told["Deleted"] == [{"Key": "mine/1"}] and told["Errors"][0]["Code"] == "AccessDenied"
+    finally:
+        urllib.request.urlopen(urllib.request.Request(URL + "/_sim/policy", method="POST", data=b"null"))
+    assert c.get_object(Bucket=b, Key="other/1")["Body"].read() == b"x"
+
+
+def check_objects_under_a_kms_key():
+    key = "arn:aws:kms:us-east-1:000000000000:key/22222222-2222-3333-4444-555555555555"
+    simulator("POST", "/_sim/kms-keys", {"arn": key, "state": "Enabled"})
+    b, c = bucket("sealed", encryption={"kms": key}), s3()
+    put = c.put_object(Bucket=b, Key="k", Body=b"hello")
+    assert (put["ServerSideEncryption"], put["SSEKMSKeyId"]) == ("aws:kms", key) and put["ETag"] != '"5d41402abc4b2a76b9719d911017c592"'
+    assert c.get_object(Bucket=b, Key="k")["Body"].read() == b"hello"
+    simulator("POST", "/_sim/kms-keys", {"arn": key, "state": "Disabled"})
+    refused("KMS.DisabledException", "", lambda: c.get_object(Bucket=b, Key="k"), 400)
+    refused("KMS.DisabledException", "", lambda: c.put_object(Bucket=b, Key="k", Body=b""), 400)
+
+
+def check_faults_of_s3():
+    b, c = bucket("faulty"), s3()
+    c.put_object(Bucket=b, Key="k", Body=b"x" * 300_000)
+    fault("throttle", plane="s3", operation="GetObject")
+    refused("SlowDown", "", lambda: c.get_object(Bucket=b, Key="k"), 503)
+    fault("internal_error", plane="s3")
+    refused("InternalError", "", lambda: c.put_object(Bucket=b, Key="k2", Body=b""), 500)
+    fault("cut_body", plane="s3", after_bytes=100_000)
+    c.put_object(Bucket=b, Key="k2", Body=b"")
+    body = c.get_object(Bucket=b, Key="k")["Body"]
+    try:
+        body.read()
+        raise AssertionError("the whole object came")
+    except (botocore.exceptions.ResponseStreamingError, botocore.exceptions.IncompleteReadError, ProtocolError):
+        pass
+    assert len(c.get_object(Bucket=b, Key="k")["Body"].read()) == 300_000
+    fault("deny_action", action="s3:PutObject")
+    refused("AccessDenied", "", lambda: c.put_object(Bucket=b, Key="k2", Body=b"x"), 403)
+    assert c.head_object(Bucket=b, Key="k2")["ContentLength"] == 0
+    fault("allow_action", action="s3:PutObject")
+    c.put_object(Bucket=b, Key="k2", Body=b"x")
+    fault("outage_with_503", plane="s3")
+    refused("ServiceUnavailable", "", lambda: c.get_object(Bucket=b, Key="k"), 503)
+    assert converse(user("hello"))["stopReason"] == "end_turn", "Bedrock is there"
+    fault("end_outage", plane="s3")
+    assert c.head_object(Bucket=b, Key="k")["ContentLength"] == 300_000
+
+
+def check_gates_hold_calls():
+    b, c = bucket("gated"), s3()
+    gate = simulator("POST", "/_sim/gates", {"operation": "PutObject", "when": "before"})
+    done = threading.Thread(target=lambda: c.put_object(Bucket=b, Key="k", Body=b"x"))
+    done.start()
+    held = simulator("GET", f"/_sim/gates/{gate['id']}?milliseconds=20000")["held"]
+    assert (held["operation"], held["region"], held["subject"]) == ("PutObject", "us-east-1", "gated/k")
+    refused("404", "", lambda: s3().head_object(Bucket=b, Key="k"), 404)
+    simulator("DELETE", f"/_sim/gates/{gate['id']}")
+    done.join(20)
+    assert c.head_object(Bucket=b, Key="k")["ContentLength"] == 1
 
 
 def check_signatures():

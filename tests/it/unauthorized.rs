@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bedrock_gateway::simulator::Bucket;
 use bedrock_gateway::config::Secret;
 use bedrock_gateway::tenancy::admin::{self, Actor};
 use bedrock_gateway::tenancy::{NewKey, NewTeam, Scope};
@@ -16,6 +17,9 @@ use crate::support::{FIRST, MODEL, TEAM, TestGateway};
 const PUBLIC: [(&str, &str); 0] = [];
 /// Every scope that there is.
 const SCOPES: [Scope; 4] = [Scope::Inference, Scope::Batch, Scope::Admin, Scope::Metrics];
+/// A file, uploaded.
+const UPLOAD: &str = "--X\r\nContent-Disposition: form-data; name=\"purpose\"\r\n\r\nbatch\r\n--X\r\nContent-Disposition: form-data; \
+                      name=\"file\"; filename=\"a.jsonl\"\r\n\r\n{}\r\n--X--\r\n";
 /// The team whose keys walk.
 const WALKERS: &str = "walkers";
 
@@ -66,6 +70,7 @@ fn parameter(name: &str) -> (Owner, &'static str) {
         "version" => (Owner::Nobody, "1"),
         "profile" => (Owner::Nobody, "us.anthropic.claude-haiku-4-5-20251001-v1:0"),
         "response_id" => (Owner::Team, "resp_00000000000000000000000000000000"),
+        "file_id" => (Owner::Team, "file-00000000000000000000000000000000"),
         "invocation" => (Owner::Team, "arn%3Aaws%3Abedrock%3Aus-east-1%3A000000000000%3Aasync-invoke%2Fabcdef012345"),
         "team" | "key" | "limit" | "budget" => (Owner::Administrators, "nothing"),
         unknown => panic!("a parameter that this test does not know: {unknown}"),
@@ -103,6 +108,8 @@ impl Operation {
             "/v1/responses" | "/v1/responses/input_tokens" => json!({"model": MODEL, "input": "hello"}),
             "/v1/embeddings" => json!({"model": "titan-embed-text-v2", "input": "hello"}),
             "/v1/images/generations" => json!({"model": "sd3-5-large", "prompt": "a cat"}),
+            // Sent as a form.
+            "/v1/files" => json!(null),
             "/v1/rerank" => json!({"model": "rerank-v3-5", "query": "a", "documents": ["b"]}),
             "/v1/messages" => json!({"model": MODEL, "max_tokens": 16, "messages": chat}),
             "/model/{model_id}/converse" | "/model/{model_id}/converse-stream" => json!({"messages": turns}),
@@ -130,12 +137,14 @@ impl Operation {
     }
 
     async fn send(&self, t: &TestGateway, path: &str, key: Option<&str>) -> Reply {
-        let mut request = t.request(self.method.clone(), path).header("content-type", "application/json");
+        let is_form = self.pattern == "/v1/files" && self.method == Method::POST;
+        let kind = if is_form { "multipart/form-data; boundary=X" } else { "application/json" };
+        let mut request = t.request(self.method.clone(), path).header("content-type", kind);
         if let Some(key) = key {
             request = request.bearer_auth(key);
         }
         if let Some(body) = self.body() {
-            request = request.body(body.to_string());
+            request = request.body(if is_form { UPLOAD.to_owned() } else { body.to_string() });
         }
         Reply::to(request).await
     }
@@ -159,6 +168,14 @@ fn with_bucket(config: &mut bedrock_gateway::config::Config) {
     config.batch.bucket = [(FIRST.to_owned(), "files-east".to_owned())].into();
     // What the secret of a webhook is kept under.
     config.auth.sealing_key = Secret::new("MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=");
+}
+
+/// A gateway with a bucket that is there.
+async fn gateway() -> TestGateway {
+    TestGateway::with_simulated(with_bucket, |settings| {
+        settings.buckets.insert("files-east".to_owned(), Bucket::default());
+    })
+    .await
 }
 
 /// Keys that are good for nothing, each with what is wrong with it.
@@ -187,7 +204,7 @@ async fn bad_keys(t: &TestGateway) -> Vec<(&'static str, Option<String>)> {
 
 #[tokio::test]
 async fn every_operation_refuses_keys_that_do_not_count() {
-    let t = TestGateway::with(with_bucket).await;
+    let t = gateway().await;
     t.make_team(NewTeam::new(WALKERS)).await;
     let keys = bad_keys(&t).await;
     for operation in operations() {
@@ -198,13 +215,13 @@ async fn every_operation_refuses_keys_that_do_not_count() {
             operation.assert_refused(&reply, 401, ["invalid_api_key", "authentication_error"]);
         }
     }
-    assert!(t.sim.calls().is_empty(), "nothing may reach Bedrock");
+    assert!(t.sim.calls().is_empty(), "nothing may reach AWS");
     t.finish().await;
 }
 
 #[tokio::test]
 async fn every_operation_refuses_a_key_without_its_scope_and_takes_one_that_has_it() {
-    let t = TestGateway::with(with_bucket).await;
+    let t = gateway().await;
     t.make_team(NewTeam::new(WALKERS)).await;
     let mut keys = Vec::new();
     for scope in SCOPES {
@@ -220,7 +237,7 @@ async fn every_operation_refuses_a_key_without_its_scope_and_takes_one_that_has_
             operation.assert_refused(&reply, 403, ["insufficient_permissions", "permission_error"]);
         }
     }
-    assert!(t.sim.calls().is_empty(), "nothing may reach Bedrock");
+    assert!(t.sim.calls().is_empty(), "nothing may reach AWS");
     for operation in &operations {
         for (scope, key) in keys.iter().filter(|(scope, _)| operation.scopes.contains(scope)) {
             let reply = operation.send(&t, &operation.path(), Some(key)).await;
@@ -239,7 +256,7 @@ async fn every_operation_refuses_a_key_without_its_scope_and_takes_one_that_has_
 
 #[tokio::test]
 async fn what_is_one_teams_is_nothing_to_another() {
-    let t = TestGateway::with(with_bucket).await;
+    let t = gateway().await;
     t.make_team(NewTeam::new(WALKERS)).await;
     let all_but_admin = vec![Scope::Inference, Scope::Batch, Scope::Metrics];
     let (_, other) = t.make_key(NewKey { scopes: all_but_admin, ..NewKey::new(WALKERS, "curious") }).await;
@@ -250,8 +267,11 @@ async fn what_is_one_teams_is_nothing_to_another() {
     let response = made.json()["id"].as_str().unwrap().to_owned();
     let made = find("/async-invoke", &Method::POST).send(&t, "/async-invoke", Some(t.key())).await;
     let invocation = made.json()["invocationArn"].as_str().unwrap().to_owned();
+    let made = find("/v1/files", &Method::POST).send(&t, "/v1/files", Some(t.key())).await;
+    let file = made.json()["id"].as_str().unwrap().to_owned();
     let own = |name: &str| match name {
         "response_id" => response.clone(),
+        "file_id" => file.clone(),
         "invocation" => invocation.replace(':', "%3A").replace('/', "%2F"),
         shared => {
             assert!(parameter(shared).0 != Owner::Team, "nothing was made that `{shared}` names");
@@ -260,7 +280,7 @@ async fn what_is_one_teams_is_nothing_to_another() {
     };
     let team = admin::find_team(&t.store, TEAM).await.unwrap().id;
     let key = t.key().split('_').nth(1).unwrap().to_owned();
-    let marks = [&*response, &*invocation, team.as_str(), &*key, TEAM];
+    let marks = [&*response, &*file, &*invocation, team.as_str(), &*key, TEAM];
 
     let mut owned = 0;
     for operation in operations() {
@@ -272,8 +292,11 @@ async fn what_is_one_teams_is_nothing_to_another() {
             let absent = operation.send(&t, &nothing, Some(&other)).await;
             assert!([400, 404].contains(&found.status()), "{} {}: {found:?}", operation.method, operation.pattern);
             let plain = |reply: &Reply| {
-                let (own, none) = (response.as_str(), parameter("response_id").1);
-                (reply.status(), reply.text().replace(own, "ID").replace(none, "ID"))
+                let mut text = reply.text().to_owned();
+                for (own, name) in [(&response, "response_id"), (&file, "file_id")] {
+                    text = text.replace(own.as_str(), "ID").replace(parameter(name).1, "ID");
+                }
+                (reply.status(), text)
             };
             assert_eq!(plain(&found), plain(&absent), "{} {}", operation.method, operation.pattern);
         } else if operation.method == Method::GET {

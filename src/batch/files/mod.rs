@@ -39,7 +39,6 @@ use crate::upstream::{Failure, Objects, Upstream};
 /// Uploads of this process at one time: each holds up to 24 MiB.
 const AT_ONCE: usize = 8;
 const MIB: u64 = 1024 * 1024;
-const GIB: u64 = 1024 * MIB;
 
 /// The bytes of a file, in pieces as they come.
 pub type ByteStream = BoxStream<'static, Result<Bytes>>;
@@ -132,7 +131,7 @@ impl Files {
             retention: Duration::from_hours(batch.retention_hours),
             max_file: batch.max_file_mb * MIB,
             max_inline: batch.max_inline_mb * MIB,
-            team_storage: Some(batch.team_storage_gb * GIB).filter(|most| *most > 0),
+            team_storage: Some(batch.team_storage_mb * MIB).filter(|most| *most > 0),
         };
         let uploads = Arc::new(Semaphore::new(AT_ONCE));
         Self(Arc::new(Inner { store, upstream, settings, clock, tracker, uploads }))

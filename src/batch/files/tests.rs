@@ -47,7 +47,7 @@ async fn add(store: &TestStore, file: &File, state: State) {
 /// Makes a batch of this state over the file.
 async fn read_by(store: &TestStore, batch: &str, file: &str, state: &str) {
     let sql = "INSERT INTO batches (id, team_id, key_id, surface, endpoint, input_file_id, state, total, cost_micro_usd, unpriced,
-        created_at, expires_at, lease_until) VALUES ($1, 'blue', 'k1', 'openai', '/v1/embeddings', $2, $3, 1, 0, 0, 0, 0, 0)";
+        created_at, expires_at) VALUES ($1, 'blue', 'k1', 'openai', '/v1/embeddings', $2, $3, 1, 0, 0, 0, 0)";
     sqlx::query(sql).bind(batch).bind(file).bind(state).execute(store.pool()).await.unwrap();
 }
 

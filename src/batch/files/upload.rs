@@ -137,9 +137,9 @@ async fn turn(files: &Files) -> Result<OwnedSemaphorePermit> {
 
 /// The team keeps as much as it may.
 fn full(files: &Files) -> Error {
-    let most = files.0.settings.team_storage.unwrap_or_default() / super::GIB;
+    let most = files.0.settings.team_storage.unwrap_or_default() / super::MIB;
     let message = format!(
-        "The files of this team would take more than the {most} GiB that it may keep (batch.team_storage_gb): delete some."
+        "The files of this team would take more than the {most} MiB that it may keep (batch.team_storage_mb): delete some."
     );
     Error::new(Kind::TooLarge, message).param("file").reason("storage")
 }

@@ -4,6 +4,7 @@ use sqlx::Row as _;
 
 use super::{Mine, clean, count, number};
 use crate::error::Result;
+use crate::money::MicroUsd;
 use crate::store::Store;
 
 /// An answer that is there.
@@ -15,11 +16,13 @@ pub(in crate::batch) struct Kept {
     pub(in crate::batch) status: u16,
     /// The result line's own text.
     pub(in crate::batch) line: String,
+    /// What it cost, where that is known.
+    pub(in crate::batch) cost: Option<MicroUsd>,
 }
 
 const KEEP: &str = "-- batch_answers.keep
-INSERT INTO batch_answers (batch_id, shard, record, status, line)
-SELECT $1, $3, $4, $5, $6 FROM batches WHERE id = $1 AND lease_owner = $2
+INSERT INTO batch_answers (batch_id, shard, record, status, line, cost_micro_usd)
+SELECT $1, $3, $4, $5, $6, $7 FROM batches WHERE id = $1 AND lease_owner = $2
 ON CONFLICT (batch_id, shard, record) DO NOTHING";
 
 /// Keeps an answer; a second one to the same record is not kept. False when it was there, or the batch is another
@@ -31,12 +34,13 @@ pub(in crate::batch) async fn keep_answer(store: &Store, mine: Mine<'_>, shard: 
         .bind(i64::from(shard))
         .bind(number(kept.record))
         .bind(i64::from(kept.status))
-        .bind(clean(&kept.line));
+        .bind(clean(&kept.line))
+        .bind(kept.cost.map(|MicroUsd(micros)| micros));
     Ok(query.execute(store.pool()).await?.rows_affected() == 1)
 }
 
 const KEPT: &str = "-- batch_answers.kept
-SELECT record, status, line FROM batch_answers WHERE batch_id = $1 AND shard = $2 AND record >= $3
+SELECT record, status, line, cost_micro_usd FROM batch_answers WHERE batch_id = $1 AND shard = $2 AND record >= $3
 ORDER BY record LIMIT $4";
 
 /// Up to `limit` answers, from the record `from` on, in order.
@@ -53,6 +57,7 @@ pub(in crate::batch) async fn kept_answers(
             record: count(row, "record")?,
             status: u16::try_from(row.try_get::<i64, _>("status")?).unwrap_or_default(),
             line: row.try_get("line")?,
+            cost: row.try_get::<Option<i64>, _>("cost_micro_usd")?.map(MicroUsd),
         })
     };
     Ok(rows.iter().map(kept).collect::<Result<_, sqlx::Error>>()?)

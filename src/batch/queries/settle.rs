@@ -4,6 +4,7 @@ use super::shards::insert as insert_shard;
 use super::{Mine, clean, json, number};
 use crate::batch::files::Files;
 use crate::batch::record::{Batch, File, Problem, Segment, Shard, State};
+use crate::batch::webhook;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::money::MicroUsd;
@@ -83,7 +84,7 @@ UPDATE batches SET state = $3, finalizing_at = COALESCE(finalizing_at, $4), ende
     output_file_id = $7, error_file_id = $8, lease_owner = NULL
 WHERE id = $1 AND lease_owner = $2 AND ended_at IS NULL";
 
-/// It is over, and its files are there. False when it is over already, or another worker's.
+/// It is over, its files are there, and who wants to know is told. False when it is over already, or another worker's.
 pub(in crate::batch) async fn finish(
     store: &Store,
     mine: Mine<'_>,
@@ -108,6 +109,8 @@ pub(in crate::batch) async fn finish(
     for file in finished.files {
         Files::add(&mut transaction, file).await?;
     }
+    let over = Batch { state: finished.state, ended_at: Some(finished.at), ..batch.clone() };
+    webhook::queue(&mut transaction, &over, finished.at).await?;
     transaction.commit().await?;
     Ok(true)
 }

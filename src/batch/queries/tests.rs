@@ -119,7 +119,7 @@ async fn what_a_worker_writes_after_it_lost_a_batch_counts_for_nothing() {
         assert!(!end(&store, them, 0, (None, None), NOW).await.unwrap());
         assert!(end(&store, mine("b1"), 0, (None, None), NOW).await.unwrap());
         assert!(!settle(&store, them, settled(3)).await.unwrap());
-        let kept = Kept { record: 0, status: 200, line: "{}".into() };
+        let kept = Kept { record: 0, status: 200, line: "{}".into(), cost: None };
         assert!(!keep_answer(&store, them, 0, &kept).await.unwrap());
         let finished = Finished { state: State::Completed, files: &[], problems: &[], reason: None, at: NOW };
         assert!(!finish(&store, them, &before, finished).await.unwrap());
@@ -165,7 +165,7 @@ async fn a_shard_goes_from_the_queue_to_its_settlement_and_is_paid_for_once() {
         assert!(end(&store, me, 0, (Some("Completed"), Some("why")), NOW).await.unwrap());
         let now = &of(&store, "b1").await.unwrap()[0];
         assert_eq!((now.state, now.done, now.failed), (ShardState::Collecting, 10, 1));
-        keep_answer(&store, me, 0, &Kept { record: 1, status: 200, line: "x".into() }).await.unwrap();
+        keep_answer(&store, me, 0, &Kept { record: 1, status: 200, line: "x".into(), cost: None }).await.unwrap();
         let retry = Shard { number: 1, attempt: 2, ..queued("b1", 1) };
         let first = Settled { retry: Some(&retry), ..settled(3) };
         assert!(settle(&store, me, first).await.unwrap());
@@ -274,13 +274,13 @@ async fn answers_are_kept_once_and_read_in_order_page_by_page() {
     for store in stores().await {
         running(&store, "b1", &[shard("b1", 0, ShardState::Queued)]).await;
         for record in [2, 0, 1] {
-            let kept = Kept { record, status: 200, line: format!("line {record}\0") };
+            let kept = Kept { record, status: 200, line: format!("line {record}\0"), cost: Some(MicroUsd(4)) };
             assert!(keep_answer(&store, mine("b1"), 0, &kept).await.unwrap());
             assert!(!keep_answer(&store, mine("b1"), 0, &kept).await.unwrap());
         }
         assert_eq!(count_answers(&store, "b1", 0).await.unwrap(), [(0, 200), (1, 200), (2, 200)]);
         let page = kept_answers(&store, "b1", 0, (1, 1)).await.unwrap();
-        assert_eq!(page, [Kept { record: 1, status: 200, line: "line 1\u{fffd}".into() }]);
+        assert_eq!(page, [Kept { record: 1, status: 200, line: "line 1\u{fffd}".into(), cost: Some(MicroUsd(4)) }]);
     }
 }
 

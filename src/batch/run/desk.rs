@@ -1,7 +1,6 @@
 //! A batch on the desk of its steward: what is being done for it now, what went wrong, and what is held for it.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -41,7 +40,7 @@ pub(in crate::batch) struct Desk {
     wake: Notify,
     left: CancellationToken,
     /// Nothing more of it is to begin.
-    cut: AtomicBool,
+    cut: CancellationToken,
     inner: Mutex<Inner>,
 }
 
@@ -63,7 +62,7 @@ impl Desk {
             batch: batch.to_owned(),
             wake: Notify::new(),
             left: CancellationToken::new(),
-            cut: AtomicBool::new(false),
+            cut: CancellationToken::new(),
             inner: Mutex::new(inner),
         }
     }
@@ -107,11 +106,16 @@ impl Desk {
 
     /// Nothing more of the batch is to begin: what runs online ends with the records under way.
     pub(super) fn cut(&self) {
-        self.cut.store(true, Ordering::Release);
+        self.cut.cancel();
     }
 
     pub(in crate::batch) fn is_cut(&self) -> bool {
-        self.cut.load(Ordering::Acquire) || self.left.is_cancelled()
+        self.cut.is_cancelled() || self.left.is_cancelled()
+    }
+
+    /// Returns when nothing more of the batch is to begin.
+    pub(in crate::batch) async fn cut_down(&self) {
+        self.cut.cancelled().await;
     }
 
     /// Whether so much is held already.

@@ -10,7 +10,7 @@ use crate::simulator::Simulator;
 pub(crate) fn files(simulator: &Simulator, job: &Job) -> Result<Vec<InputFile>, String> {
     let (objects, input) = (simulator.objects(), &job.input);
     if let Some(object) = objects.object(&input.bucket, &input.key).filter(|_| !input.key.ends_with('/')) {
-        if !input.key.ends_with(".jsonl") {
+        if !is_jsonl(&input.key) {
             return Err(format!("The input file {input} is invalid: the name of an input file must end with .jsonl."));
         }
         let name = input.key.rsplit('/').next().unwrap_or_default().to_owned();
@@ -20,13 +20,17 @@ pub(crate) fn files(simulator: &Simulator, job: &Job) -> Result<Vec<InputFile>, 
         "" => String::new(),
         key => format!("{key}/"),
     };
-    let found = objects.list(&input.bucket, &folder).into_iter().filter(|(key, _)| key.ends_with(".jsonl"));
+    let found = objects.list(&input.bucket, &folder).into_iter().filter(|(key, _)| is_jsonl(key));
     let files: Vec<InputFile> =
         found.map(|(key, bytes)| InputFile { name: key[folder.len()..].to_owned(), key, bytes }).collect();
     if files.is_empty() {
         return Err(format!("No .jsonl files were found at the input location {input}."));
     }
     Ok(files)
+}
+
+fn is_jsonl(key: &str) -> bool {
+    key.strip_suffix(".jsonl").is_some()
 }
 
 /// How many records a job has, or why it fails. Reads everything once.

@@ -50,13 +50,12 @@ impl Lines {
     pub(crate) fn next(&mut self, simulator: &Simulator, line: &mut Vec<u8>) -> Result<Next> {
         line.clear();
         let Some(file) = self.files.front() else { return Ok(Next::End) };
-        let reader = match &mut self.reader {
-            Some(reader) => reader,
-            None => {
-                let object = simulator.objects().open(&self.bucket, &file.key);
-                let (object, _) = object.ok_or_else(|| Error::new(ErrorKind::NotFound, "the object is gone"))?;
-                self.reader.insert(BufReader::with_capacity(64 << 10, object))
-            }
+        let reader = if let Some(reader) = &mut self.reader {
+            reader
+        } else {
+            let object = simulator.objects().open(&self.bucket, &file.key);
+            let (object, _) = object.ok_or_else(|| Error::new(ErrorKind::NotFound, "the object is gone"))?;
+            self.reader.insert(BufReader::with_capacity(64 << 10, object))
         };
         if reader.take(LONGEST).read_until(b'\n', line)? == 0 {
             self.files.pop_front();

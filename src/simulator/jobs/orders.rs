@@ -21,7 +21,8 @@ use crate::simulator::handler::Door;
 struct Order {
     #[serde(default = "any_region")]
     region: String,
-    order: String,
+    #[serde(rename = "order")]
+    name: String,
     /// How many jobs meet the fault.
     #[serde(default = "once")]
     times: u64,
@@ -100,13 +101,13 @@ async fn order(State(door): State<Door>, body: Bytes) -> (StatusCode, Json<Value
 impl Order {
     /// Does what is ordered; the error says what is wrong with it.
     async fn give(self, jobs: &RegionJobs) -> Result<(), String> {
-        let count = || self.records.ok_or_else(|| format!("{} needs \"records\"", self.order));
+        let count = || self.records.ok_or_else(|| format!("{} needs \"records\"", self.name));
         let message = || self.message.clone().unwrap_or_else(|| "The batch inference job failed.".to_owned());
         let partial = if self.lost { Partial::Lost } else { Partial::Kept };
         if self.steers(jobs).await? {
             return Ok(());
         }
-        let fault = match self.order.as_str() {
+        let fault = match self.name.as_str() {
             "record_errors" => return self.err(jobs),
             "fail" => JobFault::Fail { message: message() },
             "fail_after" => JobFault::FailAfter { records: count()?, message: message(), partial },
@@ -126,7 +127,7 @@ impl Order {
 
     /// Whether the order is how fast jobs are or where they go, and was carried out.
     async fn steers(&self, jobs: &RegionJobs) -> Result<bool, String> {
-        match self.order.as_str() {
+        match self.name.as_str() {
             "manual" => {
                 jobs.manual();
             }
@@ -162,7 +163,7 @@ impl Order {
         match (self.every, &self.record_ids) {
             (Some(every), None) => Ok(Records::Every(every)),
             (None, Some(ids)) => Ok(Records::Named(ids.clone())),
-            _ => Err(format!("{} needs \"every\" or \"record_ids\"", self.order)),
+            _ => Err(format!("{} needs \"every\" or \"record_ids\"", self.name)),
         }
     }
 }

@@ -123,7 +123,7 @@ fn told(job: &Job) -> Value {
     put("message", standing.message.as_deref().map_or(Value::Null, Value::from));
     put("submitTime", stamp(job.submitted));
     put("lastModifiedTime", stamp(standing.modified));
-    put("endTime", standing.ended.map_or(Value::Null, |at| stamp(at)));
+    put("endTime", standing.ended.map_or(Value::Null, stamp));
     put("jobExpirationTime", stamp(job.expires));
     let echoed =
         ["jobName", "modelId", "clientRequestToken", "roleArn", "inputDataConfig", "outputDataConfig", "vpcConfig"];

@@ -38,9 +38,9 @@ fn read(simulator: &Simulator, key: &str) -> Option<String> {
 
 /// Records `r0` to ..., each a body of Converse.
 fn records(count: usize) -> String {
-    (0..count)
-        .map(|at| format!("{}\n", json!({"recordId": format!("r{at}"), "modelInput": asks(&format!("say {at}"))})))
-        .collect()
+    let record = |at: usize| json!({"recordId": format!("r{at}"), "modelInput": asks(&format!("say {at}"))});
+    let lines: Vec<String> = (0..count).map(|at| record(at).to_string() + "\n").collect();
+    lines.concat()
 }
 
 fn asks(text: &str) -> Value {
@@ -460,7 +460,7 @@ async fn a_job_whose_time_is_up_has_expired_or_has_part_of_its_output() {
     }
     jobs.process(40).await;
     assert_eq!(told(&simulator, &stuck).await["status"], "Scheduled");
-    simulator.advance_clock(Duration::from_secs(25 * 3600));
+    simulator.advance_clock(Duration::from_hours(25));
     assert!(jobs.reached(JobState::Expired, 1).await && jobs.reached(JobState::PartiallyCompleted, 1).await);
     assert_eq!(output(&simulator, &format!("out/{half}/a.jsonl.out")).0.len(), 40);
     assert!(read(&simulator, &format!("out/{half}/manifest.json.out")).is_some());

@@ -87,8 +87,8 @@ impl Answer {
             }
             Content::Bytes(reader, length) => {
                 headers.push((header::CONTENT_LENGTH.to_string(), length.to_string()));
-                let sending =
-                    Sending { reader, left: length, until: length - cut.unwrap_or(length).min(length), recording };
+                let until = length - cut.unwrap_or(length).min(length);
+                let sending = Sending { reader, left: length, until, has_rested: false, recording };
                 return finished(self.status, headers, Body::from_stream(sending));
             }
         };
@@ -114,18 +114,24 @@ struct Sending {
     left: u64,
     /// It breaks off when so much is left; at nothing it is whole.
     until: u64,
+    has_rested: bool,
     recording: Recording,
 }
 
 impl Stream for Sending {
     type Item = std::io::Result<Bytes>;
 
-    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         if self.left == 0 {
             self.recording.end(Outcome::Completed);
             return Poll::Ready(None);
         }
         if self.left == self.until {
+            // What was sent so far leaves first: a body that fails takes along what still waits.
+            if !std::mem::replace(&mut self.has_rested, true) {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             return Poll::Ready(Some(Err(std::io::ErrorKind::ConnectionReset.into())));
         }
         let most = usize::try_from(self.left - self.until).unwrap_or(STEP).min(STEP);
@@ -137,6 +143,10 @@ impl Stream for Sending {
         Poll::Ready(Some(read.map(|read| {
             buffer.truncate(read);
             self.left -= read as u64;
+            // Nobody asks again once all is there.
+            if self.left == 0 {
+                self.recording.end(Outcome::Completed);
+            }
             buffer.into()
         })))
     }

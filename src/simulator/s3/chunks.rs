@@ -230,7 +230,7 @@ mod tests {
             let mut decoder = Decoder::new(signer.clone(), false);
             assert_eq!(decode(&mut decoder, &body, step).unwrap(), vec![b'a'; 66_560]);
         }
-        body[70_000] ^= 1;
+        body[60_000] ^= 1;
         let refused = decode(&mut Decoder::new(signer, false), &body, 1000).unwrap_err();
         assert_eq!(refused.name, "InvalidSignatureException");
     }

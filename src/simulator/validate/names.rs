@@ -152,8 +152,12 @@ mod tests {
                 &["a", "key/a"],
             ),
         ] {
-            good.iter().for_each(|text| assert!(matches(pattern, text), "{text} does not match {pattern}"));
-            bad.iter().for_each(|text| assert!(!matches(pattern, text), "{text} matches {pattern}"));
+            for text in good {
+                assert!(matches(pattern, text), "{text} does not match {pattern}");
+            }
+            for text in bad {
+                assert!(!matches(pattern, text), "{text} matches {pattern}");
+            }
         }
     }
 }

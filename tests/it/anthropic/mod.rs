@@ -1,5 +1,6 @@
 //! The Anthropic surface.
 
+mod batches;
 mod count_tokens;
 mod errors;
 mod messages_path;

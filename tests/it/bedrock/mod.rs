@@ -7,3 +7,4 @@ mod count_tokens;
 mod errors;
 mod guardrail;
 mod invoke;
+mod jobs;

@@ -1,10 +1,12 @@
 //! The OpenAI surface.
 
+mod batches;
 mod chat;
 mod choices;
 mod content;
 mod embeddings;
 mod errors;
+mod files;
 mod images;
 mod models;
 mod native;
