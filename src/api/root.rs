@@ -40,9 +40,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Root {
         // Who ends TLS before the gateway says so.
         let told = parts.headers.get("x-forwarded-proto").map(HeaderValue::as_bytes);
         let scheme = match (told, parts.extensions.get::<Scheme>()) {
-            (Some(b"https"), _) | (None, Some(Scheme::Https)) => "https",
             (Some(b"http"), _) => "http",
-            (_, Some(Scheme::Https)) => "https",
+            (Some(b"https"), _) | (_, Some(Scheme::Https)) => "https",
             _ => by_uri(&parts.uri),
         };
         // A user and password are no part of where it came to.

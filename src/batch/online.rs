@@ -183,9 +183,8 @@ impl Batches {
             }
             (endpoint, _) => <&str>::from(endpoint).to_owned(),
         };
-        let mut built = Request::post(path)
-            .header(CONTENT_TYPE, "application/json")
-            .header(REQUEST_ID, format!("req_{request}"));
+        let mut built =
+            Request::post(path).header(CONTENT_TYPE, "application/json").header(REQUEST_ID, format!("req_{request}"));
         if batch.endpoint == Endpoint::Messages {
             let (name, value) = ANTHROPIC_VERSION;
             built = built.header(name, value);
@@ -318,7 +317,8 @@ impl<'a> Results<'a> {
 
     fn append(&mut self, is_good: bool, write: impl FnOnce(&mut Vec<u8>), pieces: &mut Vec<super::plan::Piece>) {
         let goes_out = is_good || self.has_one_file;
-        let (file, key) = if goes_out { (&mut self.output, self.keys.result()) } else { (&mut self.errors, self.keys.errors()) };
+        let (file, key) =
+            if goes_out { (&mut self.output, self.keys.result()) } else { (&mut self.errors, self.keys.errors()) };
         file.get_or_insert_with(|| Growing::new(&self.place, &key)).append(write, pieces);
     }
 

@@ -133,7 +133,8 @@ impl Batches {
         };
         let mut jobs: Vec<_> = way.jobs.iter().filter_map(|place| Some((place, self.bucket(&place.region)?))).collect();
         jobs.sort_by_key(|(place, _)| open(&place.region));
-        let places = jobs.into_iter().map(|(place, at)| JobPlace { place: at, call_id: place.id.to_string() }).collect();
+        let places =
+            jobs.into_iter().map(|(place, at)| JobPlace { place: at, call_id: place.id.to_string() }).collect();
         Ok(plan::Way::Jobs { limits: Limits::new(&limits, &self.settings().limits), places })
     }
 

@@ -14,6 +14,7 @@
 mod admin;
 mod anthropic;
 mod arns;
+mod batch;
 mod batch_program;
 mod bedrock;
 mod carried;

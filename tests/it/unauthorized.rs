@@ -69,6 +69,8 @@ fn parameter(name: &str) -> (Owner, &'static str) {
         "guardrail" => (Owner::Nobody, "gr1"),
         "version" => (Owner::Nobody, "1"),
         "profile" => (Owner::Nobody, "us.anthropic.claude-haiku-4-5-20251001-v1:0"),
+        "message_batch_id" => (Owner::Team, "msgbatch_00000000000000000000000000000000"),
+        "job" => (Owner::Team, "arn%3Aaws%3Abedrock%3Aus-east-1%3A000000000000%3Amodel-invocation-job%2Fabcdef012345"),
         "response_id" => (Owner::Team, "resp_00000000000000000000000000000000"),
         "file_id" => (Owner::Team, "file-00000000000000000000000000000000"),
         "invocation" => (Owner::Team, "arn%3Aaws%3Abedrock%3Aus-east-1%3A000000000000%3Aasync-invoke%2Fabcdef012345"),

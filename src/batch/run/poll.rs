@@ -79,7 +79,9 @@ impl Batches {
         if job.status.is_over() {
             let reason = job.message.as_deref().map(|message| format!("AWS says of the batch job: {message}"));
             let ended = (Some(&*word), reason.as_deref());
-            queries::end(self.store(), mine, open.number, ended, job.ended_at.unwrap_or_else(|| self.now())).await?;
+            // One that was stopped because the window ended has not ended before it, whatever AWS's clock says.
+            let at = job.ended_at.filter(|_| job.status != JobStatus::Stopped).unwrap_or_else(|| self.now());
+            queries::end(self.store(), mine, open.number, ended, at).await?;
             // Its place is free.
             self.crew().queue();
             self.crew().tell(&open.batch);

@@ -22,13 +22,21 @@ fn is_own(call: &Call) -> bool {
         "AssumeRole",
         "AssumeRoleWithWebIdentity",
     ];
-    OWN.contains(&call.operation)
+    // Jobs are in the ledger by what they used, and files by nothing.
+    const APART: [&str; 4] = ["ModelInvocationJob", "Object", "MultipartUpload", "UploadPart"];
+    OWN.contains(&call.operation) || APART.iter().any(|part| call.operation.contains(part))
+}
+
+/// Whether it is not a call, but a batch job.
+fn is_job(entry: &Entry) -> bool {
+    entry.operation == "batch"
 }
 
 /// Fails unless ledger, metrics and simulator agree. `lost` attempts did not reach the simulator.
 pub(super) async fn agree(ledger: &[Entry], metrics: &Scrape, sim: &Simulator, lost: u64) {
     agree_with_metrics(ledger, metrics);
-    let attempts: u64 = ledger.iter().map(|entry| u64::from(entry.attempts)).sum();
+    let calls = ledger.iter().filter(|entry| !is_job(entry));
+    let attempts: u64 = calls.map(|entry| u64::from(entry.attempts)).sum();
     // A refusal of signature or credentials may be followed by a second request within the same attempt.
     let is_repeated =
         |call: &Call| call.region.is_empty() || call.exception.as_deref() == Some("ExpiredTokenException");
@@ -85,7 +93,8 @@ fn agree_with_metrics(ledger: &[Entry], metrics: &Scrape) {
     // An attempt that nobody waited for has no outcome.
     let is_final = |entry: &Entry| entry.usage_source == UsageSource::Final;
     let left = |entry: &&Entry| entry.outcome.as_str() == "cancelled" && !entry.streamed && !is_final(entry);
-    let attempts = sum(|entry| entry.attempts.into()) - ledger.iter().filter(left).count() as u64;
+    let attempts =
+        sum(|entry| if is_job(entry) { 0 } else { entry.attempts.into() }) - ledger.iter().filter(left).count() as u64;
     assert_eq!(metrics.count("gateway_upstream_attempts_total", &[]), attempts);
 }
 
@@ -97,7 +106,7 @@ fn agree_with_bedrock(ledger: &[Entry], sim: &Simulator) {
         *answered.entry((call.region, counted)).or_default() += 1;
     }
     let (mut others, mut answers) = (0, answered.values().sum::<usize>());
-    for entry in ledger {
+    for entry in ledger.iter().filter(|entry| !is_job(entry)) {
         // What went on without its client is counted to its end.
         if !["ok", "cancelled"].contains(&entry.outcome.as_str()) || entry.usage_source != UsageSource::Final {
             others += 1;

@@ -20,6 +20,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use bedrock_gateway::app::{App, Local};
+use bedrock_gateway::batch::Batches;
 use bedrock_gateway::catalog::Catalog;
 use bedrock_gateway::clock::{Clock, Timestamp};
 use bedrock_gateway::config::{Aws, Config, Secret};
@@ -223,6 +224,11 @@ impl TestGateway {
     /// The key that every gateway under test has.
     pub(crate) fn key(&self) -> &str {
         &self.key
+    }
+
+    /// The batches of a gateway that has a bucket.
+    pub(crate) fn batches(&self) -> &Batches {
+        self.app.as_ref().and_then(App::batches).expect("a bucket is configured")
     }
 
     /// Where a test may put files.

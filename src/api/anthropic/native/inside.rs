@@ -74,7 +74,9 @@ pub(super) fn marks<'a>(members: &Members<'a>) -> Vec<&'a RawValue> {
         let Some(value) = members.value(name).filter(|value| holds(value, &[br#""cache_control""#])) else { continue };
         if name == "messages" {
             let messages: Vec<Message<'_>> = serde_json::from_str(value.get()).unwrap_or_default();
-            messages.into_iter().for_each(|message| message.content.collect_marks(&mut found));
+            for message in messages {
+                message.content.collect_marks(&mut found);
+            }
         } else {
             let blocks: Content<'_> = serde_json::from_str(value.get()).unwrap_or_default();
             blocks.collect_marks(&mut found);

@@ -55,6 +55,7 @@ fn may_locate(input: &[u8]) -> bool {
     NEEDLES.iter().any(|needle| memmem::find(input, needle).is_some())
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "other dialects have answers that cannot be read")]
 fn render(answer: &Answer<'_>) -> Result<Rendered> {
     let body = answer.output.get().as_bytes();
     let operation = match answer.invocation {

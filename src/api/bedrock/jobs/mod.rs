@@ -58,7 +58,7 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
     responses((status = 200, description = "It will run.", body = Created), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
     security(("key" = ["batch"]))
 )]
-async fn create(
+pub(super) async fn create(
     State(gateway): State<Gateway>,
     caller: Caller,
     Configured(batches): Configured<Batches>,
@@ -152,7 +152,7 @@ fn id_of(parts: &[&str]) -> String {
     responses((status = 200, description = "The job.", body = Told), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
     security(("key" = ["batch"]))
 )]
-async fn get(
+pub(super) async fn get(
     State(gateway): State<Gateway>,
     caller: Caller,
     Configured(batches): Configured<Batches>,
@@ -173,7 +173,7 @@ async fn get(
     responses((status = 200, description = "It is being stopped.", body = Stopped), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
     security(("key" = ["batch"]))
 )]
-async fn stop(
+pub(super) async fn stop(
     caller: Caller,
     Configured(batches): Configured<Batches>,
     Segment(identifier): Segment,
@@ -207,7 +207,7 @@ async fn stop(
     responses((status = 200, description = "The jobs.", body = Listed), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
     security(("key" = ["batch"]))
 )]
-async fn list(
+pub(super) async fn list(
     State(gateway): State<Gateway>,
     caller: Caller,
     Configured(batches): Configured<Batches>,
@@ -215,10 +215,9 @@ async fn list(
 ) -> Result<Json<Listed>> {
     caller.require(Scope::Batch)?;
     let (filter, size) = page.read()?;
-    let found = match page.status_equals.as_deref().is_some_and(|status| states(status).is_empty()) {
-        true => Vec::new(),
-        false => matching(&batches, &caller, &page, (filter, size)).await?,
-    };
+    let is_never = page.status_equals.as_deref().is_some_and(|status| states(status).is_empty());
+    let found =
+        if is_never { Vec::new() } else { matching(&batches, &caller, &page, (filter, size)).await? };
     let next_token = (found.len() > size).then(|| found.get(size - 1).map(|last| last.id.clone())).flatten();
     let catalog = gateway.catalog();
     let told = found.into_iter().take(size).map(|batch| Told::of(&catalog, batch));
@@ -248,7 +247,7 @@ async fn matching(
 /// Which jobs are asked for.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Page {
+pub(super) struct Page {
     submit_time_after: Option<String>,
     submit_time_before: Option<String>,
     status_equals: Option<String>,
@@ -310,7 +309,7 @@ fn is_id(text: &str) -> bool {
 async fn find(batches: &Batches, caller: &Caller, identifier: &str) -> Result<Batch> {
     caller.require(Scope::Batch)?;
     let (id, _) = identified(identifier, SORT)?;
-    known(batches, caller, id).await?.ok_or_else(|| missing())
+    known(batches, caller, id).await?.ok_or_else(missing)
 }
 
 fn missing() -> Error {

@@ -60,6 +60,7 @@ struct InputConfig {
 /// A file of records.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ModelInvocationJobS3Input)]
+#[expect(clippy::struct_field_names, reason = "the names are AWS's")]
 #[serde(rename_all = "camelCase", expecting = "an object")]
 struct S3Input {
     /// `s3://bedrock-gateway/files/<id>` of a file that was uploaded to `/v1/files`.
@@ -81,6 +82,7 @@ struct OutputConfig {
 /// A place for the result.
 #[derive(Debug, Deserialize, ToSchema)]
 #[schema(as = ModelInvocationJobS3Output)]
+#[expect(clippy::struct_field_names, reason = "the names are AWS's")]
 #[serde(rename_all = "camelCase", expecting = "an object")]
 struct S3Output {
     /// `s3://bedrock-gateway/files/`

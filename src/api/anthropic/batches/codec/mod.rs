@@ -143,7 +143,7 @@ fn line(line: &Line<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(br#","result":"#);
     match line.outcome {
         Outcome::Answered { body, .. } if line.outcome.is_good() => {
-            wrap(br#"{"type":"succeeded","message":"#, body, out)
+            wrap(br#"{"type":"succeeded","message":"#, body, out);
         }
         Outcome::Answered { body, .. } => wrap(br#"{"type":"errored","error":"#, body, out),
         Outcome::Lost { why: Lost::BatchCancelled, .. } => out.extend_from_slice(br#"{"type":"canceled"}"#),
