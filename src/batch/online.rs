@@ -148,7 +148,7 @@ impl Batches {
                 if running.desk.is_cut() {
                     return None;
                 }
-                match self.request(running, record, request) {
+                match Self::request(running, record, request) {
                     Ok(request) => self.door().oneshot(request).await,
                     Err(error) => Err(error),
                 }
@@ -173,7 +173,7 @@ impl Batches {
     }
 
     /// The record as a client would send it.
-    fn request(&self, running: Running<'_>, record: &Record, request: &str) -> Result<Request<Bytes>> {
+    fn request(running: Running<'_>, record: &Record, request: &str) -> Result<Request<Bytes>> {
         let batch = running.batch;
         let path = match (batch.endpoint, batch.invocation) {
             (Endpoint::Native, invocation) => {

@@ -169,7 +169,7 @@ fn apply(step: Step, batch: &mut Batch, shards: &mut Vec<Shard>, luck: u8) {
         Step::Queue(number) => shards[index(number)].state = ShardState::Submitting,
         Step::Submit(number) => {
             let (shard, is_cut) = (&mut shards[index(number)], batch.cancelling_at.is_some());
-            if is_cut && luck % 2 == 0 {
+            if is_cut && luck.is_multiple_of(2) {
                 (shard.state, shard.ended_at) = (ShardState::Collecting, Some(NOW));
             } else {
                 shard.state = ShardState::Submitted;
@@ -181,7 +181,7 @@ fn apply(step: Step, batch: &mut Batch, shards: &mut Vec<Shard>, luck: u8) {
         Step::Collect(number) => {
             let attempt = shards[index(number)].attempt;
             shards[index(number)].state = ShardState::Settled;
-            if luck % 3 == 0 && attempt < 3 {
+            if luck.is_multiple_of(3) && attempt < 3 {
                 let next = u32::try_from(shards.len()).unwrap();
                 shards.push(Shard { attempt: attempt + 1, ..queued("batch_1", next) });
             }
@@ -204,14 +204,13 @@ proptest! {
             }
             let next = steps(&batch, &shards, NOW);
             let before: Vec<_> = shards.iter().map(|shard| shard.state as u8).collect();
-            match next.get(usize::from(*luck) % next.len().max(1)) {
-                Some(step) => apply(*step, &mut batch, &mut shards, *luck),
+            if let Some(step) = next.get(usize::from(*luck) % next.len().max(1)) {
+                apply(*step, &mut batch, &mut shards, *luck);
+            } else {
                 // What is left waits for AWS.
-                None => {
-                    let waiting = shards.iter_mut().find(|shard| shard.state == ShardState::Submitted);
-                    let waiting = waiting.expect("nothing to do, and nothing to wait for");
-                    (waiting.state, waiting.job_state) = (ShardState::Collecting, Some("Completed".into()));
-                }
+                let waiting = shards.iter_mut().find(|shard| shard.state == ShardState::Submitted);
+                let waiting = waiting.expect("nothing to do, and nothing to wait for");
+                (waiting.state, waiting.job_state) = (ShardState::Collecting, Some("Completed".into()));
             }
             let is_ahead = |(shard, before): (&Shard, &u8)| shard.state as u8 >= *before;
             prop_assert!(shards.iter().zip(&before).all(is_ahead));

@@ -198,7 +198,7 @@ async fn a_queue_gives_no_more_places_than_there_are_and_none_while_it_rests() {
         let waiting = waiting(&store, "us-east-1", "m").await.unwrap();
         assert_eq!(waiting.iter().map(|shard| shard.number).collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!((&*waiting[0].team, waiting[0].worker.as_deref()), ("t1", Some("w1")));
-        let later = NOW.plus(Duration::from_secs(60));
+        let later = NOW.plus(Duration::from_mins(1));
         assert_eq!(rest(&store, queue, Some(later)).await.unwrap(), 1);
         assert_eq!(rest(&store, queue, Some(later)).await.unwrap(), 2);
         assert!(!take_slot(&store, mine("b1"), 0, queue, (2, NOW)).await.unwrap());

@@ -42,7 +42,8 @@ fn records(count: usize) -> String {
         });
         json!({"custom_id": format!("r{at}"), "method": "POST", "url": "/v1/chat/completions", "body": body})
     };
-    (0..count).map(|at| format!("{}\n", record(at))).collect()
+    let lines: Vec<String> = (0..count).map(|at| record(at).to_string() + "\n").collect();
+    lines.concat()
 }
 
 async fn upload(t: &TestGateway, text: String) -> String {

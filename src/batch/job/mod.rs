@@ -72,7 +72,8 @@ pub(super) fn steps(batch: &Batch, shards: &[Shard], now: Timestamp) -> Vec<Step
 fn step(shard: &Shard, cut: Option<Cut>) -> Option<Step> {
     let number = shard.number;
     match (shard.state, shard.kind, cut) {
-        (ShardState::Queued, _, Some(_)) => Some(Step::Close(number)),
+        // What is under way online is let end first.
+        (ShardState::Queued, _, Some(_)) | (ShardState::Submitted, Kind::Online, Some(_)) => Some(Step::Close(number)),
         (ShardState::Queued, Kind::Job, None) => Some(Step::Queue(number)),
         // It may have made a job, whoever wants it to end: that is looked for first.
         (ShardState::Submitting, ..) => Some(Step::Submit(number)),
@@ -81,8 +82,6 @@ fn step(shard: &Shard, cut: Option<Cut>) -> Option<Step> {
         }
         // The look at the Region's jobs tells when it has ended.
         (ShardState::Submitted, Kind::Job, _) | (ShardState::Settled, ..) => None,
-        // What is under way online is let end.
-        (ShardState::Submitted, Kind::Online, Some(_)) => Some(Step::Close(number)),
         (ShardState::Queued | ShardState::Submitted, Kind::Online, None) => Some(Step::Run(number)),
         (ShardState::Collecting, ..) => Some(Step::Collect(number)),
     }
@@ -108,11 +107,6 @@ pub(super) fn held(batch: &Batch, shards: &[Shard]) -> MicroUsd {
         return estimate;
     }
     shards.iter().filter(|shard| shard.state != ShardState::Settled).map(|shard| shard.worst).sum()
-}
-
-/// Whether AWS does not work on a job any more that is in this state.
-pub(super) fn has_ended(job_state: &str) -> bool {
-    matches!(job_state, "Completed" | "PartiallyCompleted" | "Failed" | "Stopped" | "Expired")
 }
 
 /// What becomes of the records of a shard that have no answer.
