@@ -90,7 +90,7 @@ impl Client {
     /// As every call here: [`Kind::Invalid`], [`Kind::Unauthenticated`], [`Kind::Forbidden`], [`Kind::NotFound`] and so on
     /// by what the gateway answered, in its words; [`Kind::UpstreamUnavailable`] and [`Kind::RateLimited`] for what passes.
     pub async fn check(&self) -> Result<()> {
-        self.patiently(|| self.ask(Method::GET, "v1/batches?limit=1", None)).await.map(drop)
+        self.ask(Method::GET, "v1/batches?limit=1").await.map(drop)
     }
 
     /// Makes a batch, once however often the connection breaks.
@@ -116,40 +116,35 @@ impl Client {
 
     /// The batch with this id.
     pub async fn batch(&self, id: &str) -> Result<Value> {
-        self.ask(Method::GET, &format!("v1/batches/{}", segment(id)), None).await
+        self.ask(Method::GET, &format!("v1/batches/{}", segment(id))).await
     }
 
     /// Has a batch cancelled.
     pub async fn cancel(&self, id: &str) -> Result<Value> {
         let path = format!("v1/batches/{}/cancel", segment(id));
-        self.patiently(|| self.ask(Method::POST, &path, None)).await
+        self.patiently(|| self.ask(Method::POST, &path)).await
     }
 
     /// Up to `limit` batches after the one with this id, the newest first, and whether there are more.
     pub async fn batches(&self, after: Option<&str>, limit: u32) -> Result<(Vec<Value>, bool)> {
         let after = after.map(|id| format!("&after={}", segment(id))).unwrap_or_default();
         let path = format!("v1/batches?limit={limit}{after}");
-        let mut page = self.patiently(|| self.ask(Method::GET, &path, None)).await?;
+        let mut page = self.patiently(|| self.ask(Method::GET, &path)).await?;
         let Value::Array(data) = page["data"].take() else { return Err(self.no_gateway("its list is none")) };
         Ok((data, page["has_more"] == true))
     }
 
     /// Deletes a file.
     pub async fn delete_file(&self, id: &str) -> Result<()> {
-        self.ask(Method::DELETE, &format!("v1/files/{}", segment(id)), None).await.map(drop)
+        self.ask(Method::DELETE, &format!("v1/files/{}", segment(id))).await.map(drop)
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base)).bearer_auth(self.key.expose())
     }
 
-    async fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
-        let request = self.request(method, path);
-        let request = match body {
-            Some(body) => request.header(CONTENT_TYPE, "application/json").body(body.to_string()),
-            None => request,
-        };
-        self.answer(request).await
+    async fn ask(&self, method: Method, path: &str) -> Result<Value> {
+        self.answer(self.request(method, path)).await
     }
 
     /// The JSON that is answered with a good status.
@@ -217,6 +212,10 @@ impl Client {
                 Error::new(Kind::UpstreamUnavailable, message)
             }
             None => self.no_gateway(&format!("it answered {status}")),
+        };
+        let error = match word["param"].as_str() {
+            Some(param) => error.param(param),
+            None => error,
         };
         match seconds {
             Some(seconds) => error.retry_after(Duration::from_secs(seconds)),

@@ -128,7 +128,7 @@ async fn what_is_wrong_is_told_before_anything_is_sent() {
         (&nobody, &["submit", &file], "No gateway can be reached at http://127.0.0.1:1/"),
         (&wrong_key, &["submit", &file], "key"),
         (&no_url, &["list"], "--url"),
-        (&ops, &["list"], "404"),
+        (&ops, &["list"], "no route"),
     ] {
         let (code, out, said) = program.run(arguments);
         assert!(code == 1 && said.contains(told), "{arguments:?}: {out}{said}");

@@ -133,6 +133,7 @@ async fn the_end_of_a_batch_is_told_until_it_is_taken_and_an_administrator_sees_
         let signature = format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()));
         assert_eq!(header(head, "webhook-signature"), signature);
     }
-    assert_eq!(t.metrics().count("gateway_webhook_deliveries_total", &[("result", "delivered")]), 2);
+    let delivered = || t.metrics().count("gateway_webhook_deliveries_total", &[("result", "delivered")]);
+    eventually("both are counted", async || delivered() == 2).await;
     t.finish().await;
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{Administrator, blamed};
 use crate::support::reply::Reply;
-use crate::support::{FIRST, TEAM, TestGateway};
+use crate::support::{FIRST, TEAM, TestGateway, eventually};
 
 const BUCKET: &str = "files-east";
 
@@ -78,6 +78,11 @@ async fn an_administrator_sees_the_batches_of_all_teams_and_the_places_for_jobs(
     for (key, id) in [(t.key(), &own), (&others, &of_others)] {
         Reply::to(t.request(Method::POST, &format!("/v1/batches/{id}/cancel")).bearer_auth(key)).await;
     }
+    eventually("both are over", async || {
+        let all = admin.get("/batches").await.json();
+        all["data"].as_array().unwrap().iter().all(|batch| batch["ended_at"].is_string())
+    })
+    .await;
     t.finish().await;
 }
 

@@ -297,12 +297,6 @@ impl TestGateway {
         accounts[0].balance
     }
 
-    /// The batches of the gateway, for what no timer is waited for.
-    pub(crate) fn batches(&self) -> &Batches {
-        let app = self.app.as_ref().expect("the gateway is draining already");
-        app.batches().expect("the test has a bucket")
-    }
-
     /// The gateway itself, for what no surface tells.
     pub(crate) fn gateway(&self) -> &Gateway {
         &self.gateway
