@@ -49,6 +49,7 @@ CREATE TABLE batches (
     ended_at BIGINT,
     expires_at BIGINT NOT NULL,           -- end of the completion window
     deleted_at BIGINT,
+    purged_at BIGINT,                     -- when its objects that are in no file were deleted
     lease_owner TEXT                      -- the process that works on it, of batch_workers
 );
 CREATE INDEX batches_team ON batches (team_id, created_at, id);

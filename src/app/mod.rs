@@ -21,7 +21,7 @@ use crate::batch::webhook::Webhooks;
 use crate::batch::{self, Batches, Files};
 use crate::catalog::{Catalog, Live, Quotas};
 use crate::clock::Clock;
-use crate::config::{Aws, Config};
+use crate::config::{self, Aws, Config};
 use crate::error::{Error, Result};
 use crate::fetch::{Documents, Fetcher};
 use crate::gateway::{Failover, Gateway, Guests, Parts};
@@ -123,16 +123,13 @@ impl App {
 
         let readiness = ops::Readiness::default();
         let mut routes = api::router(&gateway, &config.server);
-        let mut batches = None;
+        let batches = files.as_ref().and_then(|files| batches(&config.batch, &gateway, files, &routes));
         if let Some(files) = files {
-            let door = api::batch::door(&routes);
-            let codecs = api::batch::CODECS;
-            let settings = config.batch.clone();
-            let parts = batch::Parts { gateway: gateway.clone(), settings, files: files.clone(), codecs, door };
-            let own = Batches::new(parts);
-            own.work();
-            routes = api::batch::with(api::batch::with(routes, files), own.clone());
-            batches = Some(own);
+            routes = api::batch::with(routes, files);
+        }
+        if let Some(batches) = &batches {
+            routes = api::batch::with(routes, batches.clone());
+            batches.work();
         }
         let clients = Listener::serve(clients, routes, tls, &tracker)?;
         let operators = Listener::serve(operators, ops::router(gateway.clone(), readiness.clone()), None, &tracker)?;
@@ -162,7 +159,7 @@ impl App {
         &self.gateway
     }
 
-    /// The batches, where there is a bucket for them.
+    /// The batches, where there are a bucket and a role for them.
     pub fn batches(&self) -> Option<&Batches> {
         self.batches.as_ref()
     }
@@ -212,6 +209,16 @@ impl App {
             tracing::error!("background work did not end in time; the last rows of the ledger may be missing");
         }
     }
+}
+
+/// The batches; none without the role that AWS's jobs run as. Records that are no job come back in by `routes`.
+fn batches(settings: &config::Batch, gateway: &Gateway, files: &Files, routes: &axum::Router) -> Option<Batches> {
+    if settings.role_arn.is_empty() {
+        return None;
+    }
+    let (door, codecs) = (api::batch::door(routes), api::batch::CODECS);
+    let (gateway, settings, files) = (gateway.clone(), settings.clone(), files.clone());
+    Some(Batches::new(batch::Parts { gateway, settings, files, codecs, door }))
 }
 
 fn failover(aws: &Aws) -> Failover {

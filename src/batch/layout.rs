@@ -230,7 +230,7 @@ mod tests {
         let line = IndexLine(3, 25 << 20, Cow::Borrowed("a\"\\\n\u{0}é"), Cow::Borrowed(""));
         let mut out = Vec::new();
         push_index(&line, &mut out);
-        assert_eq!(out.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(memchr::memchr_iter(b'\n', &out).count(), 1);
         assert_eq!(serde_json::from_slice::<IndexLine<'_>>(&out).unwrap(), line);
     }
 

@@ -20,6 +20,7 @@ mod online;
 mod overview;
 pub mod plan;
 pub mod planner;
+mod planning;
 mod queries;
 mod queue;
 pub mod record;

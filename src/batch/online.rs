@@ -193,7 +193,7 @@ impl Batches {
     }
 
     /// Writes the answers of a shard that ran online, and settles it. Each call has its own row in the ledger.
-    pub(super) async fn collect_online(&self, _desk: &Desk, view: &View, shard: &Shard) -> Result<()> {
+    pub(super) async fn collect_online(&self, view: &View, shard: &Shard) -> Result<()> {
         let batch = &view.batch;
         let keys = self.keys(&batch.id).shard(shard.number);
         let upstream = self.gateway().upstream();

@@ -1,32 +1,31 @@
 //! Who gets the next place. Pure: fair between teams, and in order within one.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, VecDeque};
 
 use super::queries::Waiting;
+
+/// What a team has, and what of it waits with its place among all.
+struct Line<'a> {
+    jobs: u64,
+    waiting: VecDeque<(usize, &'a Waiting)>,
+}
 
 /// Those that get the `free` places, in the order in which they do: each place goes to the team with the fewest jobs,
 /// those that just got one included, of several to the one that waits longest. `running` is by team; `waiting` is in the
 /// order of time.
 pub(super) fn next<'a>(running: &HashMap<String, u64>, waiting: &'a [Waiting], free: usize) -> Vec<&'a Waiting> {
-    // Of each team what waits, and the place in line of the first of it.
-    let mut teams: BTreeMap<&str, (u64, std::iter::Peekable<std::vec::IntoIter<(usize, &Waiting)>>)> = BTreeMap::new();
-    let mut lines: HashMap<&str, Vec<(usize, &Waiting)>> = HashMap::new();
+    let mut teams: HashMap<&str, Line<'_>> = HashMap::new();
     for (place, shard) in waiting.iter().enumerate() {
-        lines.entry(&shard.team).or_default().push((place, shard));
-    }
-    for (team, line) in lines {
-        let jobs = running.get(team).copied().unwrap_or_default();
-        teams.insert(team, (jobs, line.into_iter().peekable()));
+        let jobs = || running.get(&shard.team).copied().unwrap_or_default();
+        let line = teams.entry(&shard.team).or_insert_with(|| Line { jobs: jobs(), waiting: VecDeque::new() });
+        line.waiting.push_back((place, shard));
     }
     let mut chosen = Vec::with_capacity(free.min(waiting.len()));
     while chosen.len() < free {
-        let first = teams.values_mut().filter_map(|(jobs, line)| {
-            let place = line.peek()?.0;
-            Some(((*jobs, place), jobs, line))
-        });
-        let Some((_, jobs, line)) = first.min_by_key(|(rank, ..)| *rank) else { break };
-        *jobs += 1;
-        chosen.extend(line.next().map(|(_, shard)| shard));
+        let first = teams.values_mut().filter_map(|line| Some(((line.jobs, line.waiting.front()?.0), line)));
+        let Some((_, line)) = first.min_by_key(|(rank, _)| *rank) else { break };
+        line.jobs += 1;
+        chosen.extend(line.waiting.pop_front().map(|(_, shard)| shard));
     }
     chosen
 }

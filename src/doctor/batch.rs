@@ -1,9 +1,12 @@
-//! What files and batch jobs need: buckets, and the role that Bedrock takes.
+//! What files and batch jobs need: buckets, the role that Bedrock takes, and the gateway's own rights.
 
 use futures_util::{StreamExt as _, stream};
+use http::Method;
 
 use super::bucket::{self, Bucket};
-use super::{AT_ONCE, Check, Examined, Group, Standing, role, within};
+use super::regions::said;
+use super::{AT_ONCE, Check, Examined, Group, Standing, role, told, within};
+use crate::upstream::{PlainCall, Service};
 
 /// Buckets in the order of the configured Regions, then the role.
 pub(super) async fn look(examined: &Examined<'_>, standing: &Standing) -> Vec<Check> {
@@ -39,10 +42,11 @@ pub(super) async fn look(examined: &Examined<'_>, standing: &Standing) -> Vec<Ch
     let looks: Vec<_> = buckets
         .iter()
         .map(|bucket| async move {
-            let (told, key) = tokio::time::timeout(super::PATIENCE, bucket::look(bucket)).await.unwrap_or_else(|_| {
-                let remedy = "Check the network, and aws.endpoints for S3.";
-                (vec![Check::failed(Group::Batch, bucket.subject(), "no answer in time", remedy)], None)
-            });
+            let (told, key) =
+                tokio::time::timeout(super::PATIENCE, bucket::look(bucket, &batch.prefix)).await.unwrap_or_else(|_| {
+                    let remedy = "Check the network, and aws.endpoints for S3.";
+                    (vec![Check::failed(Group::Batch, bucket.subject(), "no answer in time", remedy)], None)
+                });
             (told, key.map(|key| (bucket.name, key)))
         })
         .collect();
@@ -53,5 +57,29 @@ pub(super) async fn look(examined: &Examined<'_>, standing: &Standing) -> Vec<Ch
         keys.extend(key);
     }
     checks.extend(within(Group::Batch, "role", role::look(examined, standing, &buckets, &keys)).await);
+    if !batch.role_arn.is_empty() {
+        let jobs: Vec<_> = buckets.iter().map(|bucket| within(Group::Batch, "jobs", jobs(bucket))).collect();
+        let told: Vec<_> = stream::iter(jobs).buffered(AT_ONCE).collect().await;
+        checks.extend(told.into_iter().flatten());
+    }
     checks
+}
+
+/// Whether the gateway may see its jobs in the bucket's Region; making one would be one.
+async fn jobs(bucket: &Bucket<'_>) -> Vec<Check> {
+    let subject = format!("jobs in {}", bucket.region.name());
+    let call = PlainCall::new(Method::GET, ["model-invocation-jobs"]).query([("maxResults", "1")]);
+    let grant = "Grant bedrock:ListModelInvocationJobs: `iam-policy` prints what batch jobs need as caller.";
+    vec![match bucket.region.ask(Service::Control, &call).await {
+        Ok(told) if told.is_success() => Check::ok(Group::Batch, subject, "may be listed"),
+        Ok(told) if told.status == 403 => Check::failed(Group::Batch, subject, "may not be listed", grant),
+        Ok(told) => {
+            let found = format!("could not be listed: {}", said(&told.code, &told.message));
+            Check::warning(Group::Batch, subject, found, "See what Bedrock says of it.")
+        }
+        Err(unreachable) => {
+            let (found, remedy) = told(&unreachable);
+            Check::failed(Group::Batch, subject, found, remedy)
+        }
+    }]
 }

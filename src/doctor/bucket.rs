@@ -23,8 +23,8 @@ impl Bucket<'_> {
     }
 }
 
-/// The checks of a bucket, and the KMS key by which it is encrypted.
-pub(super) async fn look(bucket: &Bucket<'_>) -> (Vec<Check>, Option<String>) {
+/// The checks of a bucket below `prefix`, and the KMS key by which it is encrypted.
+pub(super) async fn look(bucket: &Bucket<'_>, prefix: &str) -> (Vec<Check>, Option<String>) {
     let head = match bucket.ask(Method::HEAD, None).await {
         Ok(head) => head,
         Err(unreachable) => {
@@ -36,10 +36,50 @@ pub(super) async fn look(bucket: &Bucket<'_>) -> (Vec<Check>, Option<String>) {
         return (vec![check], None);
     }
     let about = |what| bucket.ask(Method::GET, Some(what));
-    let (public, encryption) = futures_util::future::join(about("publicAccessBlock"), about("encryption")).await;
+    let (public, encryption, using) =
+        futures_util::future::join3(about("publicAccessBlock"), about("encryption"), usable(bucket, prefix)).await;
     let (key, encrypted) = encryption.map_or((None, ""), |told| encrypted(&told));
     let found = format!("there{encrypted}");
-    (vec![Check::ok(Group::Batch, bucket.subject(), found), public_access(bucket, public)], key)
+    (vec![Check::ok(Group::Batch, bucket.subject(), found), public_access(bucket, public), using], key)
+}
+
+/// Whether the gateway itself may do with objects below the prefix what files and batches need, as far as that can be seen
+/// without changing anything: of an upload that is not there S3 says so only to who might go on with it. Reading and
+/// deleting have no such question.
+async fn usable(bucket: &Bucket<'_>, prefix: &str) -> Check {
+    let subject = format!("{}, files", bucket.subject());
+    let prefix = prefix.trim_end_matches('/');
+    let listed = format!("{prefix}/");
+    let object = || [bucket.name].into_iter().chain(prefix.split('/')).chain(["files", "doctor"]);
+    let no_upload = ("uploadId", "doctor");
+    let list = PlainCall::new(Method::GET, [bucket.name]);
+    let asked = [
+        ("s3:ListBucket", list.query([("list-type", "2"), ("max-keys", "1"), ("prefix", &*listed)])),
+        ("s3:PutObject", PlainCall::new(Method::PUT, object()).query([("partNumber", "1"), no_upload])),
+        ("s3:AbortMultipartUpload", PlainCall::new(Method::DELETE, object()).query([no_upload])),
+    ];
+    let told_of = asked.map(|(action, call)| async move { (action, bucket.region.ask(Service::S3, &call).await) });
+    let mut denied = Vec::new();
+    for (action, answer) in futures_util::future::join_all(told_of).await {
+        match answer {
+            Ok(answer) if answer.is_success() || answer.code == "NoSuchUpload" => {}
+            Ok(answer) if answer.status == 403 => denied.push(action),
+            Ok(answer) => {
+                let found = format!("could not be seen: {}", said(&answer.code, &answer.message));
+                return Check::warning(Group::Batch, subject, found, "See what S3 says of it.");
+            }
+            Err(unreachable) => {
+                let (found, remedy) = told(&unreachable);
+                return Check::warning(Group::Batch, subject, found, remedy);
+            }
+        }
+    }
+    if denied.is_empty() {
+        return Check::ok(Group::Batch, subject, "may be listed and written");
+    }
+    let found = format!("the gateway may not {} below {listed}", denied.join(", "));
+    let remedy = "Grant it on the bucket: `iam-policy` prints what is needed as caller; and see what the bucket's policy denies.";
+    Check::failed(Group::Batch, subject, found, remedy)
 }
 
 /// What keeps the bucket from being used.

@@ -74,15 +74,13 @@ pub(crate) fn claimed_region(settings: &Settings, fixed: Option<&str>, parts: &P
 /// The service and Region that a signature claims to be for, in the header or in the query.
 pub(crate) fn claimed_scope(parts: &Parts) -> Option<(String, String)> {
     let owned = |authorization: Authorization<'_>| (authorization.service.to_owned(), authorization.region.to_owned());
-    match parts.headers.get("authorization") {
-        Some(header) => Authorization::parse(header.to_str().ok()?).ok().map(owned),
-        None => {
-            let mut pairs = parts.uri.query()?.split('&');
-            let credential = pairs.find_map(|pair| pair.strip_prefix("X-Amz-Credential="))?;
-            let credential = percent_decode_str(credential).decode_utf8().ok()?;
-            Authorization::of(&credential, "", "").ok().map(owned)
-        }
+    if let Some(header) = parts.headers.get("authorization") {
+        return Authorization::parse(header.to_str().ok()?).ok().map(owned);
     }
+    let mut pairs = parts.uri.query()?.split('&');
+    let credential = pairs.find_map(|pair| pair.strip_prefix("X-Amz-Credential="))?;
+    let credential = percent_decode_str(credential).decode_utf8().ok()?;
+    Authorization::of(&credential, "", "").ok().map(owned)
 }
 
 fn signed(

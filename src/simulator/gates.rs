@@ -231,6 +231,8 @@ async fn release(State(door): State<Door>, Path(id): Path<u64>) -> StatusCode {
 
 async fn release_all(State(door): State<Door>) -> StatusCode {
     let gates = std::mem::take(&mut *door.simulator.inner.gates.remote());
-    gates.values().for_each(|gate| gate.open());
+    for gate in gates.values() {
+        gate.open();
+    }
     StatusCode::NO_CONTENT
 }

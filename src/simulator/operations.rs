@@ -37,7 +37,8 @@ pub(crate) enum Operation {
     StartAsyncInvoke(String),
     AsyncInvoke(String),
     ListAsyncInvokes,
-    CreateJob,
+    /// With the name that the body gives it.
+    CreateJob(String),
     Job(String),
     ListJobs,
     StopJob(String),
@@ -117,7 +118,7 @@ impl Operation {
             ("POST", ["async-invoke"]) => Some(Self::StartAsyncInvoke(async_invoke::peek(body))),
             ("GET", ["async-invoke"]) => Some(Self::ListAsyncInvokes),
             ("GET", ["async-invoke", arn]) => Some(Self::AsyncInvoke(own(arn))),
-            ("POST", ["model-invocation-job"]) => Some(Self::CreateJob),
+            ("POST", ["model-invocation-job"]) => Some(Self::CreateJob(jobs::peek(body))),
             ("GET", ["model-invocation-jobs"]) => Some(Self::ListJobs),
             ("GET", ["model-invocation-job", id]) => Some(Self::Job(own(id))),
             ("POST", ["model-invocation-job", id, "stop"]) => Some(Self::StopJob(own(id))),
@@ -149,7 +150,7 @@ impl Operation {
             Self::StartAsyncInvoke(_) => "StartAsyncInvoke",
             Self::AsyncInvoke(_) => "GetAsyncInvoke",
             Self::ListAsyncInvokes => "ListAsyncInvokes",
-            Self::CreateJob => "CreateModelInvocationJob",
+            Self::CreateJob(_) => "CreateModelInvocationJob",
             Self::Job(_) => "GetModelInvocationJob",
             Self::ListJobs => "ListModelInvocationJobs",
             Self::StopJob(_) => "StopModelInvocationJob",
@@ -181,10 +182,11 @@ impl Operation {
         }
     }
 
-    /// What a call is about: the bucket and key, or the model; empty without one.
+    /// What a call is about: the bucket and key, the model, the name of a new job or the identifier of one; empty without one.
     pub(crate) fn subject(&self) -> String {
         match self {
             Self::S3(request) => request.subject(),
+            Self::CreateJob(job) | Self::Job(job) | Self::StopJob(job) => job.clone(),
             _ => self.model_id().unwrap_or_default().to_owned(),
         }
     }
@@ -204,7 +206,7 @@ impl Operation {
         matches!(
             self,
             Self::ListFoundationModels
-                | Self::CreateJob
+                | Self::CreateJob(_)
                 | Self::Job(_)
                 | Self::ListJobs
                 | Self::StopJob(_)
@@ -256,7 +258,7 @@ impl Operation {
             Self::StartAsyncInvoke(_) => async_invoke::start(context, body),
             Self::AsyncInvoke(arn) => async_invoke::get(context, arn),
             Self::ListAsyncInvokes => async_invoke::list(context),
-            Self::CreateJob => jobs::create(context, body),
+            Self::CreateJob(_) => jobs::create(context, body),
             Self::Job(id) => jobs::get(context, id),
             Self::ListJobs => jobs::list(context),
             Self::StopJob(id) => jobs::stop(context, id),

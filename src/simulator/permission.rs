@@ -146,7 +146,7 @@ fn needs(context: &Context<'_>, operation: &Operation) -> Vec<Need> {
         );
         return needs;
     }
-    if *operation == Operation::CreateJob {
+    if matches!(operation, Operation::CreateJob(_)) {
         needs.extend(new_job(context));
         return needs;
     }

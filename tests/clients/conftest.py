@@ -23,6 +23,7 @@ def start(folder, *arguments):
     env["BEDROCK_GATEWAY__SERVER__LISTEN"] = "127.0.0.1:0"
     env["BEDROCK_GATEWAY__SERVER__OPS_LISTEN"] = "127.0.0.1:0"
     env["BEDROCK_GATEWAY__BATCH__BUCKET__US_EAST_1"] = "files-east"
+    env["BEDROCK_GATEWAY__BATCH__POLL_SECONDS"] = "5"
     process = subprocess.Popen(
         [os.environ["BEDROCK_GATEWAY_BIN"], "serve", "--local", *arguments],
         cwd=folder, env=env, stdout=subprocess.PIPE, stderr=(folder / "log").open("w"), text=True,

@@ -1003,6 +1003,118 @@ def check_gates_hold_calls():
     assert c.head_object(Bucket=b, Key="k")["ContentLength"] == 1
 
 
+def job(name, uri="s3://jobs-in-east/in/a.jsonl", region="us-east-1", **fields):
+    """A new batch job; its ARN."""
+    made = {"jobName": name, "roleArn": "arn:aws:iam::000000000000:role/batch", "modelId": NOVA, "modelInvocationType": "Converse",
+            "inputDataConfig": {"s3InputDataConfig": {"s3Uri": uri, "s3InputFormat": "JSONL"}},
+            "outputDataConfig": {"s3OutputDataConfig": {"s3Uri": "s3://jobs-in-east/out/"}}, **fields}
+    return client("bedrock", region=region).create_model_invocation_job(**made)["jobArn"]
+
+
+def jobs(order, **fields):
+    return simulator("POST", "/_sim/jobs", {"order": order, "region": "us-east-1", **fields})
+
+
+def job_files():
+    simulator("POST", "/_sim/buckets", {"name": "jobs-in-east"})
+    lines = [{"recordId": f"record-{at}", "modelInput": {"messages": [user(f"say {at}")]}} for at in range(100)]
+    lines.append({"modelInput": {"messages": "nothing"}})
+    client("s3").put_object(Bucket="jobs-in-east", Key="in/a.jsonl", Body="".join(json.dumps(line) + "\n" for line in lines).encode())
+
+
+def check_batch_jobs_from_states_to_output():
+    job_files()
+    jobs("manual")
+    bedrock = client("bedrock")
+    arn = job("whole-way", clientRequestToken="whole-way-1", timeoutDurationInHours=30, tags=[{"key": "team", "value": "blue"}])
+    assert arn == job("whole-way", clientRequestToken="whole-way-1", timeoutDurationInHours=30, tags=[{"key": "team", "value": "blue"}])
+    states = []
+    for _ in range(5):
+        told = bedrock.get_model_invocation_job(jobIdentifier=arn)
+        states.append(told["status"])
+        jobs("advance")
+    assert states == ["Submitted", "Validating", "Scheduled", "InProgress", "Completed"], states
+    assert (told["jobName"], told["modelId"], told["modelInvocationType"], told["timeoutDurationInHours"]) == ("whole-way", NOVA, "Converse", 30)
+    assert [told[name] for name in ("totalRecordCount", "processedRecordCount", "successRecordCount", "errorRecordCount")] == [101, 101, 100, 1]
+    assert (told["jobExpirationTime"] - told["submitTime"]).total_seconds() == 30 * 3600 and told["endTime"] >= told["submitTime"]
+    folder, s3 = f"out/{arn[-12:]}", client("s3")
+    keys = [entry["Key"] for entry in s3.list_objects_v2(Bucket="jobs-in-east", Prefix=folder)["Contents"]]
+    assert keys == [f"{folder}/a.jsonl.out", f"{folder}/manifest.json.out"]
+    lines = [json.loads(line) for line in s3.get_object(Bucket="jobs-in-east", Key=keys[0])["Body"].read().splitlines()]
+    assert len(lines) == 101 and [line["recordId"] for line in lines] != [f"record-{at}" for at in range(101)]
+    by_id = {line["recordId"]: line for line in lines}
+    assert by_id["record-42"]["modelOutput"]["output"]["message"] == assistant("You said: say 42")
+    errors = [line for line in lines if "error" in line]
+    assert [line["error"]["errorCode"] for line in errors] == [400] and "modelOutput" not in errors[0] and errors[0]["recordId"]
+    manifest = json.loads(s3.get_object(Bucket="jobs-in-east", Key=keys[1])["Body"].read())
+    assert (manifest["totalRecordCount"], manifest["errorRecordCount"]) == (101, 1) and manifest["outputTokenCount"] > manifest["totalRecordCount"]
+    mine = [entry for entry in simulator("GET", "/_sim/jobs")["jobs"] if entry["arn"] == arn]
+    assert (len(mine), mine[0]["creates"], mine[0]["tokens"]["output"]) == (1, 2, manifest["outputTokenCount"])
+
+
+def check_batch_jobs_by_themselves():
+    job_files()
+    jobs("automatic", milliseconds=20)
+    bedrock, arn = client("bedrock"), job("by-itself", modelInvocationType="InvokeModel", modelId=HAIKU)
+    for _ in range(400):
+        told = bedrock.get_model_invocation_job(jobIdentifier=arn)
+        if "endTime" in told:
+            break
+        time.sleep(0.05)
+    assert (told["status"], told["errorRecordCount"]) == ("Completed", 101), "bodies of Converse are none of Claude's"
+
+
+def check_batch_jobs_listed_and_stopped():
+    job_files()
+    jobs("manual")
+    arns = [job(f"listed-{at}") for at in range(3)]
+    bedrock = client("bedrock")
+    page = bedrock.list_model_invocation_jobs(nameContains="listed", maxResults=2, sortBy="CreationTime", sortOrder="Descending")
+    rest = bedrock.list_model_invocation_jobs(nameContains="listed", maxResults=2, nextToken=page["nextToken"])
+    assert [entry["jobArn"] for entry in page["invocationJobSummaries"] + rest["invocationJobSummaries"]] == arns[::-1]
+    assert "nextToken" not in rest
+    bedrock.stop_model_invocation_job(jobIdentifier=arns[0])
+    assert bedrock.get_model_invocation_job(jobIdentifier=arns[0][-12:])["status"] == "Stopping"
+    jobs("complete")
+    assert bedrock.list_model_invocation_jobs(nameContains="listed", statusEquals="Stopped")["invocationJobSummaries"][0]["jobArn"] == arns[0]
+    refused("ConflictException", "Stopped", lambda: bedrock.stop_model_invocation_job(jobIdentifier=arns[0]), 400)
+    missing = arns[0][:-12] + "abcdefghijkl"
+    refused("ResourceNotFoundException", "", lambda: bedrock.get_model_invocation_job(jobIdentifier=missing), 404)
+
+
+def check_batch_jobs_refused():
+    job_files()
+    jobs("manual")
+    simulator("POST", "/_sim/buckets", {"name": "jobs-in-west", "region": "us-west-2"})
+    for name, message, fields in [
+        ("ValidationException", "identifier is invalid", {"modelId": "no.such-model"}),
+        ("ValidationException", "doesn't support batch inference", {"modelId": "us.anthropic.claude-opus-4-8"}),
+        ("ValidationException", "'s3://jobs-in-east/a b.jsonl' at 'inputDataConfig.s3InputDataConfig.s3Uri'", {"uri": "s3://jobs-in-east/a b.jsonl"}),
+        ("ValidationException", "us-west-2", {"uri": "s3://jobs-in-west/a.jsonl"}),
+        ("ValidationException", "Could not assume provided IAM role", {"roleArn": "arn:aws:iam::111111111111:role/batch"}),
+        ("ValidationException", "less than or equal to 168", {"timeoutDurationInHours": 169}),
+    ]:
+        refused(name, message, lambda fields=fields: job("refused", **fields), 400)
+    job("taken")
+    refused("ConflictException", "currently in use", lambda: job("taken"), 400)
+    simulator("POST", "/_sim/quotas", {"region": "us-east-1", "id": "amazon.nova-micro-v1:0", "jobs": {"max_jobs": 1}})
+    job("slot-1", modelId="amazon.nova-micro-v1:0")
+    refused("ServiceQuotaExceededException", "limit of 1", lambda: job("slot-2", modelId="amazon.nova-micro-v1:0"), 400)
+    simulator("DELETE", "/_sim/quotas")
+    fault("lose_answer", operation="CreateModelInvocationJob")
+    try:
+        job("lost-answer", clientRequestToken="lost-1")
+        raise AssertionError("an answer came")
+    except (ConnectionClosedError, botocore.exceptions.HTTPClientError):
+        pass
+    assert job("lost-answer", clientRequestToken="lost-1")
+    jobs("fail", message="The service had an internal error.")
+    arn = job("told-to-fail")
+    jobs("complete")
+    told = client("bedrock").get_model_invocation_job(jobIdentifier=arn)
+    assert (told["status"], told["message"]) == ("Failed", "The service had an internal error.")
+
+
 def check_signatures():
     def call(**who):
         return client(**who).converse(modelId=HAIKU, messages=[user("hello")])

@@ -322,6 +322,8 @@ async fn what_iam_policy_prints_is_all_that_doctor_asks_for() {
     assert!(said.code == Some(0) && said.text.contains(", 0 warnings, 0 failed"), "{}", said.text);
     said.assert_line("bucket files-east in us-east-1 ", "ok", &["encrypted with a KMS key"]);
     said.assert_line("files-west in us-west-2, public access", "ok", &["blocked"]);
+    said.assert_line("files-west in us-west-2, files", "ok", &["may be listed and written"]);
+    said.assert_line("jobs in us-east-1", "ok", &["may be listed"]);
     said.assert_line("role, trust", "ok", &["this account's jobs"]);
     said.assert_line("role, bucket files-east", "ok", &["may read and write"]);
     aws.stop().await;
@@ -395,9 +397,24 @@ async fn a_role_that_bedrock_may_not_take_or_that_is_not_there_fails() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_may_not_write_its_files_or_see_its_jobs_fails_and_names_the_actions() {
+    let aws = prepared(&[], |settings, _| {
+        let actions = ["bedrock:InvokeModel", "s3:List*", "s3:Get*", "s3:AbortMultipartUpload", "iam:*"];
+        settings.policy = Some(json!({"Statement": [{"Effect": "Allow", "Action": actions, "Resource": "*"}]}));
+    })
+    .await;
+    let said = examined(&aws).await;
+    assert_eq!(said.code, Some(1), "{}", said.text);
+    let parts = ["may not s3:PutObject below", "iam-policy"];
+    said.assert_line("files-east in us-east-1, files", "failed", &parts);
+    said.assert_line("jobs in us-west-2", "failed", &["bedrock:ListModelInvocationJobs"]);
+    aws.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_may_not_be_looked_at_is_a_warning_with_what_to_grant() {
     let aws = prepared(&[], |settings, _| {
-        let looks_only = ["bedrock:*", "s3:ListBucket"];
+        let looks_only = ["bedrock:*", "s3:ListBucket", "s3:PutObject", "s3:AbortMultipartUpload"];
         settings.policy = Some(json!({"Statement": [{"Effect": "Allow", "Action": looks_only, "Resource": "*"}]}));
     })
     .await;

@@ -153,11 +153,10 @@ pub async fn plan(
         planner.end(&mut pieces);
         written.extend(writers.write(&mut pieces).await?);
     }
-    let mut planned = planner.finish(&mut pieces);
+    let whole = planner.finish(&mut pieces);
     written.extend(writers.write(&mut pieces).await?);
     let refusals = plan.keys.refused();
-    planned.refusals = written.into_iter().find(|segment| segment.key == refusals);
-    Ok(planned)
+    Ok(Planned { refusals: written.into_iter().find(|segment| segment.key == refusals), ..whole })
 }
 
 async fn clear(plan: &Plan, upstream: &Upstream) -> Result<()> {

@@ -259,6 +259,37 @@ pub(in crate::batch) async fn planned(store: &Store, mine: Mine<'_>, plan: Plann
     Ok(true)
 }
 
+const STALE: &str = "-- batch.stale
+SELECT id, CAST(CASE WHEN ended_at < $1 THEN 1 ELSE 0 END AS BIGINT) AS is_old FROM batches
+WHERE state IN ('completed', 'failed', 'expired', 'cancelled') AND purged_at IS NULL
+AND (ended_at < $1 OR deleted_at IS NOT NULL) ORDER BY ended_at LIMIT $2";
+
+/// A batch that is over, whose objects are of no use any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::batch) struct Stale {
+    pub(in crate::batch) id: String,
+    /// Whether its results are, too; otherwise it was only deleted.
+    pub(in crate::batch) is_old: bool,
+}
+
+/// Up to `limit` batches that ended before then, or were deleted.
+pub(in crate::batch) async fn stale(store: &Store, before: Timestamp, limit: u32) -> Result<Vec<Stale>> {
+    let query = sqlx::query(STALE).bind(before.millis()).bind(i64::from(limit));
+    let rows = query.fetch_all(store.pool()).await?;
+    let stale =
+        |row: &sqlx::any::AnyRow| Ok(Stale { id: row.try_get("id")?, is_old: row.try_get::<i64, _>("is_old")? == 1 });
+    Ok(rows.iter().map(stale).collect::<Result<_, sqlx::Error>>()?)
+}
+
+const PURGED: &str = "-- batch.purged
+UPDATE batches SET purged_at = $2 WHERE id = $1";
+
+/// Its objects are gone.
+pub(in crate::batch) async fn purged(store: &Store, id: &str, now: Timestamp) -> Result<()> {
+    sqlx::query(PURGED).bind(id).bind(now.millis()).execute(store.pool()).await?;
+    Ok(())
+}
+
 const INPUT: &str = "-- batch.input
 SELECT purpose, survey FROM files
 WHERE id = $1 AND team_id = $2 AND state = 'ready' AND expires_at > $3";

@@ -17,14 +17,15 @@ mod tests;
 
 pub(super) use self::answers::{Kept, count_answers, keep_answer, kept_answers};
 pub(super) use self::batches::{
-    Added, Planned, cancel, cancel_team, delete, explain, find, input, insert, list, load, planned,
+    Added, Planned, Stale, cancel, cancel_team, delete, explain, find, input, insert, list, load, planned, purged,
+    stale,
 };
 pub use self::batches::{Filter, Order};
 pub(super) use self::leases::{beat, claim, due, leave, owned, release_quiet, sweep};
 pub use self::queues::Slot;
 pub(super) use self::queues::{
-    OpenJob, Taken, Waiting, explain_queue, job_states, open_jobs, put_off, queues, rest, running, slots, take_slot,
-    waiting,
+    OpenJob, Taken, Waiting, explain_jobs, explain_queue, job_states, open_jobs, put_off, queues, rest, running, slots,
+    take_slot, waiting,
 };
 pub(super) use self::settle::{Finished, Settled, finish, settle};
 pub(super) use self::shards::{end, observe, of, requeue, stand, start, submitted};

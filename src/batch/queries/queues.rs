@@ -216,6 +216,22 @@ pub(in crate::batch) async fn slots(store: &Store) -> Result<Vec<Slot>> {
     Ok(rows.iter().map(slot).collect::<Result<_, sqlx::Error>>()?)
 }
 
+const EXPLAIN_JOBS: &str = "-- batch_queue.explain_jobs
+UPDATE batch_shards SET reason = $3 WHERE state = 'submitted' AND kind = 'job' AND region = $2
+AND COALESCE(reason, '') <> $4 AND batch_id IN (SELECT id FROM batches WHERE lease_owner = $1)";
+
+/// What all of the worker's jobs in a Region wait for; none: for nothing but AWS.
+pub(in crate::batch) async fn explain_jobs(
+    store: &Store,
+    worker: &str,
+    region: &str,
+    reason: Option<&str>,
+) -> Result<()> {
+    let query = sqlx::query(EXPLAIN_JOBS).bind(worker).bind(region).bind(reason).bind(reason.unwrap_or_default());
+    query.execute(store.pool()).await?;
+    Ok(())
+}
+
 const EXPLAIN_QUEUE: &str = "-- batch_queue.explain
 UPDATE batch_shards SET reason = $4 WHERE state = 'queued' AND kind = 'job' AND region = $2 AND model_id = $3
 AND COALESCE(reason, '') <> $4

@@ -162,6 +162,11 @@ async fn a_shard_goes_from_the_queue_to_its_settlement_and_is_paid_for_once() {
         assert_eq!((jobs.len(), jobs[0].job_state.as_deref()), (1, Some("InProgress")));
         assert!(open_jobs(&store, "w2", "us-east-1").await.unwrap().is_empty());
         assert_eq!(job_states(&store, "w1").await.unwrap(), [("InProgress".to_owned(), 1)]);
+        explain_jobs(&store, "w2", "us-east-1", Some("another's")).await.unwrap();
+        explain_jobs(&store, "w1", "us-east-1", Some("away")).await.unwrap();
+        assert_eq!(of(&store, "b1").await.unwrap()[0].reason.as_deref(), Some("away"));
+        explain_jobs(&store, "w1", "us-east-1", None).await.unwrap();
+        assert_eq!(of(&store, "b1").await.unwrap()[0].reason, None);
         assert!(end(&store, me, 0, (Some("Completed"), Some("why")), NOW).await.unwrap());
         let now = &of(&store, "b1").await.unwrap()[0];
         assert_eq!((now.state, now.done, now.failed), (ShardState::Collecting, 10, 1));
@@ -297,5 +302,54 @@ async fn a_file_is_the_input_of_its_teams_batches_alone_while_it_is_kept() {
         assert_eq!((&*found.purpose, found.survey.records), ("batch", 7));
         assert!(input(&store, &TeamId::from("t2"), "file-1", NOW).await.unwrap().is_none());
         assert!(input(&store, &team, "file-1", Timestamp::from_millis(2_000_000)).await.unwrap().is_none());
+    }
+}
+
+#[tokio::test]
+async fn what_a_batch_left_is_cleared_once_when_it_is_old_or_deleted() {
+    for store in stores().await {
+        for (id, ended) in [("old", 10), ("new", 900_000), ("gone", 900_000)] {
+            let over =
+                Batch { state: State::Completed, ended_at: Some(Timestamp::from_millis(ended)), ..batch(id, "t1") };
+            submit(&store, &over, None).await;
+        }
+        submit(&store, &batch("open", "t1"), Some("w1")).await;
+        for id in ["gone", "open"] {
+            assert!(delete(&store, &TeamId::from("t1"), id, NOW).await.unwrap());
+        }
+        let found = stale(&store, Timestamp::from_millis(500), 9).await.unwrap();
+        let found: Vec<_> = found.iter().map(|stale| (&*stale.id, stale.is_old)).collect();
+        assert_eq!(found, [("old", true), ("gone", false)]);
+        for id in ["old", "gone"] {
+            purged(&store, id, NOW).await.unwrap();
+        }
+        assert_eq!(stale(&store, Timestamp::from_millis(500), 9).await.unwrap(), []);
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_frees_what_runs_nothing_online() {
+    for store in stores().await {
+        running(&store, "b1", &[queued("b1", 0)]).await;
+        running(&store, "b2", &[Shard { kind: crate::batch::record::Kind::Online, ..queued("b2", 0) }]).await;
+        assert!(start(&store, mine("b2"), 0, NOW).await.unwrap());
+        beat(&store, "w1", NOW.plus(Duration::from_secs(30))).await.unwrap();
+        release_quiet(&store, "w1").await.unwrap();
+        assert_eq!(claim(&store, "w2", NOW, 9).await.unwrap(), ["b1"]);
+        assert!(!end(&store, mine("b1"), 0, (None, None), NOW).await.unwrap());
+        assert!(end(&store, mine("b2"), 0, (None, None), NOW).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_queue_that_is_put_off_gives_places_again_when_its_rest_is_over() {
+    for store in stores().await {
+        running(&store, "b1", &[queued("b1", 0)]).await;
+        let queue = ("us-east-1", "m");
+        rest(&store, queue, Some(NOW.plus(Duration::from_secs(1)))).await.unwrap();
+        let later = NOW.plus(Duration::from_secs(9));
+        put_off(&store, queue, later).await.unwrap();
+        assert!(!take_slot(&store, mine("b1"), 0, queue, (1, NOW.plus(Duration::from_secs(2)))).await.unwrap());
+        assert!(take_slot(&store, mine("b1"), 0, queue, (1, later)).await.unwrap());
     }
 }

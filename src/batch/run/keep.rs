@@ -60,14 +60,19 @@ impl Batches {
         if last.beat.is_none_or(|beat| now.since(beat) >= BEAT) {
             queries::beat(self.store(), self.worker(), now.plus(LEASE)).await?;
             last.beat = Some(now);
+            self.count_jobs().await?;
         }
         if is_late || last.audit.elapsed() >= AUDIT {
             self.audit().await?;
             last.audit = Instant::now();
+            if !stop.is_cancelled()
+                && let Err(error) = self.purge().await
+            {
+                tracing::warn!(%error, causes = error.causes(), "objects of old batches cannot be deleted yet");
+            }
         }
         if !stop.is_cancelled() {
             self.find().await?;
-            self.count_jobs().await?;
         }
         Ok(())
     }

@@ -8,6 +8,7 @@ mod desk;
 mod dispatch;
 mod keep;
 mod poll;
+mod purge;
 mod steward;
 mod stop;
 mod submit;
@@ -114,6 +115,15 @@ impl Crew {
         self.lock().values().cloned().collect()
     }
 
+    /// A shard has a place.
+    fn placed(&self, batch: &str, shard: u32) {
+        let desk = self.lock().get(batch).cloned();
+        if let Some(desk) = desk {
+            desk.is_fresh(shard);
+            desk.tell();
+        }
+    }
+
     /// Something waits for a place.
     pub(super) fn queue(&self) {
         self.queued.notify_one();
@@ -165,17 +175,6 @@ impl Batches {
         self.dispatch().await;
         for region in self.gateway().regions() {
             self.poll(region).await;
-        }
-    }
-}
-
-impl Crew {
-    /// A shard has a place.
-    fn placed(&self, batch: &str, shard: u32) {
-        let desk = self.lock().get(batch).cloned();
-        if let Some(desk) = desk {
-            desk.is_fresh(shard);
-            desk.tell();
         }
     }
 }

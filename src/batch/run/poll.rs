@@ -17,6 +17,8 @@ const OURS: &str = "bgw-";
 const SLACK: Duration = Duration::from_mins(15);
 /// Jobs whose counts are asked for at one look.
 const COUNTED: usize = 50;
+/// So many failures end a look.
+const FAILURES: u32 = 5;
 
 impl Batches {
     /// For ever: looks at the jobs of a Region every `batch.poll_seconds`.
@@ -44,9 +46,17 @@ impl Batches {
         let open = queries::open_jobs(self.store(), self.worker(), name).await?;
         let Some(oldest) = open.iter().map(|job| job.submitted_at).min() else { return Ok(()) };
         let Some(region) = self.gateway().upstream().region(name) else { return Ok(()) };
-        let seen = list(region, oldest).await?;
+        let seen = match list(region, oldest).await {
+            Ok(seen) => seen,
+            Err(error) => {
+                let reason = format!("AWS cannot be asked how the batch job stands: {}", error.message());
+                queries::explain_jobs(self.store(), self.worker(), name, Some(&reason)).await?;
+                return Err(error);
+            }
+        };
+        queries::explain_jobs(self.store(), self.worker(), name, None).await?;
         // Those that change least are asked for their counts last; which come first is left to chance.
-        let mut counted = 0;
+        let (mut counted, mut failures) = (0, 0);
         for index in shuffled(open.len()) {
             let job = &open[index];
             let listed = seen.get(&job.arn);
@@ -56,7 +66,14 @@ impl Batches {
                 continue;
             }
             counted += usize::from(!has_changed);
-            self.look_at(region, job).await?;
+            // One that cannot be looked at does not keep the others from it; an outage does.
+            if let Err(error) = self.look_at(region, job).await {
+                failures += 1;
+                if failures >= FAILURES {
+                    return Err(error);
+                }
+                tracing::warn!(region = name, batch = job.batch, %error, "a batch job cannot be looked at");
+            }
         }
         Ok(())
     }

@@ -20,6 +20,12 @@ use crate::simulator::validate::shape;
 /// Where a job is not told when to give up: not in AWS's reference, but what is seen.
 const DEFAULT_HOURS: i64 = 24;
 
+/// The name that a body gives a job; an unreadable one gives none.
+pub(crate) fn peek(body: &[u8]) -> String {
+    let body: Value = serde_json::from_slice(body).unwrap_or_default();
+    body["jobName"].as_str().unwrap_or_default().to_owned()
+}
+
 /// Answers `CreateModelInvocationJob`.
 pub(crate) fn create(context: &Context<'_>, body: &[u8]) -> Result<Reply, Failure> {
     let request = shape::parse("bedrock#CreateModelInvocationJobRequest", body)?;

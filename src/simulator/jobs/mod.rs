@@ -35,7 +35,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 pub use control::{JobRecord, JobTotals, RegionJobs};
-pub(crate) use create::create;
+pub(crate) use create::{create, peek};
 pub use faults::{Partial, Records};
 pub(crate) use orders::routes;
 pub use quota::{JobQuota, JobQuotaSet};

@@ -116,8 +116,11 @@ fn refuse_unsupported(simulator: &Simulator, input: &str) -> Result<(), Failure>
     if simulator.settings().tools_in_jobs {
         return Ok(());
     }
-    let body: Value = serde_json::from_str(input).unwrap_or_default();
     let refused = [("toolConfig", "Tool calling"), ("outputConfig", "Structured output")];
+    if !refused.iter().any(|(member, _)| memchr::memmem::find(input.as_bytes(), member.as_bytes()).is_some()) {
+        return Ok(());
+    }
+    let body: Value = serde_json::from_str(input).unwrap_or_default();
     match refused.into_iter().find(|(member, _)| !body[member].is_null()) {
         Some((member, what)) => Err(Failure::validation(format!(
             "{what} isn't supported in batch inference. Remove {member} and try again."

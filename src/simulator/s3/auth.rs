@@ -139,7 +139,7 @@ fn fresh(claim: &Claim<'_>, now: Timestamp) -> Result<(), Failure> {
             "Invalid credential date \"{date}\". This date is not the same as X-Amz-Date: \"{}\".",
             &claim.amz_date[..8]
         );
-        return Err(malformed(message, claim.expires.is_some()));
+        return Err(malformed(&message, claim.expires.is_some()));
     }
     match claim.expires {
         None if age.abs() > WINDOW => {
@@ -162,11 +162,11 @@ fn scoped(claim: &Claim<'_>, fixed: Option<&str>) -> Result<(), Failure> {
         _ => return Ok(()),
     };
     let message = format!("the region '{region}' is wrong; expecting '{expected}'");
-    let failure = malformed(message, claim.expires.is_some());
+    let failure = malformed(&message, claim.expires.is_some());
     Err(failure.with(json!({"Region": expected}).as_object().cloned().map(Box::new)).of_bucket_in(expected))
 }
 
-fn malformed(message: String, is_presigned: bool) -> Failure {
+fn malformed(message: &str, is_presigned: bool) -> Failure {
     if is_presigned {
         return Failure::new(
             400,

@@ -123,19 +123,18 @@ impl Checksum {
 
     /// Of an object that is made of parts with these checksums (of the bytes of each) and lengths.
     pub(super) fn joined(algorithm: Algorithm, kind: Kind, parts: &[(Vec<u8>, u64)]) -> Self {
-        let (digest, suffix) = match (kind, algorithm.crc()) {
-            (Kind::FullObject, Some(crc)) => {
-                let numbers = parts.iter().map(|(digest, length)| (number(digest), *length));
-                let joined = numbers.reduce(|(one, before), (other, length)| {
-                    (crc_fast::checksum_combine(crc, one, other, length), before + length)
-                });
-                (bytes_of(joined.map_or(0, |(crc, _)| crc), algorithm), String::new())
+        let (digest, suffix) = if let (Kind::FullObject, Some(crc)) = (kind, algorithm.crc()) {
+            let numbers = parts.iter().map(|(digest, length)| (number(digest), *length));
+            let joined = numbers.reduce(|(one, before), (other, length)| {
+                (crc_fast::checksum_combine(crc, one, other, length), before + length)
+            });
+            (bytes_of(joined.map_or(0, |(crc, _)| crc), algorithm), String::new())
+        } else {
+            let mut all = Sum::begin(algorithm);
+            for (digest, _) in parts {
+                all.push(digest);
             }
-            _ => {
-                let mut all = Sum::begin(algorithm);
-                parts.iter().for_each(|(digest, _)| all.push(digest));
-                (all.end(), format!("-{}", parts.len()))
-            }
+            (all.end(), format!("-{}", parts.len()))
         };
         Self { algorithm, kind, value: STANDARD.encode(digest) + &suffix }
     }

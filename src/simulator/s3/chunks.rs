@@ -150,9 +150,9 @@ impl Decoder {
         let (name, value) = line.split_once(':').ok_or_else(malformed)?;
         let (name, value) = (name.trim().to_ascii_lowercase(), value.trim().to_owned());
         if name == "x-amz-trailer-signature" {
-            let lines: String = self.trailer.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
+            let lines: Vec<String> = self.trailer.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
             let signer = self.signer.as_mut().ok_or_else(malformed)?;
-            let lines = [signer.previous.clone(), body_hash(lines.as_bytes())];
+            let lines = [signer.previous.clone(), body_hash(lines.concat().as_bytes())];
             signer.check("AWS4-HMAC-SHA256-TRAILER", &lines, &value)?;
             self.at = At::End;
             return Ok(());

@@ -128,8 +128,12 @@ impl Incoming {
             let Ok(bytes) = frame.into_data() else { continue };
             let mut take = |bytes: &[u8]| {
                 sum.push(bytes);
-                md5.iter_mut().for_each(|md5| md5.update(bytes));
-                sha.iter_mut().for_each(|sha| sha.update(bytes));
+                if let Some(md5) = &mut md5 {
+                    md5.update(bytes);
+                }
+                if let Some(sha) = &mut sha {
+                    sha.update(bytes);
+                }
                 length += bytes.len() as u64;
                 if length > LARGEST { Err(too_large()) } else { sink(bytes) }
             };

@@ -110,8 +110,8 @@ impl Upload {
     /// The object that the named parts are, in the order of their numbers.
     pub(super) fn complete(&self, named: &[Named], at: Timestamp) -> Result<Object, Failure> {
         let parts = self.chosen(named)?;
-        if let Some((_, part)) = parts.iter().rev().skip(1).rev().find(|(_, part)| part.length < SMALLEST_PART) {
-            let _ = part;
+        let all_but_last = parts.split_last().map_or(&[][..], |(_, before)| before);
+        if all_but_last.iter().any(|part| part.length < SMALLEST_PART) {
             return Err(Failure::new(
                 400,
                 "EntityTooSmall",
@@ -119,25 +119,25 @@ impl Upload {
             ));
         }
         let mut md5 = Md5::new();
-        parts.iter().for_each(|(_, part)| md5.update(part.md5));
+        for part in &parts {
+            md5.update(part.md5);
+        }
         let (algorithm, kind) = self.checksum.unwrap_or((Algorithm::Crc64Nvme, Kind::FullObject));
-        let digests: Vec<(Vec<u8>, u64)> = parts.iter().map(|(_, part)| (part.digest.clone(), part.length)).collect();
-        let checksum = parts
-            .iter()
-            .all(|(_, part)| part.algorithm == algorithm)
-            .then(|| Checksum::joined(algorithm, kind, &digests));
+        let digests: Vec<(Vec<u8>, u64)> = parts.iter().map(|part| (part.digest.clone(), part.length)).collect();
+        let checksum =
+            parts.iter().all(|part| part.algorithm == algorithm).then(|| Checksum::joined(algorithm, kind, &digests));
         Ok(Object {
-            pieces: parts.iter().flat_map(|(_, part)| part.pieces.clone()).collect(),
-            length: parts.iter().map(|(_, part)| part.length).sum(),
+            pieces: parts.iter().flat_map(|part| part.pieces.clone()).collect(),
+            length: parts.iter().map(|part| part.length).sum(),
             etag: format!("{}-{}", hex(&md5.finalize()), parts.len()),
             modified: at,
             attributes: Attributes { checksum, ..self.attributes.clone() },
-            parts: parts.iter().map(|(_, part)| part.length).collect(),
+            parts: parts.iter().map(|part| part.length).collect(),
         })
     }
 
     /// The parts that a completion names, refused if it names them wrong.
-    fn chosen(&self, named: &[Named]) -> Result<Vec<(u32, &Part)>, Failure> {
+    fn chosen(&self, named: &[Named]) -> Result<Vec<&Part>, Failure> {
         if !named.is_sorted_by(|one, other| one.number < other.number) {
             let message = "The list of parts was not in ascending order. Parts must be ordered by part number.";
             return Err(Failure::new(400, "InvalidPartOrder", message));
@@ -169,7 +169,7 @@ impl Upload {
                     }
                     _ => {}
                 }
-                Ok((name.number, part))
+                Ok(part)
             })
             .collect()
     }

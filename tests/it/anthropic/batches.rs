@@ -1,7 +1,7 @@
 //! Message batches: made of a body that is read as it arrives, told in Anthropic's words, each team's own.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bedrock_gateway::config::Config;
 use bedrock_gateway::simulator::{Bucket, Settings};
@@ -11,12 +11,10 @@ use reqwest::{Body, Method};
 use serde_json::{Value, json};
 
 use crate::support::reply::Reply;
-use crate::support::{FIRST, MODEL, TestGateway};
+use crate::support::{FIRST, MODEL, TestGateway, eventually};
 
 const BATCHES: &str = "/v1/messages/batches";
 const NOVA: &str = "nova-lite";
-/// Nothing here takes this long.
-const LIMIT: Duration = Duration::from_secs(60);
 
 fn configured(config: &mut Config) {
     config.batch.bucket = [(FIRST.to_owned(), "files-east".to_owned())].into();
@@ -40,7 +38,8 @@ fn request(id: &str, model: &str, text: &str) -> Value {
 }
 
 async fn create(t: &TestGateway, body: impl Into<Body>) -> Reply {
-    let request = t.request(Method::POST, BATCHES).header("x-api-key", t.key()).header("anthropic-version", "2023-06-01");
+    let request =
+        t.request(Method::POST, BATCHES).header("x-api-key", t.key()).header("anthropic-version", "2023-06-01");
     Reply::to(request.header("content-type", "application/json").body(body)).await
 }
 
@@ -56,15 +55,14 @@ async fn call(t: &TestGateway, method: Method, id: &str, rest: &str) -> Reply {
 
 /// The batch once it has ended.
 async fn ended(t: &TestGateway, id: &str) -> Value {
-    let begun = Instant::now();
-    loop {
-        let batch = call(t, Method::GET, id, "").await.json();
-        if batch["processing_status"] == "ended" {
-            return batch;
-        }
-        assert!(begun.elapsed() < LIMIT, "{batch}");
-        tokio::task::yield_now().await;
-    }
+    let mut batch = Value::Null;
+    eventually("the message batch has ended", async || {
+        t.batches().step().await;
+        batch = call(t, Method::GET, id, "").await.json();
+        batch["processing_status"] == "ended"
+    })
+    .await;
+    batch
 }
 
 /// The results by `custom_id`.
@@ -73,8 +71,10 @@ async fn results(t: &TestGateway, id: &str) -> BTreeMap<String, Value> {
     assert_eq!((reply.status(), reply.header("content-type")), (200, "application/x-jsonl"), "{reply:?}");
     let lines: Vec<Value> = reply.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let count = lines.len();
-    let results: BTreeMap<_, _> =
-        lines.into_iter().map(|line| (line["custom_id"].as_str().unwrap().to_owned(), line["result"].clone())).collect();
+    let results: BTreeMap<_, _> = lines
+        .into_iter()
+        .map(|line| (line["custom_id"].as_str().unwrap().to_owned(), line["result"].clone()))
+        .collect();
     assert_eq!(results.len(), count, "a request has one result");
     results
 }
@@ -106,7 +106,11 @@ async fn requests_of_several_models_run_and_each_has_its_own_result() {
         assert!(result["message"]["usage"]["output_tokens"].as_u64().unwrap() > 0, "{result}");
     }
     let error = &results["streamed"]["error"];
-    assert_eq!((&error["type"], &error["error"]["type"]), (&json!("error"), &json!("invalid_request_error")), "{error}");
+    assert_eq!(
+        (&error["type"], &error["error"]["type"]),
+        (&json!("error"), &json!("invalid_request_error")),
+        "{error}"
+    );
     assert!(error["error"]["message"].as_str().unwrap().contains("stream"), "{error}");
     t.finish().await;
 }
@@ -140,7 +144,8 @@ async fn what_is_wrong_with_a_body_is_named_and_nothing_of_it_is_kept() {
 async fn a_body_is_read_as_it_arrives_and_no_further_than_it_may_be_long() {
     let t = gateway().await;
     let body = json!({"requests": [request("a", MODEL, "hi"), request("b", MODEL, "é")]}).to_string();
-    let pieces: Vec<Result<Vec<u8>, std::io::Error>> = body.as_bytes().chunks(7).map(|piece| Ok(piece.to_vec())).collect();
+    let pieces: Vec<Result<Vec<u8>, std::io::Error>> =
+        body.as_bytes().chunks(7).map(|piece| Ok(piece.to_vec())).collect();
     let reply = create(&t, Body::wrap_stream(stream::iter(pieces))).await;
     assert_eq!((reply.status(), &reply.json()["request_counts"]["processing"]), (200, &json!(2)), "{reply:?}");
     ended(&t, reply.json()["id"].as_str().unwrap()).await;
@@ -161,7 +166,8 @@ async fn batches_are_listed_in_pages_in_either_direction() {
     }
     ids.reverse();
     let list = async |query: &str| {
-        let page = Reply::to(t.request(Method::GET, &format!("{BATCHES}?{query}")).header("x-api-key", t.key())).await.json();
+        let page =
+            Reply::to(t.request(Method::GET, &format!("{BATCHES}?{query}")).header("x-api-key", t.key())).await.json();
         let found: Vec<String> =
             page["data"].as_array().unwrap().iter().map(|batch| batch["id"].as_str().unwrap().to_owned()).collect();
         assert_eq!(page["first_id"].as_str(), found.first().map(String::as_str));
@@ -190,7 +196,9 @@ async fn only_what_has_ended_has_results_and_can_be_deleted() {
     assert_eq!((kept.status(), &kept.json()["processing_status"]), (200, &json!("ended")));
     let deleted = call(&t, Method::DELETE, id, "").await;
     assert_eq!(deleted.json(), json!({"id": id, "type": "message_batch_deleted"}));
-    for (method, rest) in [(Method::GET, ""), (Method::GET, "/results"), (Method::POST, "/cancel"), (Method::DELETE, "")] {
+    for (method, rest) in
+        [(Method::GET, ""), (Method::GET, "/results"), (Method::POST, "/cancel"), (Method::DELETE, "")]
+    {
         let reply = call(&t, method, id, rest).await;
         assert_eq!((reply.status(), &reply.anthropic_error()["type"]), (404, &json!("not_found_error")), "{rest}");
     }
@@ -204,10 +212,11 @@ async fn another_team_and_a_key_without_the_scope_find_nothing() {
     let id = batch["id"].as_str().unwrap();
     t.make_team(NewTeam::new("others")).await;
     let (_, other) = t.make_key(NewKey::new("others", "other")).await;
-    let (_, unscoped) = t
-        .make_key(NewKey { scopes: vec![Scope::Inference], ..NewKey::new(crate::support::TEAM, "unscoped") })
-        .await;
-    for (method, rest) in [(Method::GET, ""), (Method::GET, "/results"), (Method::POST, "/cancel"), (Method::DELETE, "")] {
+    let (_, unscoped) =
+        t.make_key(NewKey { scopes: vec![Scope::Inference], ..NewKey::new(crate::support::TEAM, "unscoped") }).await;
+    for (method, rest) in
+        [(Method::GET, ""), (Method::GET, "/results"), (Method::POST, "/cancel"), (Method::DELETE, "")]
+    {
         let path = format!("{BATCHES}/{id}{rest}");
         let reply = Reply::to(t.request(method.clone(), &path).header("x-api-key", &other)).await;
         assert_eq!(reply.status(), 404, "{method} {rest}: {reply:?}");

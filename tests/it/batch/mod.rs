@@ -3,6 +3,7 @@
 mod edges;
 mod jobs;
 mod online;
+mod waiting;
 
 use std::collections::BTreeMap;
 

@@ -168,6 +168,7 @@ async fn vectors_are_made_by_a_job_in_the_models_own_body() {
 #[tokio::test]
 async fn a_file_with_bad_lines_makes_a_batch_that_has_failed_and_names_them() {
     let t = gateway().await;
+    t.set_budget(Period::Day, MicroUsd(1_000_000)).await;
     let lines = format!("{}no json\n{}", chat("a", NOVA, "hi"), chat("a", NOVA, "again"));
     let batch = created(&t, &uploaded(&t, &lines).await, CHAT).await;
     assert_eq!((&batch["status"], &batch["errors"]["object"]), (&json!("failed"), &json!("list")), "{batch}");

@@ -216,8 +216,7 @@ pub(super) async fn list(
     caller.require(Scope::Batch)?;
     let (filter, size) = page.read()?;
     let is_never = page.status_equals.as_deref().is_some_and(|status| states(status).is_empty());
-    let found =
-        if is_never { Vec::new() } else { matching(&batches, &caller, &page, (filter, size)).await? };
+    let found = if is_never { Vec::new() } else { matching(&batches, &caller, &page, (filter, size)).await? };
     let next_token = (found.len() > size).then(|| found.get(size - 1).map(|last| last.id.clone())).flatten();
     let catalog = gateway.catalog();
     let told = found.into_iter().take(size).map(|batch| Told::of(&catalog, batch));

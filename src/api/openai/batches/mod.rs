@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
-use axum::http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -72,7 +72,7 @@ async fn create(
 ) -> Result<Json<Batch>> {
     caller.require(Scope::Batch)?;
     let request: Request = body::read(&body)?;
-    let name = headers.get("idempotency-key").map(|name| name.as_bytes());
+    let name = headers.get("idempotency-key").map(HeaderValue::as_bytes);
     let id = id(&caller, name, &request);
     let new = new_batch(id.clone(), request)?;
     let batch = match batches.submit(&caller, new).await {
@@ -176,7 +176,7 @@ fn id(caller: &Caller, name: Option<&[u8]>, request: &Request) -> String {
         hash.update(u64::try_from(part.len()).unwrap_or_default().to_le_bytes());
         hash.update(part);
     }
-    let number = hash.finalize().iter().take(16).fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+    let number = hash.finalize().iter().take(16).fold(0_u128, |number, byte| (number << 8) | u128::from(*byte));
     format!("{PREFIX}{number:032x}")
 }
 
