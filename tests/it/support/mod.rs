@@ -226,11 +226,6 @@ impl TestGateway {
         &self.key
     }
 
-    /// The batches of a gateway that has a bucket.
-    pub(crate) fn batches(&self) -> &Batches {
-        self.app.as_ref().and_then(App::batches).expect("a bucket is configured")
-    }
-
     /// Where a test may put files.
     pub(crate) fn folder(&self) -> &std::path::Path {
         self.folder.path()
