@@ -106,7 +106,7 @@ def test_errors_are_aws_exceptions(signed, files):
     file = upload(files, [converse("a", "hi")])
     elsewhere = {"s3OutputDataConfig": {"s3Uri": "s3://my-bucket/out/"}}
     for wanted, words in [(job(file) | {"jobName": "a_b"}, "jobName"), (job("file-none"), "does not exist"),
-                          (job(file, timeoutDurationInHours=1), "timeoutDurationInHours"),
+                          (job(file, timeoutDurationInHours=999), "timeoutDurationInHours"),
                           (job(file) | {"outputDataConfig": elsewhere}, FILES)]:
         with pytest.raises(ClientError) as error:
             signed.create_model_invocation_job(**wanted)
