@@ -2,7 +2,8 @@
 //! model, and how much they ask for.
 //!
 //! Nothing of a line is kept but a hash of its id, no value is built of it, and none of its text is in what is said of it.
-//! Invariant: [`Survey`] counts every line that is not blank as good, in a group, or as bad.
+//! Invariant: [`Survey`] counts every line that is not blank, in a group or
+//! as bad; one that repeats an id is in both.
 
 mod repeats;
 

@@ -226,11 +226,6 @@ impl TestGateway {
         &self.key
     }
 
-    /// The batches of a gateway that has a bucket.
-    pub(crate) fn batches(&self) -> &Batches {
-        self.app.as_ref().and_then(App::batches).expect("a bucket is configured")
-    }
-
     /// Where a test may put files.
     pub(crate) fn folder(&self) -> &std::path::Path {
         self.folder.path()
@@ -300,6 +295,12 @@ impl TestGateway {
         let accounts = self.gateway.tenancy().accounts();
         assert_eq!(accounts.len(), 1, "{accounts:?}");
         accounts[0].balance
+    }
+
+    /// The batches of the gateway, for what no timer is waited for.
+    pub(crate) fn batches(&self) -> &Batches {
+        let app = self.app.as_ref().expect("the gateway is draining already");
+        app.batches().expect("the test has a bucket and a role")
     }
 
     /// The gateway itself, for what no surface tells.
