@@ -346,9 +346,10 @@ mod wire {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     pub(super) struct Job {
-        job_arn: String,
-        #[serde(default)]
-        job_name: String,
+        #[serde(rename = "jobArn")]
+        arn: String,
+        #[serde(default, rename = "jobName")]
+        name: String,
         #[serde(default)]
         status: String,
         message: Option<String>,
@@ -370,14 +371,14 @@ mod wire {
                 failed: self.error_record_count.unwrap_or_default(),
             });
             super::Job {
-                name: self.job_name,
+                name: self.name,
                 status: self.status.parse().unwrap_or(JobStatus::Other(self.status)),
                 message: self.message.filter(|text| !text.is_empty()).map(|text| mask(&text).into_owned()),
                 counts,
                 submitted_at: self.submit_time.as_deref().and_then(moment),
                 modified_at: self.last_modified_time.as_deref().and_then(moment),
                 ended_at: self.end_time.as_deref().and_then(moment),
-                arn: self.job_arn,
+                arn: self.arn,
             }
         }
     }

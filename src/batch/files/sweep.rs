@@ -81,7 +81,7 @@ impl Files {
             Ok(true) => self.erase_now(id).await,
             Ok(false) => {}
             Err(error) => {
-                tracing::warn!(%error, causes = error.causes(), file = id, "an upload could not be discarded")
+                tracing::warn!(%error, causes = error.causes(), file = id, "an upload could not be discarded");
             }
         }
     }
@@ -89,7 +89,9 @@ impl Files {
     /// Deletes the objects of a file that is marked as deleted, and forgets it.
     pub(super) async fn erase_now(&self, id: &str) {
         match queries::remains_of(&self.0.store, id).await {
-            Ok(Some(remains)) => _ = self.try_erase(&remains).await,
+            Ok(Some(remains)) => {
+                self.try_erase(&remains).await;
+            }
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, causes = error.causes(), file = id, "a file could not be deleted"),
         }

@@ -76,13 +76,12 @@ impl Stream for Reading {
 impl Rest {
     async fn piece(&mut self) -> Result<Option<Bytes>, Failure> {
         while self.next < self.end {
-            let body = match self.body.as_mut() {
-                Some(body) => body,
-                None => {
-                    let range = Some(self.next..self.end);
-                    let asked = ask(&self.objects, (&self.bucket, &self.key), range, self.etag.clone()).await?;
-                    self.body.insert(asked.0)
-                }
+            let body = if let Some(body) = self.body.as_mut() {
+                body
+            } else {
+                let range = Some(self.next..self.end);
+                let asked = ask(&self.objects, (&self.bucket, &self.key), range, self.etag.clone()).await?;
+                self.body.insert(asked.0)
             };
             let failure = match tokio::time::timeout(self.objects.0.idle, body.next()).await {
                 Ok(Some(Ok(mut piece))) => {

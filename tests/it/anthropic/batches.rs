@@ -18,7 +18,7 @@ const NOVA: &str = "nova-lite";
 
 fn configured(config: &mut Config) {
     config.batch.bucket = [(FIRST.to_owned(), "files-east".to_owned())].into();
-    config.batch.role_arn = "arn:aws:iam::000000000000:role/bedrock-batch".to_owned();
+    config.batch.role_arn = "arn:aws:iam::000000000000:role/bedrock-batch".into();
     config.batch.poll_seconds = 5;
     config.batch.max_inline_mb = 1;
 }

@@ -1,5 +1,8 @@
 //! Files over the wire: in as a form, kept in the simulated S3, out by ranges; and nothing left of what did not become one.
 
+use std::fmt::Write as _;
+use std::time::Duration;
+
 use bedrock_gateway::batch::files::{Files, NewFile};
 use bedrock_gateway::batch::record::Origin;
 use bedrock_gateway::config::Config;
@@ -10,7 +13,6 @@ use bytes::Bytes;
 use futures_util::stream;
 use reqwest::{Body, Method, RequestBuilder};
 use serde_json::{Value, json};
-use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use crate::support::reply::Reply;
@@ -47,7 +49,7 @@ fn named(name: &str) -> String {
 fn form(parts: &[Part<'_>]) -> String {
     let mut text = String::new();
     for (name, more, value) in parts {
-        text += &format!("--X\r\nContent-Disposition: form-data; name=\"{name}\"{more}\r\n\r\n{value}\r\n");
+        write!(text, "--X\r\nContent-Disposition: form-data; name=\"{name}\"{more}\r\n\r\n{value}\r\n").unwrap();
     }
     text + "--X--\r\n"
 }
@@ -118,8 +120,8 @@ async fn a_file_is_taken_listed_read_and_deleted() {
         (&list["data"][0]["id"], &list["has_more"], &list["last_id"]),
         (&json!(second), &json!(true), &json!(second))
     );
-    assert_eq!(ids(&t, &format!("?after={second}&purpose=batch")).await, [id.clone()]);
-    assert_eq!(ids(&t, "?order=asc").await, [id.clone(), second.clone()]);
+    assert_eq!(ids(&t, &format!("?after={second}&purpose=batch")).await, [&*id]);
+    assert_eq!(ids(&t, "?order=asc").await, [&*id, &*second]);
     assert_eq!(ids(&t, "?purpose=batch_output").await, Vec::<String>::new());
     for (query, param) in [("?limit=0", "limit"), ("?order=up", "order"), ("?after=file-x", "after")] {
         let refused = ask(&t, Method::GET, query).await;

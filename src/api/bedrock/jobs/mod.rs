@@ -58,7 +58,7 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
     responses((status = 200, description = "It will run.", body = Created), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
     security(("key" = ["batch"]))
 )]
-pub(super) async fn create(
+async fn create(
     State(gateway): State<Gateway>,
     caller: Caller,
     Configured(batches): Configured<Batches>,
@@ -152,7 +152,7 @@ fn id_of(parts: &[&str]) -> String {
     responses((status = 200, description = "The job.", body = Told), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
     security(("key" = ["batch"]))
 )]
-pub(super) async fn get(
+async fn get(
     State(gateway): State<Gateway>,
     caller: Caller,
     Configured(batches): Configured<Batches>,
@@ -173,7 +173,7 @@ pub(super) async fn get(
     responses((status = 200, description = "It is being stopped.", body = Stopped), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
     security(("key" = ["batch"]))
 )]
-pub(super) async fn stop(
+async fn stop(
     caller: Caller,
     Configured(batches): Configured<Batches>,
     Segment(identifier): Segment,
@@ -207,7 +207,7 @@ pub(super) async fn stop(
     responses((status = 200, description = "The jobs.", body = Listed), (status = "4XX", description = "An AWS exception.", body = error::Envelope)),
     security(("key" = ["batch"]))
 )]
-pub(super) async fn list(
+async fn list(
     State(gateway): State<Gateway>,
     caller: Caller,
     Configured(batches): Configured<Batches>,
@@ -246,7 +246,7 @@ async fn matching(
 /// Which jobs are asked for.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-pub(super) struct Page {
+struct Page {
     submit_time_after: Option<String>,
     submit_time_before: Option<String>,
     status_equals: Option<String>,

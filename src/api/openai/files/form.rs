@@ -164,7 +164,7 @@ fn too_large() -> Error {
 }
 
 /// What went wrong, without a word of what was sent.
-fn broken(error: multer::Error) -> Error {
+fn broken(error: &multer::Error) -> Error {
     match error {
         multer::Error::StreamSizeExceeded { .. } => too_large(),
         multer::Error::IncompleteStream
@@ -211,7 +211,7 @@ impl Parts {
 
 async fn heard<T>(next: impl Future<Output = multer::Result<T>>) -> Result<T> {
     match tokio::time::timeout(SILENCE, next).await {
-        Ok(next) => next.map_err(broken),
+        Ok(next) => next.map_err(|error| broken(&error)),
         Err(_) => Err(Error::new(Kind::Invalid, "Nothing came of the upload for too long.")),
     }
 }

@@ -24,22 +24,24 @@ fn read(text: &str, length: u64) -> Option<Wanted> {
         return None;
     }
     let (first, last) = set.trim().split_once('-')?;
-    let range = match (number(first)?, number(last)?) {
-        (Some(first), Some(last)) if first > last => return None,
-        (Some(first), last) => first..last.map_or(length, |last| last.saturating_add(1).min(length)),
-        (None, Some(suffix)) => length.saturating_sub(suffix)..length,
-        (None, None) => return None,
+    let range = match (first.trim(), last.trim()) {
+        ("", suffix) => length.saturating_sub(number(suffix)?)..length,
+        (first, "") => number(first)?..length,
+        (first, last) => {
+            let (first, last) = (number(first)?, number(last)?);
+            if first > last {
+                return None;
+            }
+            first..last.saturating_add(1).min(length)
+        }
     };
     Some(if range.is_empty() { Wanted::Beyond } else { Wanted::Part(range) })
 }
 
-/// The number; `Some(None)`: none is given. More than a number can be is more than any file has.
-fn number(text: &str) -> Option<Option<u64>> {
-    let text = text.trim();
-    if text.is_empty() {
-        return Some(None);
-    }
-    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| Some(text.parse().unwrap_or(u64::MAX)))
+/// More than a number can be is more than any file has.
+fn number(text: &str) -> Option<u64> {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| text.parse().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
