@@ -1,6 +1,6 @@
 //! What runs batches: one worker per process, and one steward for each batch that the worker has.
 //!
-//! A steward reads what the store knows of its batch, does what follows from it (`job.rs`), and waits to be told that
+//! A steward reads what the store knows of its batch, does what follows from it (`job/`), and waits to be told that
 //! something changed: it remembers nothing that matters. Places for jobs are given by `dispatch.rs`, jobs are looked at
 //! by `poll.rs`, Region by Region. Invariant: whatever is done for a batch ends when the batch is another worker's.
 

@@ -166,14 +166,14 @@ impl Batches {
     }
 
     async fn carry_out(self, desk: Arc<Desk>, (work, step): (Work, Step), (view, shard): (View, Option<Shard>)) {
-        let stop = self.crew().staff.get().map(|staff| staff.stop.clone()).unwrap_or_default();
+        let closing = self.crew().staff.get().map(|staff| staff.stop.clone()).unwrap_or_default();
         let work_done = Box::pin(self.carry_out_step(&desk, step, &view, shard.as_ref()));
         let in_time = async {
             if matches!(step, Step::Run(_)) {
                 // It sees for itself that nothing more is to begin.
                 return Some(work_done.await);
             }
-            stop.run_until_cancelled(work_done).await
+            closing.run_until_cancelled(work_done).await
         };
         match desk.left().clone().run_until_cancelled_owned(in_time).await.flatten() {
             None | Some(Ok(())) => desk.done(work),
