@@ -95,7 +95,7 @@ async fn the_end_of_a_batch_is_told_until_it_is_taken_and_an_administrator_sees_
     let (of_team, own) = (Receiver::start(2).await, Receiver::start(0).await);
     let configured = |config: &mut Config| {
         config.batch.bucket = [(FIRST.to_owned(), BUCKET.to_owned())].into();
-        config.batch.role_arn = "arn:aws:iam::000000000000:role/bedrock-batch".to_owned();
+        "arn:aws:iam::000000000000:role/bedrock-batch".clone_into(&mut config.batch.role_arn);
         config.auth.sealing_key = Secret::new(STANDARD.encode([3; 32]));
         config.fetch.allow_networks = vec!["127.0.0.0/8".into(), "::1/128".into()];
     };

@@ -33,20 +33,14 @@ pub(super) fn text<'a>(batch: &'a Value, name: &str) -> &'a str {
 /// One line about a batch.
 pub(super) fn line(batch: &Value) -> String {
     let counts = Counts::of(batch);
-    let mut line = format!(
-        "{} is {}: {} of {} records done",
-        text(batch, "id"),
-        text(batch, "status"),
-        counts.done(),
-        counts.total
-    );
-    if counts.failed > 0 {
-        line += &format!(", {} of them with errors", counts.failed);
-    }
-    if let Some(cost) = batch["gateway"]["cost_usd"].as_str() {
-        line += &format!(", cost ${}", dollars(cost));
-    }
-    line
+    let errors = match counts.failed {
+        0 => String::new(),
+        failed => format!(", {failed} of them with errors"),
+    };
+    let cost = batch["gateway"]["cost_usd"].as_str();
+    let cost = cost.map(|cost| format!(", cost ${}", dollars(cost))).unwrap_or_default();
+    let (id, status, done, total) = (text(batch, "id"), text(batch, "status"), counts.done(), counts.total);
+    format!("{id} is {status}: {done} of {total} records done{errors}{cost}")
 }
 
 /// What a batch waits for, in one line; empty when it waits for nothing.

@@ -15,7 +15,7 @@ const BUCKET: &str = "files-east";
 async fn gateway() -> TestGateway {
     let configured = |config: &mut Config| {
         config.batch.bucket = [(FIRST.to_owned(), BUCKET.to_owned())].into();
-        config.batch.role_arn = "arn:aws:iam::000000000000:role/bedrock-batch".to_owned();
+        "arn:aws:iam::000000000000:role/bedrock-batch".clone_into(&mut config.batch.role_arn);
     };
     TestGateway::with_simulated(configured, |settings| {
         settings.buckets.insert(BUCKET.to_owned(), Bucket::default());
