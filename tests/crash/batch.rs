@@ -390,6 +390,26 @@ async fn a_batch_whose_gateway_is_killed_within_an_upload_in_parts_ends_as_witho
     assert_eq!(walk(LARGE, places(&done)).await, BTreeMap::new());
 }
 
+/// No call to the outside is between the two.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shard_that_was_booked_by_a_process_that_died_before_it_settled_it_is_paid_for_once() {
+    let site = Site::prepare(Shape { failing: 0, online: 0, ..MIXED }, None).await;
+    let gateway = site.installation.start().await;
+    let file = site.upload(gateway.address).await;
+    let batch = site.submit(gateway.address, &file).await;
+    site.end(gateway.address, &batch).await;
+    gateway.process.kill();
+    let rewind = [
+        "UPDATE batch_shards SET state = 'collecting', settled_at = NULL",
+        "UPDATE batches SET state = 'in_progress', finalizing_at = NULL, ended_at = NULL, cost_micro_usd = 0",
+        "DELETE FROM files WHERE purpose = 'batch_output'",
+    ];
+    site.installation.rewind(&rewind).await;
+    let gateway = site.installation.start().await;
+    let over = site.end(gateway.address, &batch).await;
+    site.is_whole(&gateway, &over).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_batch_whose_gateway_is_killed_as_it_stops_jobs_ends_each_record_once() {
     let places = places(&BTreeMap::from([("StopModelInvocationJob", 2)]));

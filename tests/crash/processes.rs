@@ -86,6 +86,7 @@ pub(crate) struct Installation {
     pub(crate) key: String,
     /// How many gateways were started.
     started: AtomicUsize,
+    url: String,
     folder: TempDir,
 }
 
@@ -123,13 +124,21 @@ impl Installation {
         admin::create_team(&store, &clock, Actor::CommandLine, NewTeam::new("testers")).await.unwrap();
         let new = NewKey::new("testers", "crash");
         let (_, key) = admin::create_key(&store, &clock, Actor::CommandLine, new).await.unwrap();
-        Self { store, key: key.expose().to_owned(), started: AtomicUsize::new(0), folder }
+        Self { store, key: key.expose().to_owned(), started: AtomicUsize::new(0), url: url.to_owned(), folder }
     }
 
     /// Tables that follow the configuration.
     pub(crate) fn configure(&self, tables: &str) {
         let mut file = File::options().append(true).open(self.folder.path().join("gateway.toml")).unwrap();
         file.write_all(tables.as_bytes()).unwrap();
+    }
+
+    /// Changes what the store has, while no gateway runs.
+    pub(crate) async fn rewind(&self, statements: &[&'static str]) {
+        let mut connection = sqlx::AnyConnection::connect(&self.url).await.unwrap();
+        for statement in statements {
+            sqlx::query(*statement).execute(&mut connection).await.unwrap();
+        }
     }
 
     /// Starts a gateway and waits until it serves.
