@@ -240,13 +240,13 @@ impl Tenancy {
 
     /// What this process is called in the folder of the journal, like no other process; none without a journal.
     pub fn writer(&self) -> Option<&str> {
-        self.0.recorder.journal().map(|journal| journal.writer())
+        self.0.recorder.journal().map(Journal::writer)
     }
 
     /// The [`Tenancy::writer`]s that died since this was asked last, as their locks in the folder tell: nothing of them runs
     /// any more, and what they had to book is booked. Processes on other disks are not known.
     pub fn take_dead(&self) -> Vec<String> {
-        self.0.recorder.journal().map(|journal| journal.take_dead()).unwrap_or_default()
+        self.0.recorder.journal().map(Journal::take_dead).unwrap_or_default()
     }
 
     /// Writes down that a call is about to be sent: `entry` is what is booked if this process dies before

@@ -22,6 +22,7 @@ use reqwest::multipart::{Form, Part};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 use crate::processes::{Gateway, Installation, eventually, postgres, within};
 
@@ -85,7 +86,7 @@ impl Site {
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
         let serving = (sim.clone(), stop.clone().cancelled_owned());
-        tokio::task::spawn(async move { serving.0.serve(listener, serving.1).await });
+        TaskTracker::new().spawn(async move { serving.0.serve(listener, serving.1).await });
         let installation = Installation::prepare(address, url, None).await;
         installation.configure(&format!(
             "[batch]\nrole_arn = \"{role}\"\npoll_seconds = 1\nbucket = {{ us-east-1 = \"{BUCKET}\" }}\n\
@@ -376,8 +377,8 @@ async fn a_batch_whose_gateway_is_killed_at_anything_it_does_ends_as_without() {
     assert_eq!((done["CreateModelInvocationJob"], done["Converse"]), (4, 5));
     let missed = walk(MIXED, places(&done)).await;
     // How often jobs are looked at depends on how fast they are.
-    let is_look = |operation: &&str| ["GetModelInvocationJob", "ListModelInvocationJobs"].contains(operation);
-    assert!(missed.keys().all(|operation| is_look(operation)), "never came there: {missed:?}, of {done:?}");
+    let looks = ["GetModelInvocationJob", "ListModelInvocationJobs"];
+    assert!(missed.keys().all(|operation| looks.contains(operation)), "never came there: {missed:?}, of {done:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
