@@ -72,10 +72,17 @@ pub struct Standing {
     pub waiting_for: Vec<String>,
 }
 
+/// The worker of the process that is called so in the folder of the journal.
+pub(super) fn worker_of(writer: &str) -> String {
+    format!("worker_{writer}")
+}
+
 impl Batches {
     /// Nothing runs until [`Batches::work`](super::run).
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(Inner { parts, worker: ids::fresh("worker_"), crew: Crew::default() }))
+        let writer = parts.gateway.tenancy().writer().map(worker_of);
+        let worker = writer.unwrap_or_else(|| ids::fresh("worker_"));
+        Self(Arc::new(Inner { parts, worker, crew: Crew::default() }))
     }
 
     /// The team's batch of this id.

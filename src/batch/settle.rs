@@ -74,7 +74,7 @@ impl Batches {
             way.and_then(|price| price.batch_cost(&usage))
         };
         if shard.job_arn.is_some() {
-            self.book(desk, view, shard, (&usage, source, cost), &collected);
+            self.book(desk, view, shard, (&usage, source, cost), &collected).await?;
             // What is settled in the store is in its ledger.
             self.gateway().tenancy().flush().await;
         }
@@ -140,26 +140,33 @@ impl Batches {
         places.into_iter().find(|place| *place.region == *shard.region && *place.id == *shard.call_id)?.price.clone()
     }
 
-    /// The job of a shard is in the ledger, in the metrics, and paid for: each once in this process.
-    fn book(
+    /// The job of a shard is in the ledger, in the metrics, and paid for: each once, whichever process did it.
+    async fn book(
         &self,
         desk: &Desk,
         view: &View,
         shard: &Shard,
         (usage, source, cost): (&Usage, UsageSource, Option<MicroUsd>),
         collected: &Collected,
-    ) {
-        if !desk.book(shard.number) {
-            return;
-        }
+    ) -> Result<()> {
         let View { batch, caller, .. } = view;
         let at = self.now();
+        let id = format!("{}.{}", batch.id, shard.number);
+        // A process that died may have come so far.
+        let is_booked = self.gateway().tenancy().is_booked(&id).await?;
+        if !desk.book(shard.number) {
+            return Ok(());
+        }
+        if is_booked {
+            desk.spend_booked(&id, cost.unwrap_or_default(), at);
+            return Ok(());
+        }
         let ended = shard.ended_at.unwrap_or(at);
         let began = shard.submitted_at.unwrap_or(ended);
         let has_answers = collected.tally.done > collected.tally.failed;
         let outcome = if has_answers { Outcome::OK } else { Outcome::failed(ErrorKind::UpstreamRejected) };
         let entry = Entry {
-            id: format!("{}.{}", batch.id, shard.number),
+            id: id.clone(),
             request_id: RequestId::from(&batch.id),
             at,
             team: batch.team.clone(),
@@ -191,9 +198,9 @@ impl Batches {
         };
         let metrics = self.gateway().metrics();
         metrics.booked(&caller.team.name, &shard.model_id, &shard.region, tokens, (cost, TIER));
-        let id = entry.id.clone();
         self.gateway().tenancy().record(entry);
         desk.spend(&id, cost.unwrap_or_default(), at);
+        Ok(())
     }
 
     /// The folder of a shard's objects, with its slash.

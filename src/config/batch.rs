@@ -17,7 +17,7 @@ pub struct Batch {
     pub prefix: String,
     /// The role that Bedrock assumes to read and write the bucket.
     pub role_arn: String,
-    /// Seconds between two looks at a running job: 5 to 3600.
+    /// Seconds between two looks at running jobs: 1 to 3600.
     pub poll_seconds: u64,
     /// What becomes of a batch below AWS's minimum.
     pub small_batches: SmallBatches,
@@ -86,7 +86,7 @@ impl Batch {
             problems.add("batch.prefix", "must be letters, digits and -_./ and not begin with a slash");
         }
         shape::check_role_arn("batch.role_arn", &self.role_arn, problems);
-        problems.add_unless_within("batch.poll_seconds", self.poll_seconds, 5, 3600);
+        problems.add_unless_within("batch.poll_seconds", self.poll_seconds, 1, 3600);
         problems.add_unless_within("batch.retention_hours", self.retention_hours, 1, 8760);
         problems.add_unless_within("batch.max_file_mb", self.max_file_mb, 1, 5120);
         problems.add_unless_within("batch.team_storage_mb", self.team_storage_mb, 0, 1_000_000_000);

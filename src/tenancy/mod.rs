@@ -238,6 +238,17 @@ impl Tenancy {
         self.0.recorder.journal().is_some()
     }
 
+    /// What this process is called in the folder of the journal, like no other process; none without a journal.
+    pub fn writer(&self) -> Option<&str> {
+        self.0.recorder.journal().map(Journal::writer)
+    }
+
+    /// The [`Tenancy::writer`]s that died since this was asked last, as their locks in the folder tell: nothing of them runs
+    /// any more, and what they had to book is booked. Processes on other disks are not known.
+    pub fn take_dead(&self) -> Vec<String> {
+        self.0.recorder.journal().map(Journal::take_dead).unwrap_or_default()
+    }
+
     /// Writes down that a call is about to be sent: `entry` is what is booked if this process dies before
     /// [`Tenancy::record`] settles the same id. Once more for another attempt of the same call. Without a journal nothing
     /// happens. Returns when the operating system has it; never touches the store, and fails no call.
@@ -289,6 +300,14 @@ impl Tenancy {
     /// The most calls that any limit counts as open now.
     pub fn most_open(&self) -> u32 {
         self.0.admission.most_open()
+    }
+
+    /// Whether the ledger has an entry of this id. What was recorded here a moment ago may still be on its way.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn is_booked(&self, id: &str) -> Result<bool> {
+        queries::has_entry(&self.0.store, id).await
     }
 
     /// How far the writer of the ledger is behind.

@@ -25,7 +25,7 @@ async fn fifty_kills_lose_no_call_and_book_none_twice_on_postgres() {
 
 async fn kill(url: Option<&str>) {
     let bedrock = Bedrock::start();
-    let installation = Installation::prepare(&bedrock, url, None).await;
+    let installation = Installation::prepare(bedrock.address, url, None).await;
     let seen = Arc::new(Seen::default());
     for round in 0..ROUNDS {
         // Some calls wait for their answer, some in the middle of it, some are tried again.

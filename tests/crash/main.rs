@@ -9,6 +9,7 @@
     reason = "a test fails by panicking, wherever in the harness it does"
 )]
 
+mod batch;
 mod books;
 mod killed;
 mod load;

@@ -1,9 +1,11 @@
 //! The processes: what plays Bedrock, and the gateway, which can be started as often as wanted.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader, Lines};
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bedrock_gateway::clock::Clock;
@@ -82,6 +84,9 @@ pub(crate) struct Installation {
     /// With a team and a key.
     pub(crate) store: Store,
     pub(crate) key: String,
+    /// How many gateways were started.
+    started: AtomicUsize,
+    url: String,
     folder: TempDir,
 }
 
@@ -93,32 +98,53 @@ pub(crate) struct Gateway {
 }
 
 impl Installation {
-    /// In front of `bedrock`, with the store at `url`; the gateway itself reaches it at `seen_url`.
-    pub(crate) async fn prepare(bedrock: &Bedrock, url: Option<&str>, seen_url: Option<&str>) -> Self {
+    /// In front of what plays Bedrock there, with the store at `url`; the gateway itself reaches it at `seen_url`.
+    pub(crate) async fn prepare(upstream: SocketAddr, url: Option<&str>, seen_url: Option<&str>) -> Self {
         let folder = TempDir::with_prefix("bedrock-gateway-crash-").unwrap();
         let file = format!("sqlite://{}", folder.path().join("crash.db").display());
         let url = url.unwrap_or(&file);
         let seen_url = seen_url.unwrap_or(url);
-        let upstream = bedrock.address;
+        let endpoint = |region: &str| {
+            format!(
+                "[aws.endpoints.{region}]\nruntime = \"http://{upstream}\"\ncontrol = \"http://{upstream}\"\n\
+                 s3 = \"http://{upstream}\"\n"
+            )
+        };
         let config = format!(
             "[server]\nlisten = \"127.0.0.1:0\"\nops_listen = \"127.0.0.1:0\"\n\
              [store]\nurl = \"{seen_url}\"\njournal = \"{}\"\n\
              [aws]\nregions = [\"us-east-1\", \"us-west-2\"]\ncatalog_refresh_minutes = 0\n\
-             [aws.endpoints.us-east-1]\nruntime = \"http://{upstream}\"\ncontrol = \"http://{upstream}\"\n\
-             [aws.endpoints.us-west-2]\nruntime = \"http://{upstream}\"\ncontrol = \"http://{upstream}\"\n",
-            folder.path().join("journal").display()
+             {}{}",
+            folder.path().join("journal").display(),
+            endpoint("us-east-1"),
+            endpoint("us-west-2"),
         );
         std::fs::write(folder.path().join("gateway.toml"), config).unwrap();
         let (store, clock) = (Store::open(url).await.unwrap(), Clock::system());
         admin::create_team(&store, &clock, Actor::CommandLine, NewTeam::new("testers")).await.unwrap();
         let new = NewKey::new("testers", "crash");
         let (_, key) = admin::create_key(&store, &clock, Actor::CommandLine, new).await.unwrap();
-        Self { store, key: key.expose().to_owned(), folder }
+        Self { store, key: key.expose().to_owned(), started: AtomicUsize::new(0), url: url.to_owned(), folder }
+    }
+
+    /// Tables that follow the configuration.
+    pub(crate) fn configure(&self, tables: &str) {
+        let mut file = File::options().append(true).open(self.folder.path().join("gateway.toml")).unwrap();
+        file.write_all(tables.as_bytes()).unwrap();
+    }
+
+    /// Changes what the store has, while no gateway runs.
+    pub(crate) async fn rewind(&self, statements: &[&'static str]) {
+        let mut connection = sqlx::AnyConnection::connect(&self.url).await.unwrap();
+        for statement in statements {
+            sqlx::query(*statement).execute(&mut connection).await.unwrap();
+        }
     }
 
     /// Starts a gateway and waits until it serves.
     pub(crate) async fn start(&self) -> Gateway {
-        let log = self.folder.path().join("gateway.log");
+        self.started.fetch_add(1, Ordering::Relaxed);
+        let log = self.last_log();
         let output = File::create(&log).unwrap();
         let settings = Settings::default();
         let child = Command::new(env!("CARGO_BIN_EXE_bedrock-gateway"))
@@ -153,7 +179,11 @@ impl Installation {
 
     /// Where the last gateway wrote its log.
     pub(crate) fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("gateway.log")).unwrap()
+        std::fs::read_to_string(self.last_log()).unwrap()
+    }
+
+    fn last_log(&self) -> PathBuf {
+        self.folder.path().join(format!("gateway-{}.log", self.started.load(Ordering::Relaxed)))
     }
 }
 
@@ -166,9 +196,20 @@ fn addresses(line: &str) -> Option<(SocketAddr, SocketAddr)> {
 impl Gateway {
     /// The value of a metric without labels.
     pub(crate) async fn metric(&self, name: &str) -> f64 {
-        let text = reqwest::get(format!("http://{}/metrics", self.ops)).await.unwrap().text().await.unwrap();
+        let text = self.metrics().await;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
         value.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+    }
+
+    /// The value of a metric that has labels, and one series.
+    pub(crate) async fn metric_of(&self, name: &str) -> f64 {
+        let text = self.metrics().await;
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('{')?.rsplit_once(' '));
+        value.unwrap_or_else(|| panic!("no {name} in {text}")).1.parse().unwrap()
+    }
+
+    async fn metrics(&self) -> String {
+        reqwest::get(format!("http://{}/metrics", self.ops)).await.unwrap().text().await.unwrap()
     }
 }
 

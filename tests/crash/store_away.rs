@@ -20,7 +20,7 @@ async fn postgres_may_go_away_and_come_back_under_load() {
     let bedrock = Bedrock::start();
     let relayed = url.replacen(&server, &relay.address.to_string(), 1);
     assert_ne!(relayed, url);
-    let installation = Installation::prepare(&bedrock, Some(&url), Some(&relayed)).await;
+    let installation = Installation::prepare(bedrock.address, Some(&url), Some(&relayed)).await;
     let gateway = installation.start().await;
     let seen = Arc::new(Seen::default());
     for times in 1..=2 {

@@ -139,6 +139,13 @@ impl Desk {
         }
     }
 
+    /// The same for what another process booked.
+    pub(in crate::batch) fn spend_booked(&self, id: &str, cost: MicroUsd, at: Timestamp) {
+        if let Some((hold, _)) = &self.lock().hold {
+            hold.spend_booked(id, cost, at);
+        }
+    }
+
     /// True the first time that a shard is booked.
     pub(in crate::batch) fn book(&self, shard: u32) -> bool {
         self.lock().booked.insert(shard)

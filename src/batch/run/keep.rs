@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::batches::Batches;
+use crate::batch::batches::{Batches, worker_of};
 use crate::batch::queries;
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -92,10 +92,19 @@ impl Batches {
 
     /// Takes what nobody works on, and tells stewards what is to end.
     async fn find(&self) -> Result<()> {
+        // Nobody has to wait for the lease of a process that is known to be dead. Were it forgotten here by a failure of the
+        // store, the lease would end all the same.
+        for writer in self.gateway().tenancy().take_dead() {
+            queries::leave(self.store(), &worker_of(&writer)).await?;
+        }
         let now = self.now();
-        for batch in queries::claim(self.store(), self.worker(), now, CLAIMS).await? {
+        let claimed = queries::claim(self.store(), self.worker(), now, CLAIMS).await?;
+        for batch in &claimed {
             tracing::info!(batch, "a batch that nobody worked on was taken");
-            self.crew().open(self, &batch, None);
+            self.crew().open(self, batch, None);
+        }
+        if !claimed.is_empty() {
+            self.crew().taken.send_replace(());
         }
         for batch in queries::due(self.store(), self.worker(), now).await? {
             self.crew().tell(&batch);

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -41,6 +41,8 @@ pub(super) struct Crew {
     queued: Notify,
     /// Somebody should look for batches now.
     look: Notify,
+    /// Batches were taken over.
+    taken: watch::Sender<()>,
     pub(super) heavy: Semaphore,
     pub(super) online: Arc<Semaphore>,
     requests: Semaphore,
@@ -61,6 +63,7 @@ impl Default for Crew {
             staff: OnceLock::new(),
             queued: Notify::new(),
             look: Notify::new(),
+            taken: watch::Sender::new(()),
             heavy: Semaphore::new(HEAVY),
             online: Arc::new(Semaphore::new(ONLINE)),
             requests: Semaphore::new(REQUESTS),

@@ -21,12 +21,20 @@ const COUNTED: usize = 50;
 const FAILURES: u32 = 5;
 
 impl Batches {
-    /// For ever: looks at the jobs of a Region every `batch.poll_seconds`.
+    /// For ever: looks at the jobs of a Region every `batch.poll_seconds`, and when batches were taken over: their jobs may
+    /// have ended long ago.
     pub(super) async fn watch(self, region: Arc<str>) {
         let period = Duration::from_secs(self.settings().poll_seconds);
+        let mut taken = self.crew().taken.subscribe();
+        // What was taken before is looked at, too.
+        taken.mark_changed();
         loop {
-            // Replicas and Regions do not all ask at the same moment.
-            tokio::time::sleep(period.mul_f64(0.8 + 0.4 * fastrand::f64())).await;
+            tokio::select! {
+                // Replicas and Regions do not all ask at the same moment.
+                () = tokio::time::sleep(period.mul_f64(0.8 + 0.4 * fastrand::f64())) => {}
+                // The sender lives as long as the crew.
+                _ = taken.changed() => {}
+            }
             self.poll(&region).await;
         }
     }

@@ -284,6 +284,14 @@ impl Hold {
         self.desk.report(&self.caller.team, self.granted.held.spend(id, cost, at));
     }
 
+    /// The same for what is in the ledger since before: another process, which may be dead, booked it. Budgets that this
+    /// process counts alone were read from the ledger; shared ones may not know it, and go by the id.
+    pub fn spend_booked(&self, id: &str, cost: MicroUsd, at: Timestamp) {
+        if !matches!(self.granted.held, Held::Local(_)) {
+            self.spend(id, cost, at);
+        }
+    }
+
     fn finish(&mut self, used: Used, at: Timestamp) {
         let settled = self.granted.held.settle(used, at);
         self.desk.report(&self.caller.team, settled);

@@ -90,6 +90,8 @@ pub(super) struct Journal {
     written: Notify,
     /// When the oldest entry of a dead process was settled that could not be written to the store; [`i64::MAX`]: none.
     replaying: AtomicI64,
+    /// Processes that died and left nothing any more, of which nobody was told.
+    dead: Mutex<Vec<String>>,
 }
 
 impl Journal {
@@ -114,7 +116,22 @@ impl Journal {
             is_unsyncable: AtomicBool::new(false),
             written: Notify::new(),
             replaying: AtomicI64::new(i64::MAX),
+            dead: Mutex::default(),
         })
+    }
+
+    /// What this process is called in the folder, like no other process.
+    pub(super) fn writer(&self) -> &str {
+        &self.claim.writer
+    }
+
+    /// The processes that are known to be dead since the last time, all they left being booked.
+    pub(super) fn take_dead(&self) -> Vec<String> {
+        std::mem::take(&mut *self.dead.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn is_dead(&self, writer: String) {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner).push(writer);
     }
 
     /// The call is about to be sent. Called again for another attempt of the same call.

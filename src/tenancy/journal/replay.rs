@@ -67,7 +67,8 @@ impl Replay {
     /// Books what one dead process left, and removes it.
     async fn replay(&self, claim: Claim) -> Result<()> {
         let (folder, writer) = (self.journal.folder.clone(), claim.writer.clone());
-        let segments = blocking(move || folder.segments(&writer)).await.map_err(Error::internal)?;
+        let name = writer.clone();
+        let segments = blocking(move || folder.segments(&name)).await.map_err(Error::internal)?;
         let mut found = Found::default();
         for path in &segments {
             let file = path.clone();
@@ -92,6 +93,7 @@ impl Replay {
         self.write(&mut found).await?;
         let Found { settled, interrupted, damaged, .. } = found;
         blocking(move || remove(&claim, &segments, &damaged)).await.map_err(Error::internal)?;
+        self.journal.is_dead(writer);
         if settled + interrupted > 0 {
             tracing::warn!(settled, interrupted, "booked what a gateway that died had left in the journal");
         }

@@ -309,12 +309,15 @@ async fn a_start_books_what_the_last_one_left_before_it_serves() {
         let place = Place::new();
         let dead = place.open();
         dead.begin(&begun(1));
+        let name = dead.writer().to_owned();
         drop(dead);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let setup = Some(place.setup.clone());
         let tenancy =
             Tenancy::open((*store).clone(), Clock::manual(AT), options(setup), &tracker, stop.clone()).await.unwrap();
         assert_eq!(rows(&store).await, [begun(1)]);
+        assert_ne!(tenancy.writer(), Some(&*name));
+        assert_eq!((tenancy.take_dead(), tenancy.take_dead()), (vec![name], vec![]), "it is told once");
         tenancy.begin(&begun(2));
         tenancy.record(entry(2));
         tenancy.flush().await;

@@ -97,6 +97,14 @@ fn bind_entry<'q>(query: Query<'q, Any, AnyArguments>, entry: &Entry) -> Query<'
         .bind(clean(&entry.tier))
 }
 
+const LEDGER_HAS: &str = "-- ledger.has
+SELECT id FROM ledger WHERE id = $1";
+
+/// Whether there is an entry of this id.
+pub(in crate::tenancy) async fn has_entry(store: &Store, id: &str) -> Result<bool> {
+    Ok(sqlx::query(LEDGER_HAS).bind(clean(id)).fetch_optional(store.pool()).await?.is_some())
+}
+
 const LEDGER_LIST: &str = "-- ledger.list
 SELECT id, request_id, at, team_id, key_id, surface, operation, model, region, input_tokens, output_tokens,
 cache_read_tokens, cache_write_tokens, cost_micro_usd, latency_ms, ttft_ms, attempts, status, outcome, usage_source,

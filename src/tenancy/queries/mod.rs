@@ -19,7 +19,7 @@ pub(super) use self::audit::page_of_acts;
 pub(super) use self::keys::{
     find_key, find_key_in, insert_key, keys, keys_by_id, keys_since, page_of_keys, update_key, write_secrets,
 };
-pub(super) use self::ledger::{booked, list_entries, write_group};
+pub(super) use self::ledger::{booked, has_entry, list_entries, write_group};
 pub(super) use self::rules::{
     Names, budgets_of, budgets_since, find_budget, find_budget_of, find_limit, find_limit_of, limits_of, limits_since,
     page_of_budgets, page_of_limits, write_budget, write_limit,

@@ -294,6 +294,8 @@ async fn an_entry_reads_back_whole_and_counts_once() {
         assert_eq!(rows[2].end_user.as_deref(), Some("a\u{fffd}b'; DROP TABLE ledger; --"));
         assert_eq!((rows.len(), rows[2].input_tokens), (3, i64::MAX as u64));
         assert!(ledger::list(&served.store, START.plus(SECOND), 10).await.unwrap().is_empty());
+        let is_booked = async |id: &str| served.tenancy.is_booked(id).await.unwrap();
+        assert_eq!((is_booked(&entry(1).id).await, is_booked("call_none").await), (true, false));
     }
 }
 
