@@ -139,7 +139,7 @@ fn batch(c: &mut Criterion) {
     assert_eq!((surveyed.records, surveyed.bad), (RECORDS as u64, 0));
     let what = plan_of(&surveyed);
     let planned = plan(&what, &source);
-    assert!(planned.shards.iter().all(|shard| shard.invocation == Invocation::Converse && shard.call_id != ""));
+    assert!(planned.shards.iter().all(|shard| shard.invocation == Invocation::Converse && !shard.call_id.is_empty()));
     let joining = Joining {
         shard: planned.shards[0].clone(),
         codec: what.codec,

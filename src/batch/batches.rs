@@ -78,7 +78,7 @@ pub(super) fn worker_of(writer: &str) -> String {
 }
 
 impl Batches {
-    /// Nothing runs until [`Batches::work`](super::run).
+    /// Nothing runs until [`Batches::work`].
     pub fn new(parts: Parts) -> Self {
         let writer = parts.gateway.tenancy().writer().map(worker_of);
         let worker = writer.unwrap_or_else(|| ids::fresh("worker_"));

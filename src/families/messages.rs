@@ -23,7 +23,8 @@ pub fn body(request: &Request, most: u32) -> Option<Value> {
         ("max_tokens".to_owned(), json!(request.inference_config.max_tokens.unwrap_or(most))),
         ("messages".to_owned(), request.messages.iter().map(message).collect::<Option<Value>>()?),
     ]);
-    let system: Vec<Value> = request.system.iter().filter(is_said).map(instruction).collect::<Option<_>>()?;
+    let system: Vec<Value> =
+        request.system.iter().filter(|block| is_said(block)).map(instruction).collect::<Option<_>>()?;
     let config = &request.inference_config;
     let members = [
         ("system", (!system.is_empty()).then(|| system.into())),
@@ -55,7 +56,7 @@ pub fn body(request: &Request, most: u32) -> Option<Value> {
     Some(Value::Object(body))
 }
 
-fn is_said(block: &&SystemBlock) -> bool {
+fn is_said(block: &SystemBlock) -> bool {
     !matches!(block, SystemBlock::CachePoint(_))
 }
 
@@ -195,6 +196,7 @@ enum Piece {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+#[expect(clippy::struct_field_names, reason = "as Anthropic names them")]
 struct Told {
     input_tokens: u64,
     output_tokens: u64,

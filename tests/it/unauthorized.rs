@@ -206,7 +206,7 @@ fn job(file: &str) -> Value {
 
 fn with_bucket(config: &mut bedrock_gateway::config::Config) {
     config.batch.bucket = [(FIRST.to_owned(), "files-east".to_owned())].into();
-    config.batch.role_arn = "arn:aws:iam::000000000000:role/batch".to_owned();
+    "arn:aws:iam::000000000000:role/batch".clone_into(&mut config.batch.role_arn);
     // What the secret of a webhook is kept under.
     config.auth.sealing_key = Secret::new("MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=");
 }
@@ -313,13 +313,13 @@ async fn what_is_one_teams_is_nothing_to_another() {
     let made = find("/v1/files", &Method::POST).send(&t, "/v1/files", Some(t.key())).await;
     let file = made.json()["id"].as_str().unwrap().to_owned();
     // One of its lines is wrong: what is over it has failed, and nothing runs.
-    let make = async |path: &str, body: Value, name: &str| {
+    let submit = async |path: &str, body: Value, name: &str| {
         let made = Reply::to(t.request(Method::POST, path).bearer_auth(t.key()).json(&body)).await;
         made.json()[name].as_str().unwrap_or_else(|| panic!("{path}: {made:?}")).to_owned()
     };
-    let batch = make("/v1/batches", over(&file), "id").await;
-    let message_batch = make("/v1/messages/batches", message_batch(), "id").await;
-    let job = make("/model-invocation-job", job(&file), "jobArn").await;
+    let batch = submit("/v1/batches", over(&file), "id").await;
+    let message_batch = submit("/v1/messages/batches", message_batch(), "id").await;
+    let job = submit("/model-invocation-job", job(&file), "jobArn").await;
     let own = |name: &str| match name {
         "batch_id" => batch.clone(),
         "message_batch_id" => message_batch.clone(),

@@ -104,7 +104,7 @@ async fn a_list_has_what_is_the_teams_from_either_end_page_by_page() {
             let mark = mark.map(|(at, id)| (Timestamp::from_millis(NOON.millis() + at), id));
             ids(&list(&store, &team("blue"), &filter, mark, SOON).await.unwrap())
         };
-        let page = |limit, order| Filter { limit, order, ..Filter::default() };
+        let page = |limit, order| Filter { order, limit, ..Filter::default() };
         assert_eq!(told(page(9, Order::Descending), None).await, "edcba");
         assert_eq!(told(page(2, Order::Descending), Some((2, "c"))).await, "ba");
         assert_eq!(told(page(2, Order::Ascending), Some((2, "b"))).await, "cd");

@@ -1,7 +1,7 @@
 //! A batch's records, cut into shards: each a job within AWS's limits, or some hundred calls.
 //!
 //! The source is read once for every two models, whatever its length, and nothing is kept of a record but where it is.
-//! What is decided is pure, in [`core`]; here bytes come in and objects go out. Invariants: every record is in one shard or
+//! What is decided is pure, in `core.rs`; here bytes come in and objects go out. Invariants: every record is in one shard or
 //! among the refused; no job is below AWS's minimum; planning the same again writes the same objects with the same keys.
 
 mod core;

@@ -17,7 +17,7 @@ const CHAT: &str = "/v1/chat/completions";
 
 fn configured(config: &mut Config) {
     config.batch.bucket = [(FIRST.to_owned(), "files-east".to_owned())].into();
-    config.batch.role_arn = "arn:aws:iam::000000000000:role/bedrock-batch".to_owned();
+    "arn:aws:iam::000000000000:role/bedrock-batch".clone_into(&mut config.batch.role_arn);
     config.batch.poll_seconds = 5;
 }
 

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::batch::record::{Counts, Kind as How, Problem};
-use crate::batch::{Batch as Kept, Invocation, Shard, Standing, State};
+use crate::batch::record::{Counts, Problem};
+use crate::batch::{Batch as Kept, State};
 use crate::clock::Timestamp;
 use crate::ids::{KeyId, TeamId};
 use crate::money::MicroUsd;
