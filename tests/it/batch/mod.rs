@@ -1,8 +1,11 @@
 //! Batches from the upload to the result: jobs of the simulator, its S3, and the books at the end.
 
+mod away;
+mod damage;
 mod edges;
 mod jobs;
 mod online;
+mod sizes;
 mod waiting;
 
 use std::collections::BTreeMap;

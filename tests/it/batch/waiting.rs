@@ -7,7 +7,7 @@ use bedrock_gateway::simulator::JobQuota;
 use super::*;
 
 /// What the batch waits for, once it says something with these words.
-async fn waits_for(t: &TestGateway, id: &str, words: &str) {
+pub(super) async fn waits_for(t: &TestGateway, id: &str, words: &str) {
     eventually(&format!("it says {words}"), async || {
         t.batches().step().await;
         let standing = t.batches().standing(id).await.unwrap();
