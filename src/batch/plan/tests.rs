@@ -1,3 +1,5 @@
+//! Plans of files, against the sizes and the bytes that must come out; and the same again after a crash.
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::Arc;
