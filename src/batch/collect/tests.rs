@@ -1,3 +1,5 @@
+//! Answers joined with their records, however the output is ordered, cut or damaged: each record ends once.
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 

@@ -1,3 +1,5 @@
+//! Surveys of files: what is wrong with lines, which ids are repeated, and what the groups amount to.
+
 use super::*;
 
 fn survey(text: impl AsRef<[u8]>) -> Survey {
