@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::async_body::Start;
-use super::control::{ACCOUNT, Moment, bad_token, check_one_of, model_arn, page_size, partition};
+use super::control::{ACCOUNT, Moment, bad_token, check_one_of, model_arn, moment, page_size, partition};
 use super::error;
 use super::runtime::origin;
 use crate::api::answer::annotate;
@@ -286,14 +286,6 @@ impl Page {
         };
         Ok((filter, page_size(self.max_results.as_deref(), PAGE)?))
     }
-}
-
-fn moment(member: &str, text: Option<&str>) -> Result<Option<Timestamp>> {
-    let Some(text) = text else { return Ok(None) };
-    let at: jiff::Timestamp = text
-        .parse()
-        .map_err(|_| Error::invalid(member, format!("{member} must be a moment such as 2026-01-31T12:00:00Z.")))?;
-    Ok(Some(Timestamp::from_millis(at.as_millisecond())))
 }
 
 fn token_of(mark: &Mark) -> String {

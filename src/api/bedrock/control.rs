@@ -30,6 +30,15 @@ impl Moment {
     }
 }
 
+/// A moment in a query, as AWS reads it.
+pub(super) fn moment(member: &str, text: Option<&str>) -> Result<Option<Timestamp>> {
+    let Some(text) = text else { return Ok(None) };
+    let at: jiff::Timestamp = text
+        .parse()
+        .map_err(|_| Error::invalid(member, format!("{member} must be a moment such as 2026-01-31T12:00:00Z.")))?;
+    Ok(Some(Timestamp::from_millis(at.as_millisecond())))
+}
+
 /// Refuses a value that AWS's enumeration does not have.
 pub(super) fn check_one_of(member: &str, value: Option<&str>, known: &[&str]) -> Result<()> {
     match value {

@@ -19,14 +19,13 @@ pub(in crate::api) use codec::CODEC;
 
 use self::request::{CreateJob, Wanted, is_job_name};
 use self::told::{Created, Details, Listed, SORT, STATUSES, Stopped, Told, states, status};
-use super::control::{bad_token, check_one_of, identified, not_found, page_size};
+use super::control::{bad_token, check_one_of, identified, moment, not_found, page_size};
 use super::error;
 use crate::api::batch::Configured;
 use crate::api::caller::{Body, Parameters, Segment};
 use crate::batch::files::Files;
 use crate::batch::record::{Batch, Endpoint};
 use crate::batch::{Batches, Filter, NewBatch, Order};
-use crate::clock::Timestamp;
 use crate::error::{Error, Exception, Kind, Result};
 use crate::gateway::Gateway;
 use crate::ids;
@@ -290,14 +289,6 @@ impl Page {
         self.status_equals.as_deref().is_none_or(|wanted| wanted == status(batch))
             && self.name_contains.as_deref().is_none_or(|part| Details::of(batch).job_name.contains(part))
     }
-}
-
-fn moment(member: &str, text: Option<&str>) -> Result<Option<Timestamp>> {
-    let Some(text) = text else { return Ok(None) };
-    let at: jiff::Timestamp = text
-        .parse()
-        .map_err(|_| Error::invalid(member, format!("{member} must be a moment such as 2026-01-31T12:00:00Z.")))?;
-    Ok(Some(Timestamp::from_millis(at.as_millisecond())))
 }
 
 fn is_id(text: &str) -> bool {
