@@ -20,6 +20,15 @@ impl Batches {
     pub(super) async fn plan_batch(&self, view: &View) -> Result<()> {
         let batch = &view.batch;
         let mine = Mine { worker: self.worker(), batch: &batch.id };
+        let _place = self.crew().heavy.acquire().await;
+        // Planning begins by deleting what an earlier attempt left. After the wait for a place, or a long stop of this
+        // process, that may be what jobs of a plan that another worker has made are reading.
+        if queries::load(self.store(), mine)
+            .await?
+            .is_none_or(|now| now.in_progress_at.is_some() || now.state.is_over())
+        {
+            return Ok(());
+        }
         let planned = match self.plan_records(view).await {
             Ok(planned) => planned,
             Err(error) if is_final(&error) => {
@@ -51,7 +60,6 @@ impl Batches {
     }
 
     async fn plan_records(&self, view: &View) -> Result<Planned> {
-        let _place = self.crew().heavy.acquire().await;
         let View { batch, caller, .. } = view;
         let file = self.files().known(&batch.input_file).await?;
         let survey = self.files().survey(&file.id).await?;

@@ -25,6 +25,10 @@ pub(in crate::batch) enum Work {
     Shard(u32),
 }
 
+/// A moment from which the batch is looked at: what ended later, the look may not know of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::batch) struct Glance(u64);
+
 /// What went wrong with a piece of work.
 #[derive(Clone, Copy, Debug)]
 struct Trouble {
@@ -48,11 +52,20 @@ pub(in crate::batch) struct Desk {
 struct Inner {
     hold: Option<(Hold, Option<MicroUsd>)>,
     busy: HashSet<Work>,
+    /// Pieces of work that have ended so far.
+    ended: u64,
     troubles: HashMap<Work, Trouble>,
     /// Shards that this process took a place for and never asked AWS about.
     fresh: HashSet<u32>,
     /// Shards whose cost was booked by this process.
     booked: HashSet<u32>,
+}
+
+impl Inner {
+    fn end(&mut self, work: Work) {
+        self.busy.remove(&work);
+        self.ended += 1;
+    }
 }
 
 impl Desk {
@@ -161,9 +174,21 @@ impl Desk {
         self.lock().fresh.remove(&shard)
     }
 
-    /// Takes up a piece of work; when it is under way, or rests after a failure, says until when, if that is known.
-    pub(super) fn take_up(&self, work: Work) -> Result<(), Option<Instant>> {
+    /// Says from when the batch is looked at: before anything of it is read.
+    pub(super) fn glance(&self) -> Glance {
+        Glance(self.lock().ended)
+    }
+
+    /// Takes up a piece of work that a look from `glance` on showed to be next. When it is under way, or rests after a
+    /// failure, says until when, if that is known.
+    ///
+    /// What has ended since makes the look worthless: the very same work may be what ended, and done twice it would undo
+    /// what followed from it. The steward was told, and looks again.
+    pub(super) fn take_up(&self, work: Work, glance: Glance) -> Result<(), Option<Instant>> {
         let mut inner = self.lock();
+        if inner.ended != glance.0 {
+            return Err(None);
+        }
         let rests = inner.troubles.get(&work).map(|trouble| trouble.until).filter(|until| *until > Instant::now());
         if inner.busy.contains(&work) {
             return Err(None);
@@ -187,14 +212,14 @@ impl Desk {
     /// It went well.
     pub(super) fn done(&self, work: Work) {
         let mut inner = self.lock();
-        inner.busy.remove(&work);
+        inner.end(work);
         inner.troubles.remove(&work);
     }
 
     /// It failed, and is tried again after a pause.
     pub(super) fn failed(&self, work: Work, at_least: Option<Duration>) {
         let mut inner = self.lock();
-        inner.busy.remove(&work);
+        inner.end(work);
         let now = Instant::now();
         let trouble = inner.troubles.entry(work).or_insert(Trouble { times: 0, until: now, refused_since: None });
         trouble.times = trouble.times.saturating_add(1);
@@ -219,5 +244,33 @@ impl Desk {
     pub(super) fn forgive(&self) {
         let now = Instant::now();
         self.lock().troubles.values_mut().for_each(|trouble| trouble.until = now);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_not_begun_again_by_a_look_that_began_before_it_ended() {
+        let desk = Desk::new("batch_1", None);
+        let glance = desk.glance();
+        assert_eq!(desk.take_up(Work::Plan, glance), Ok(()));
+        assert_eq!(desk.take_up(Work::Plan, glance), Err(None), "it is under way");
+        let late = desk.glance();
+        desk.done(Work::Plan);
+        assert_eq!(desk.take_up(Work::Plan, late), Err(None), "it may have been what this look thinks is next");
+        assert_eq!(desk.take_up(Work::Shard(0), desk.glance()), Ok(()));
+    }
+
+    #[test]
+    fn what_failed_rests_before_it_is_begun_again() {
+        let desk = Desk::new("batch_1", None);
+        assert_eq!(desk.take_up(Work::Shard(3), desk.glance()), Ok(()));
+        desk.failed(Work::Shard(3), None);
+        assert!(matches!(desk.take_up(Work::Shard(3), desk.glance()), Err(Some(_))));
+        assert_eq!(desk.take_up(Work::Shard(4), desk.glance()), Ok(()), "others do not rest with it");
+        desk.forgive();
+        assert_eq!(desk.take_up(Work::Shard(3), desk.glance()), Ok(()));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::desk::{Desk, Work};
+use super::desk::{Desk, Glance, Work};
 use crate::batch::batches::Batches;
 use crate::batch::job::{self, Step};
 use crate::batch::queries::{self, Mine};
@@ -72,6 +72,7 @@ impl Batches {
     /// One look, and what follows.
     async fn advance(&self, desk: &Arc<Desk>) -> Result<Onward> {
         let mine = self.mine(desk);
+        let glance = desk.glance();
         let Some(batch) = queries::load(self.store(), mine).await? else { return Ok(Onward::Leave) };
         if batch.state.is_over() {
             return Ok(Onward::Leave);
@@ -95,7 +96,7 @@ impl Batches {
         let mut until = None;
         let mut again = false;
         for step in job::steps(&view.batch, &view.shards, now) {
-            match self.take_step(desk, &view, step).await? {
+            match self.take_step(desk, (&view, glance), step).await? {
                 Onward::Wait(wait) => until = earlier(until, wait),
                 Onward::Again => again = true,
                 Onward::Leave => return Ok(Onward::Leave),
@@ -114,7 +115,7 @@ impl Batches {
         Ok(())
     }
 
-    async fn take_step(&self, desk: &Arc<Desk>, view: &View, step: Step) -> Result<Onward> {
+    async fn take_step(&self, desk: &Arc<Desk>, (view, glance): (&View, Glance), step: Step) -> Result<Onward> {
         let mine = self.mine(desk);
         match step {
             Step::Queue(_) => {
@@ -137,9 +138,9 @@ impl Batches {
                 self.finish_batch(view, state, &[]).await?;
                 Ok(Onward::Leave)
             }
-            Step::Plan => Ok(self.begin(desk, view, Work::Plan, step)),
+            Step::Plan => Ok(self.begin(desk, (view, glance), (Work::Plan, step))),
             Step::Submit(number) | Step::Run(number) | Step::Stop(number) | Step::Collect(number) => {
-                Ok(self.begin(desk, view, Work::Shard(number), step))
+                Ok(self.begin(desk, (view, glance), (Work::Shard(number), step)))
             }
         }
     }
@@ -150,8 +151,8 @@ impl Batches {
     }
 
     /// Has a piece of work done in the background, unless it is under way.
-    fn begin(&self, desk: &Arc<Desk>, view: &View, work: Work, step: Step) -> Onward {
-        if let Err(until) = desk.take_up(work) {
+    fn begin(&self, desk: &Arc<Desk>, (view, glance): (&View, Glance), (work, step): (Work, Step)) -> Onward {
+        if let Err(until) = desk.take_up(work, glance) {
             return Onward::Wait(until);
         }
         let shard = match work {
