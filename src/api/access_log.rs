@@ -5,10 +5,11 @@
 //! Prompts, answers and keys are in neither; ARNs and the ids of accounts are masked.
 
 use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
@@ -25,13 +26,15 @@ use super::caller::request_id;
 use super::client::Proxies;
 use super::idempotency;
 use super::problem::Problem;
+use super::received;
 use super::route;
 use super::standing;
 use super::surface::Surface;
-use crate::error::Error;
-use crate::gateway::{Gateway, Trail};
+use crate::error::{Error, Kind};
+use crate::gateway::{Gateway, Trail, Waiting};
 use crate::telemetry;
 use crate::telemetry::metrics::Open;
+use crate::telemetry::panics::Work;
 use crate::tenancy::Caller;
 use crate::upstream::mask;
 
@@ -61,17 +64,18 @@ pub(super) async fn observe(
         method: request.method().clone(),
         path: request.extensions().get::<MatchedPath>().cloned(),
         status: LEFT,
-        started: Instant::now(),
         head_after: None,
         problem: None,
         sent: 0,
         complete: false,
     };
 
+    let request = received::timed(request, &line.trail);
+    let work = Work::of(line.trail.id().clone());
     let mut response = if idempotency::is_named(&request) {
-        idempotency::answer(&line.gateway, surface, &line.trail, request, next).await
+        work.finish(idempotency::answer(&line.gateway, surface, &line.trail, request, next)).await
     } else {
-        next.run(request).await
+        work.finish(next.run(request)).await
     };
 
     line.problem = if let Some(Dressed(problem)) = response.extensions_mut().remove::<Dressed>() {
@@ -86,9 +90,10 @@ pub(super) async fn observe(
         line.warn(response.headers_mut());
     }
     line.status = response.status().as_u16();
-    line.head_after = Some(line.started.elapsed());
+    line.head_after = Some(line.trail.times().0);
     line.complete = http_body::Body::is_end_stream(response.body());
-    response.map(|body| Body::new(Observed { body, line }))
+    let (client, work) = (Waiting::new(line.trail.clone()), Work::of(line.trail.id().clone()));
+    response.map(|body| Body::new(Observed { body, line, client, work }))
 }
 
 /// Marks a response that is as its client shall see it already: it was dressed when somebody else asked for it.
@@ -124,7 +129,6 @@ struct Line {
     method: Method,
     path: Option<MatchedPath>,
     status: u16,
-    started: Instant,
     /// `None` when the client left before the head of the answer.
     head_after: Option<Duration>,
     problem: Option<Arc<Error>>,
@@ -136,20 +140,44 @@ struct Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let took = self.started.elapsed();
+        let (took, own) = self.trail.times();
         let (surface, operation) = route::label(self.path.as_ref().map_or("", MatchedPath::as_str));
         let surface = self.surface.rename(surface);
+        let own = route::is_timed(operation).then_some(own);
         let team = self.trail.caller().map_or("", |caller| &caller.team.name);
         let model = self.trail.receipt().map_or("", |receipt| receipt.model());
         let metrics = self.gateway.metrics();
         metrics.request((surface, operation), team, model, self.status, took);
+        if let Some(own) = own {
+            metrics.overhead((surface, operation), own);
+        }
         if let Some(reason) = self.problem.as_deref().and_then(route::refusal) {
             metrics.rejected(reason);
         }
-        if tracing::enabled!(target: "access", Level::INFO) {
-            self.write(surface, operation, took);
+        let is_wanted = match self.level() {
+            Level::ERROR => tracing::enabled!(target: "access", Level::ERROR),
+            _ => tracing::enabled!(target: "access", Level::INFO),
+        };
+        if is_wanted {
+            self.write((surface, operation), (took, own));
         }
     }
+}
+
+/// The line for people.
+macro_rules! tell {
+    ($level:ident, $entry:ident) => {
+        tracing::event!(
+            target: "access",
+            Level::$level,
+            status = $entry.status, duration_ms = $entry.duration_ms, overhead_ms = $entry.overhead_ms,
+            method = $entry.method, route = $entry.route, complete = $entry.complete, team = $entry.team,
+            model = $entry.model, region = $entry.region, attempts = $entry.attempts, outcome = $entry.outcome,
+            error = $entry.error, error_message = $entry.error_message, error_causes = $entry.error_causes,
+            request_id = $entry.request_id, client = $entry.client.map(tracing::field::display),
+            "request"
+        )
+    };
 }
 
 impl Line {
@@ -167,7 +195,13 @@ impl Line {
         }
     }
 
-    fn write(&self, surface: &'static str, operation: &'static str, took: Duration) {
+    /// A fault of the gateway's own is told even where nobody wants to read of every request.
+    fn level(&self) -> Level {
+        let is_fault = self.problem.as_deref().is_some_and(|problem| problem.kind() == Kind::Internal);
+        if is_fault { Level::ERROR } else { Level::INFO }
+    }
+
+    fn write(&self, (surface, operation): (&'static str, &'static str), (took, own): (Duration, Option<Duration>)) {
         let receipt = self.trail.receipt();
         let booked = self.trail.booked();
         let booked = booked.as_ref();
@@ -179,7 +213,7 @@ impl Line {
         let timestamp = jiff::Timestamp::from_millisecond(self.gateway.clock().now().millis()).unwrap_or_default();
         let entry = Entry {
             timestamp,
-            level: "INFO",
+            level: self.level().as_str(),
             target: "access",
             message: "request",
             request_id: self.trail.id().as_str(),
@@ -190,6 +224,7 @@ impl Line {
             operation,
             status: self.status,
             duration_ms: millis(took),
+            overhead_ms: own.map(millis),
             head_ms: self.head_after.map(millis),
             bytes: self.sent,
             complete: self.complete,
@@ -209,15 +244,11 @@ impl Line {
         if telemetry::write_json(&entry) {
             return;
         }
-        tracing::info!(
-            target: "access",
-            status = entry.status, duration_ms = entry.duration_ms, method = entry.method, route = entry.route,
-            complete = entry.complete, team = entry.team, model = entry.model, region = entry.region,
-            attempts = entry.attempts, outcome = entry.outcome, error = entry.error,
-            error_message = entry.error_message, error_causes = entry.error_causes, request_id = entry.request_id,
-            client = entry.client.map(tracing::field::display),
-            "request"
-        );
+        // The level of an event is part of its place in the program.
+        match self.level() {
+            Level::ERROR => tell!(ERROR, entry),
+            _ => tell!(INFO, entry),
+        }
     }
 }
 
@@ -240,6 +271,9 @@ struct Entry<'a> {
     operation: &'static str,
     status: u16,
     duration_ms: f64,
+    /// Of that, what was neither waited for AWS nor for the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overhead_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     head_ms: Option<f64>,
     bytes: u64,
@@ -270,6 +304,11 @@ struct Entry<'a> {
     error_causes: Option<&'a str>,
 }
 
+/// What becomes of a panic in whatever made an answer; where it was is told in a line of its own.
+pub(super) fn panicked() -> Error {
+    Error::internal("a panic")
+}
+
 /// Milliseconds with three decimals.
 fn millis(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
@@ -279,6 +318,9 @@ fn millis(duration: Duration) -> f64 {
 struct Observed {
     body: Body,
     line: Line,
+    /// From the moment on that it was handed something until it asks for more.
+    client: Waiting,
+    work: Work,
 }
 
 impl http_body::Body for Observed {
@@ -287,9 +329,18 @@ impl http_body::Body for Observed {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        this.client.end();
+        let polled = this.work.run(|| catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.body).poll_frame(cx))));
+        let polled = polled.unwrap_or_else(|_| {
+            // The answer breaks off, and with it nothing else that shares its connection.
+            let fault = Arc::new(panicked());
+            this.line.problem = Some(Arc::clone(&fault));
+            this.body = Body::empty();
+            Poll::Ready(Some(Err(axum::Error::new(fault))))
+        });
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
+                this.client.begin();
                 this.line.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
                 // The connection does not poll a body again that says it is at its end.
                 this.line.complete = this.body.is_end_stream();

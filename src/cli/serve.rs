@@ -32,6 +32,7 @@ impl Serve {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let (mut config, catalog) = self.config.load()?;
         let _log = telemetry::install(&config.telemetry.log)?;
+        telemetry::panics::report();
         let mut signals = Signals::new()?;
         if self.local {
             refuse_shared_store(&config)?;

@@ -21,6 +21,7 @@ mod statement;
 mod stream;
 mod trail;
 mod unveil;
+mod waits;
 mod weight;
 
 use std::fmt;
@@ -39,6 +40,7 @@ pub use service::{LATENCY, Latency, Service, TIER};
 pub use settle::{Booked, Charge, Receipt};
 pub use stream::{EventStream, FrameStream};
 pub use trail::Trail;
+pub use waits::Waiting;
 
 use crate::catalog::{self, Catalog, Charged, Freshness, Live, Order, Place, Quotas, Resolved};
 use crate::clock::Clock;

@@ -1,6 +1,7 @@
-//! What the gateway tells about itself: the log subscriber and every metric.
+//! What the gateway tells about itself: the log subscriber, every metric, and panics.
 
 pub mod metrics;
+pub mod panics;
 mod subscriber;
 
 pub use metrics::Metrics;
