@@ -234,6 +234,8 @@ impl Batches {
         let told: Vec<Problem> = refused.iter().map(problem).collect();
         let problems = if problems.is_empty() { &told } else { problems };
         let reason = refused.as_deref().or_else(|| problems.first().map(|problem| &*problem.message));
+        // Whoever was not asked is told why it was cancelled.
+        let reason = reason.or(batch.reason.as_deref().filter(|_| state == State::Cancelled));
         let finished = Finished { state, files: &files, problems, reason, at };
         if queries::finish(self.store(), mine, batch, finished).await? {
             let state: &'static str = state.into();
