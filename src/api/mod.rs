@@ -96,6 +96,11 @@ pub fn router(gateway: &Gateway, server: &Server) -> Router {
         // With a key, the document is there all the same.
         routes = routes.route("/openapi.json", get(|_: Caller| async move { Json(document) }));
     }
+    framed(routes, gateway, server)
+}
+
+/// Routes in the middleware of the client port.
+pub fn framed(routes: Router<Gateway>, gateway: &Gateway, server: &Server) -> Router {
     // The last layer is the outermost.
     routes
         .layer(Extension(Scheme::of(server)))

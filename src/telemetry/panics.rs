@@ -35,7 +35,7 @@ const NUMBERS: [&str; 4] =
 /// Has every panic of this process counted and told in the log, instead of written to standard error with all that it
 /// says.
 pub fn report() {
-    std::panic::set_hook(Box::new(tell));
+    std::panic::set_hook(Box::new(|panic| tell(panic)));
 }
 
 /// How many there were since [`report`].
@@ -43,8 +43,9 @@ pub(super) fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
 
-/// The line of one panic. Its backtrace is there where `RUST_BACKTRACE` asks for it: that has functions and places only.
-fn tell(panic: &PanicHookInfo<'_>) {
+/// Counts one panic and writes its line, as [`report`] has it done with each. Its backtrace is there where
+/// `RUST_BACKTRACE` asks for it: that has functions and places only.
+pub fn tell(panic: &PanicHookInfo<'_>) {
     COUNT.fetch_add(1, Ordering::Relaxed);
     let place = panic.location().map(|place| format!("{}:{}", place.file(), place.line()));
     let request = current();

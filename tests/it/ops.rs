@@ -42,7 +42,10 @@ async fn calls_show_in_the_metrics_with_bounded_labels() {
     let scrape = Scrape::parse(t.ops("/metrics").await.text());
     let labels = [("surface", "openai"), ("operation", "chat"), ("team", TEAM), ("model", MODEL_ID), ("status", "200")];
     assert_eq!(scrape.count("gateway_requests_total", &labels), 1);
-    assert_eq!(scrape.count("gen_ai_server_time_to_first_token_seconds_count", &[("model", MODEL_ID)]), 1);
+    assert_eq!(
+        scrape.count("gen_ai_server_time_to_first_token_seconds_count", &[("gen_ai_request_model", MODEL_ID)]),
+        1
+    );
     assert_eq!(
         scrape.count("gateway_request_duration_seconds_count", &[("surface", "openai"), ("operation", "chat")]),
         1
