@@ -245,10 +245,7 @@ impl Line {
             return;
         }
         // The level of an event is part of its place in the program.
-        match self.level() {
-            Level::ERROR => tell!(ERROR, entry),
-            _ => tell!(INFO, entry),
-        }
+        if self.level() == Level::ERROR { tell!(ERROR, entry) } else { tell!(INFO, entry) }
     }
 }
 

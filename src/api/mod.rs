@@ -167,7 +167,6 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
 
 /// A panic is a fault of ours: the caller gets a 500 in its dialect. What it says may hold what the caller sent; what of
 /// it goes to the log decides `telemetry::panics`.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
 fn after_panic(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
     access_log::panicked().into_response()
 }

@@ -35,7 +35,7 @@ const NUMBERS: [&str; 4] =
 /// Has every panic of this process counted and told in the log, instead of written to standard error with all that it
 /// says.
 pub fn report() {
-    std::panic::set_hook(Box::new(|panic| tell(panic)));
+    std::panic::set_hook(Box::new(tell));
 }
 
 /// How many there were since [`report`].

@@ -37,7 +37,12 @@ async fn fail(body: Bytes) -> String {
 /// Fails when the client has half of it.
 async fn fail_midway() -> Body {
     let pieces = stream::iter([Ok::<_, std::io::Error>(Bytes::from_static(b"half"))]);
-    Body::from_stream(pieces.chain(stream::once(async { panic!("{} is not whole", log::PRIVATE) })))
+    let rest = async {
+        // Until the first half has left.
+        tokio::task::yield_now().await;
+        panic!("{} is not whole", log::PRIVATE)
+    };
+    Body::from_stream(pieces.chain(stream::once(rest)))
 }
 
 /// The client port with handlers that fail, while `calls` is made.
