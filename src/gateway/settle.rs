@@ -15,16 +15,18 @@ use std::time::{Duration, Instant};
 use super::service::{Latency, Service};
 use super::statement::Statement;
 use super::weight::Weight;
-use super::{Gateway, Origin, Trail};
+use super::{Gateway, Origin, Trail, traced};
 use crate::catalog::{Charged, Fence, Order, Place, Price, Tier};
 use crate::converse::Usage;
 use crate::error::Error;
 use crate::money::MicroUsd;
 use crate::report::Report;
 use crate::telemetry::metrics::Tokens;
+use crate::telemetry::traces::{Asking, CallEnd, CallSpan};
 use crate::tenancy::ledger::{Entry, Outcome, UsageSource};
 use crate::tenancy::{Caller, Hold, Used};
 use crate::upstream::quota::Reservation;
+use crate::upstream::{Call, Operation, mask};
 
 /// What the access log and the response headers may know of a call.
 #[derive(Debug)]
@@ -146,6 +148,8 @@ pub(super) struct Settlement {
     first_event: Option<Duration>,
     /// Whether the client had left by then, so that it never got the head of the answer.
     left_early: bool,
+    /// Ends when the call is booked; `None` where the request is not traced.
+    span: Option<Box<CallSpan>>,
     /// Freed when the call is booked.
     hold: Option<Hold>,
 }
@@ -165,6 +169,7 @@ impl Settlement {
             booked: OnceLock::new(),
         });
         origin.trail.admitted(&receipt);
+        let span = span(gateway, caller, &origin, model);
         Self {
             id,
             gateway: gateway.clone(),
@@ -187,6 +192,7 @@ impl Settlement {
             started: Instant::now(),
             first_event: None,
             left_early: false,
+            span,
             hold: Some(hold),
         }
     }
@@ -233,6 +239,11 @@ impl Settlement {
         self.beside = Some(Arc::clone(place));
         self.discard_second();
         self.second = Some(Entry::fresh_id());
+    }
+
+    /// Whether an attempt is made beside another one.
+    pub(super) fn is_hedged(&self) -> bool {
+        self.beside.is_some()
     }
 
     /// A second attempt that nobody left is part of the call's own entry.
@@ -323,6 +334,37 @@ impl Settlement {
         self.receipt.chosen.set(chosen.name).ok();
     }
 
+    /// That is what it is asked, as it is sent.
+    pub(super) fn asks(&mut self, call: &Call) {
+        if let Some(span) = self.recorded() {
+            span.wishes(traced::wishes(call));
+        }
+    }
+
+    /// That is the whole answer.
+    pub(super) fn answered(&mut self, operation: Operation, body: &[u8]) {
+        if let Some(span) = self.recorded() {
+            span.finished(traced::finish_reasons(operation, body));
+        }
+    }
+
+    /// That is a frame of a streamed answer.
+    pub(super) fn streamed(&mut self, kind: &str, payload: &[u8]) {
+        if let Some(span) = self.recorded() {
+            span.finished(traced::finish_reasons_in(kind, payload));
+        }
+    }
+
+    /// Its span, if it is traced.
+    pub(super) fn span(&self) -> Option<&CallSpan> {
+        self.span.as_deref()
+    }
+
+    /// Its span, if anybody will see it.
+    fn recorded(&mut self) -> Option<&mut CallSpan> {
+        self.span.as_deref_mut().filter(|span| span.is_recording())
+    }
+
     pub(super) fn receipt(&self) -> &Arc<Receipt> {
         &self.receipt
     }
@@ -365,6 +407,9 @@ impl Settlement {
         self.first_event = Some(after);
         self.left_early = self.origin.trail.attendance().has_ended();
         self.gateway.metrics().first_token(&self.receipt.model, after);
+        if let Some(span) = self.recorded() {
+            span.first_event();
+        }
     }
 
     /// Keeps what was seen so far, for the case that nothing more comes.
@@ -413,6 +458,7 @@ impl Settlement {
         self.discard_second();
         if self.attempts == 0 {
             // Nothing was asked of AWS, so there is nothing to book, and what is held goes back.
+            self.end_span(end, None);
             return None;
         }
         let cost = match (end, self.charge) {
@@ -437,6 +483,7 @@ impl Settlement {
         let end_user = self.origin.end_user.take();
         let entry = Entry { status, end_user, ..self.entry(&self.region, (&usage, source, cost), outcome.clone()) };
         self.count(&entry);
+        self.end_span(end, Some((&entry, &usage)));
         let tokens = usage.input_tokens + usage.cache_write_input_tokens + usage.output_tokens;
         if let (Some(weight), UsageSource::Final, End::Ok) = (self.weight, source, end) {
             self.gateway.ratios().learn(&self.receipt.model, weight, usage.prompt_tokens());
@@ -491,6 +538,34 @@ impl Settlement {
         }
     }
 
+    /// Has the span say how the call was booked, if it was.
+    fn end_span(&mut self, end: &End<'_>, booked: Option<(&Entry, &Usage)>) {
+        let Some(span) = self.span.take() else { return };
+        let error = match end {
+            End::Failed(error) => Some(error.aws().map_or_else(|| error.kind().into(), |exception| exception.name)),
+            End::Ok | End::Cancelled => None,
+        };
+        let (outcome, tokens, usage_source) = match booked {
+            Some((entry, usage)) => {
+                let cache = [usage.cache_read_input_tokens, usage.cache_write_input_tokens];
+                let tokens = [usage.prompt_tokens(), usage.output_tokens, cache[0], cache[1]];
+                (entry.outcome.as_str(), tokens, entry.usage_source.into())
+            }
+            None => (error.unwrap_or("cancelled"), [0; 4], ""),
+        };
+        span.end(&CallEnd {
+            region: &self.region,
+            model: &mask(self.receipt.model()),
+            attempts: self.attempts,
+            tokens,
+            usage_source,
+            cost: booked.and_then(|(entry, _)| entry.cost).map(|cost| cost.0),
+            tier: self.service.tier.unwrap_or_default().name(),
+            outcome,
+            error,
+        });
+    }
+
     fn count(&self, entry: &Entry) {
         let tokens = Tokens {
             input: entry.input_tokens,
@@ -515,6 +590,18 @@ impl Drop for Settlement {
         };
         self.book(&End::Cancelled, usage, source);
     }
+}
+
+/// The span of a call that begins, if its request is traced.
+fn span(gateway: &Gateway, caller: &Caller, origin: &Origin, model: &str) -> Option<Box<CallSpan>> {
+    let scope = origin.trail.traced()?;
+    let asking = Asking {
+        operation: traced::operation(origin.operation, model, &gateway.catalog()),
+        model: &mask(model),
+        of: (origin.surface, origin.operation),
+        caller: (&caller.team.name, caller.key.id.as_str()),
+    };
+    Some(Box::new(scope.call(&asking)))
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use super::drain::Attendance;
 use super::{Booked, Receipt};
 use crate::ids::RequestId;
+use crate::telemetry::traces;
 use crate::tenancy::{Caller, Scope, Standing};
 
 /// The trail of one request. Clones are the same trail.
@@ -26,6 +27,8 @@ struct Marks {
     receipt: OnceLock<Arc<Receipt>>,
     /// How far the caller's limits were used after its last call was admitted, or refused.
     standing: Mutex<Option<Standing>>,
+    /// Where its calls hang in its trace.
+    trace: OnceLock<traces::Scope>,
     /// Of all further calls.
     further: Mutex<Vec<Arc<Receipt>>>,
 }
@@ -46,6 +49,7 @@ impl Trail {
             paid_for: AtomicBool::new(false),
             receipt: OnceLock::new(),
             standing: Mutex::default(),
+            trace: OnceLock::new(),
             further: Mutex::default(),
         });
         Self(marks, Attendance::default())
@@ -84,6 +88,16 @@ impl Trail {
             sum.add(receipt.booked()?);
         }
         Some(sum)
+    }
+
+    /// It is traced: its calls hang there.
+    pub fn trace(&self, scope: traces::Scope) {
+        self.0.trace.set(scope).ok();
+    }
+
+    /// Where its calls hang in its trace, if it is traced.
+    pub(super) fn traced(&self) -> Option<&traces::Scope> {
+        self.0.trace.get()
     }
 
     /// Its request is to be sent as it is, or not at all.

@@ -53,6 +53,30 @@ struct Families {
     catalog_refreshes: IntCounterVec,
     catalog_age: GaugeVec,
     batches: Batches,
+    lost: Lost,
+}
+
+/// The families of what is told of requests beside metrics and log.
+#[derive(Debug)]
+struct Lost {
+    spans: IntCounterVec,
+    captures: IntCounterVec,
+}
+
+impl Lost {
+    fn new(make: &mut Maker) -> Result<Self, prometheus::Error> {
+        let spans = make.int_counters(
+            "gateway_spans_dropped_total",
+            "Spans of traces that were not exported, by reason (queue, export).",
+            &["reason"],
+        )?;
+        let captures = make.int_counters(
+            "gateway_captures_dropped_total",
+            "Requests that should have been captured and were not, by reason (memory, queue, write).",
+            &["reason"],
+        )?;
+        Ok(Self { spans, captures })
+    }
 }
 
 /// The families of batches.
@@ -226,6 +250,7 @@ impl Metrics {
             &["region"],
         )?;
         let batches = Batches::new(&mut make)?;
+        let lost = Lost::new(&mut make)?;
         Ok(Self(Arc::new(Families {
             registry: make.registry,
             announced: make.announced,
@@ -252,6 +277,7 @@ impl Metrics {
             catalog_refreshes,
             catalog_age,
             batches,
+            lost,
         })))
     }
 
@@ -399,6 +425,16 @@ impl Metrics {
     /// How old what a Region told of its models and profiles is.
     pub fn catalog_age(&self, region: &str, age: Duration) {
         self.0.catalog_age.with_label_values(&[region]).set(age.as_secs_f64());
+    }
+
+    /// Spans of traces were not exported.
+    pub fn spans_dropped(&self, reason: &str, count: u64) {
+        self.0.lost.spans.with_label_values(&[reason]).inc_by(count);
+    }
+
+    /// Requests that should have been captured were not.
+    pub fn capture_dropped(&self, reason: &str, count: u64) {
+        self.0.lost.captures.with_label_values(&[reason]).inc_by(count);
     }
 
     /// Every family there is, in the order of their declaration; `docs/METRICS.md` lists them.
