@@ -52,12 +52,12 @@ const LAYERS: [(&str, u8); 35] = [
 const SIDEWAYS: [(&str, &str); 16] = [
     // The leaves that every module may name.
     ("config", "error"),
-    ("telemetry", "error"),
-    ("telemetry", "money"),
-    // Where traces and captured prompts go is a setting; when, it is told.
-    ("telemetry", "config"),
     ("telemetry", "clock"),
+    ("telemetry", "error"),
     ("telemetry", "ids"),
+    ("telemetry", "money"),
+    // Where traces and captured prompts go is a setting.
+    ("telemetry", "config"),
     ("error", "report"),
     ("ids", "error"),
     ("ids", "clock"),
@@ -75,7 +75,7 @@ const SIDEWAYS: [(&str, &str); 16] = [
 ];
 
 /// Crates and the only places that may name them.
-const CRATES: [(&str, &[&str]); 9] = [
+const CRATES: [(&str, &[&str]); 10] = [
     // In `upstream` it is the name that rustls has for it.
     ("aws_lc_rs", &["shared", "tenancy", "upstream"]),
     ("axum", &["api", "app", "simulator"]),
@@ -85,6 +85,7 @@ const CRATES: [(&str, &[&str]); 9] = [
     // to; and all else.
     ("reqwest", &["client", "fetch", "telemetry"]),
     ("opentelemetry", &["telemetry"]),
+    ("opentelemetry_", &["telemetry"]),
     ("sqlx", &["store", "tenancy", "batch", "idempotency", "invocations", "responses"]),
     ("jsonwebtoken", &["issuers"]),
     ("prometheus", &["telemetry"]),

@@ -188,7 +188,7 @@ impl<'a> Search<'a> {
         let Chosen { place, region, quota, reservation } = chosen;
         let is_hedge = self.settlement.is_hedged();
         self.settlement.attempt(&place);
-        let span = self.settlement.span().map(|call| {
+        let span = self.settlement.span.span().map(|call| {
             call.attempt(&Trying {
                 number: self.settlement.attempts(),
                 region: region.name(),

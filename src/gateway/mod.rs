@@ -14,6 +14,7 @@ mod meter;
 mod outline;
 mod plain;
 mod profile;
+mod semantics;
 mod service;
 mod settle;
 mod statement;
@@ -432,7 +433,7 @@ impl Gateway {
         match attempt::first_success(self, ask, &mut settlement, one).await {
             Ok((reply, attempt)) => {
                 attempt.succeeded();
-                settlement.answered(call.operation, &reply.body);
+                settlement.span.answered(call.operation, &reply.body);
                 Ok((reply, call, settlement))
             }
             Err(error) => {

@@ -9,24 +9,25 @@
 //! how it ended for who asked. Its status is 499, or 200 where the head of a stream was sent. One that AWS broke off after
 //! the client left is booked with AWS's failure.
 
+use std::mem;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::semantics;
 use super::service::{Latency, Service};
 use super::statement::Statement;
 use super::weight::Weight;
-use super::{Gateway, Origin, Trail, traced};
+use super::traced::{Told, Traced};
+use super::{Gateway, Origin, Trail};
 use crate::catalog::{Charged, Fence, Order, Place, Price, Tier};
 use crate::converse::Usage;
 use crate::error::Error;
 use crate::money::MicroUsd;
 use crate::report::Report;
-use crate::telemetry::metrics::Tokens;
-use crate::telemetry::traces::{Asking, CallEnd, CallSpan};
+use crate::telemetry::metrics::{self, GenAi, Tokens};
 use crate::tenancy::ledger::{Entry, Outcome, UsageSource};
 use crate::tenancy::{Caller, Hold, Used};
 use crate::upstream::quota::Reservation;
-use crate::upstream::{Call, Operation, mask};
 
 /// What the access log and the response headers may know of a call.
 #[derive(Debug)]
@@ -120,6 +121,8 @@ pub(super) struct Settlement {
     id: String,
     gateway: Gateway,
     origin: Origin,
+    /// In OpenTelemetry's words.
+    operation: &'static str,
     receipt: Arc<Receipt>,
     region: Arc<str>,
     charge: Charge,
@@ -148,8 +151,8 @@ pub(super) struct Settlement {
     first_event: Option<Duration>,
     /// Whether the client had left by then, so that it never got the head of the answer.
     left_early: bool,
-    /// Ends when the call is booked; `None` where the request is not traced.
-    span: Option<Box<CallSpan>>,
+    /// Ends when the call is booked.
+    pub(super) span: Traced,
     /// Freed when the call is booked.
     hold: Option<Hold>,
 }
@@ -169,10 +172,13 @@ impl Settlement {
             booked: OnceLock::new(),
         });
         origin.trail.admitted(&receipt);
-        let span = span(gateway, caller, &origin, model);
+        let kind = gateway.catalog().model(model).map(|model| model.kind);
+        let operation = semantics::operation_name(origin.operation, kind);
+        let span = Traced::begin(&origin, caller, operation, model);
         Self {
             id,
             gateway: gateway.clone(),
+            operation,
             origin,
             receipt,
             region: Arc::from(""),
@@ -334,37 +340,6 @@ impl Settlement {
         self.receipt.chosen.set(chosen.name).ok();
     }
 
-    /// That is what it is asked, as it is sent.
-    pub(super) fn asks(&mut self, call: &Call) {
-        if let Some(span) = self.recorded() {
-            span.wishes(traced::wishes(call));
-        }
-    }
-
-    /// That is the whole answer.
-    pub(super) fn answered(&mut self, operation: Operation, body: &[u8]) {
-        if let Some(span) = self.recorded() {
-            span.finished(traced::finish_reasons(operation, body));
-        }
-    }
-
-    /// That is a frame of a streamed answer.
-    pub(super) fn streamed(&mut self, kind: &str, payload: &[u8]) {
-        if let Some(span) = self.recorded() {
-            span.finished(traced::finish_reasons_in(kind, payload));
-        }
-    }
-
-    /// Its span, if it is traced.
-    pub(super) fn span(&self) -> Option<&CallSpan> {
-        self.span.as_deref()
-    }
-
-    /// Its span, if anybody will see it.
-    fn recorded(&mut self) -> Option<&mut CallSpan> {
-        self.span.as_deref_mut().filter(|span| span.is_recording())
-    }
-
     pub(super) fn receipt(&self) -> &Arc<Receipt> {
         &self.receipt
     }
@@ -406,10 +381,8 @@ impl Settlement {
         let after = self.started.elapsed();
         self.first_event = Some(after);
         self.left_early = self.origin.trail.attendance().has_ended();
-        self.gateway.metrics().first_token(&self.receipt.model, after);
-        if let Some(span) = self.recorded() {
-            span.first_event();
-        }
+        self.gateway.metrics().first_token(self.in_otel(), after);
+        self.span.first_event();
     }
 
     /// Keeps what was seen so far, for the case that nothing more comes.
@@ -458,7 +431,7 @@ impl Settlement {
         self.discard_second();
         if self.attempts == 0 {
             // Nothing was asked of AWS, so there is nothing to book, and what is held goes back.
-            self.end_span(end, None);
+            mem::take(&mut self.span).end(&self.told(end), None);
             return None;
         }
         let cost = match (end, self.charge) {
@@ -483,7 +456,8 @@ impl Settlement {
         let end_user = self.origin.end_user.take();
         let entry = Entry { status, end_user, ..self.entry(&self.region, (&usage, source, cost), outcome.clone()) };
         self.count(&entry);
-        self.end_span(end, Some((&entry, &usage)));
+        mem::take(&mut self.span).end(&self.told(end), Some((&entry, &usage)));
+        self.time(end, source, &entry);
         let tokens = usage.input_tokens + usage.cache_write_input_tokens + usage.output_tokens;
         if let (Some(weight), UsageSource::Final, End::Ok) = (self.weight, source, end) {
             self.gateway.ratios().learn(&self.receipt.model, weight, usage.prompt_tokens());
@@ -538,32 +512,31 @@ impl Settlement {
         }
     }
 
-    /// Has the span say how the call was booked, if it was.
-    fn end_span(&mut self, end: &End<'_>, booked: Option<(&Entry, &Usage)>) {
-        let Some(span) = self.span.take() else { return };
-        let error = match end {
-            End::Failed(error) => Some(error.aws().map_or_else(|| error.kind().into(), |exception| exception.name)),
-            End::Ok | End::Cancelled => None,
-        };
-        let (outcome, tokens, usage_source) = match booked {
-            Some((entry, usage)) => {
-                let cache = [usage.cache_read_input_tokens, usage.cache_write_input_tokens];
-                let tokens = [usage.prompt_tokens(), usage.output_tokens, cache[0], cache[1]];
-                (entry.outcome.as_str(), tokens, entry.usage_source.into())
-            }
-            None => (error.unwrap_or("cancelled"), [0; 4], ""),
-        };
-        span.end(&CallEnd {
+    /// What the span says of a call that ends.
+    fn told<'a>(&'a self, end: &End<'a>) -> Told<'a> {
+        Told {
             region: &self.region,
-            model: &mask(self.receipt.model()),
+            model: self.receipt.model(),
             attempts: self.attempts,
-            tokens,
-            usage_source,
-            cost: booked.and_then(|(entry, _)| entry.cost).map(|cost| cost.0),
             tier: self.service.tier.unwrap_or_default().name(),
-            outcome,
-            error,
-        });
+            error: if let End::Failed(error) = end { Some(error) } else { None },
+        }
+    }
+
+    /// The call in OpenTelemetry's words.
+    fn in_otel(&self) -> GenAi<'_> {
+        GenAi { operation: self.operation, model: &self.receipt.model }
+    }
+
+    /// Counts how long the call took, once, and how long each token of a stream that ended well.
+    fn time(&self, end: &End<'_>, source: UsageSource, entry: &Entry) {
+        let metrics = self.gateway.metrics();
+        let took = self.started.elapsed();
+        let error = Some(entry.outcome.as_str()).filter(|_| entry.outcome != Outcome::OK);
+        metrics.operation(self.in_otel(), took, error);
+        if let (End::Ok, UsageSource::Final, Some(first)) = (end, source, self.first_event) {
+            metrics.output_tokens(self.in_otel(), entry.output_tokens, took.saturating_sub(first));
+        }
     }
 
     fn count(&self, entry: &Entry) {
@@ -573,9 +546,15 @@ impl Settlement {
             cache_read: entry.cache_read_tokens,
             cache_write: entry.cache_write_tokens,
         };
-        let region = entry.region.as_deref().unwrap_or_default();
-        let cost = (entry.cost, self.service.tier.unwrap_or_default().name());
-        self.gateway.metrics().booked(self.receipt.team(), self.receipt.model(), region, tokens, cost);
+        self.gateway.metrics().booked(&metrics::Booked {
+            team: self.receipt.team(),
+            model: self.receipt.model(),
+            region: entry.region.as_deref().unwrap_or_default(),
+            tokens,
+            cost: entry.cost,
+            tier: self.service.tier.unwrap_or_default().name(),
+        });
+        self.gateway.metrics().token_usage(self.in_otel(), tokens);
     }
 }
 
@@ -590,18 +569,6 @@ impl Drop for Settlement {
         };
         self.book(&End::Cancelled, usage, source);
     }
-}
-
-/// The span of a call that begins, if its request is traced.
-fn span(gateway: &Gateway, caller: &Caller, origin: &Origin, model: &str) -> Option<Box<CallSpan>> {
-    let scope = origin.trail.traced()?;
-    let asking = Asking {
-        operation: traced::operation(origin.operation, model, &gateway.catalog()),
-        model: &mask(model),
-        of: (origin.surface, origin.operation),
-        caller: (&caller.team.name, caller.key.id.as_str()),
-    };
-    Some(Box::new(scope.call(&asking)))
 }
 
 fn millis(duration: Duration) -> u64 {

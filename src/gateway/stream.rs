@@ -60,7 +60,7 @@ impl Flow {
     fn observe(&mut self, frame: &Frame) {
         if let FrameKind::Event(kind) = &frame.kind {
             if let Some((settlement, _)) = &mut self.open_call {
-                settlement.streamed(kind.as_str(), &frame.payload);
+                settlement.span.streamed(kind.as_str(), &frame.payload);
             }
             if let Some(told) = self.meter.observe(kind.as_str(), &frame.payload)
                 && let Some((mut settlement, attempt)) = self.open_call.take()

@@ -1,31 +1,104 @@
-//! What the span of a call says of it, read from its body and from its answer without parsing the whole. Only calls that
-//! are traced come here. Pure.
+//! The span of a call: what it says is read from the call's body and from its answer without parsing the whole. Only calls that
+//! are traced come here.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::catalog::{Catalog, Kind};
+use super::Origin;
+use crate::converse::Usage;
+use crate::error::Error;
 use crate::scan::{elements, members};
-use crate::telemetry::traces::Wishes;
-use crate::upstream::{Call, Operation};
+use crate::telemetry::traces::{Asking, CallEnd, CallSpan, Wishes};
+use crate::tenancy::Caller;
+use crate::tenancy::ledger::Entry;
+use crate::upstream::{Call, Operation, mask};
 
-/// The operation by the conventions for generative AI, or by our own name where they have none.
-/// <https://opentelemetry.io/docs/specs/semconv/registry/attributes/gen-ai/>
-pub(super) fn operation(ours: &'static str, model: &str, catalog: &Catalog) -> &'static str {
-    match ours {
-        "count_tokens" | "input_tokens" => "count_tokens",
-        "apply_guardrail" | "async_invoke" => ours,
-        _ => match catalog.model(model).map_or(Kind::Chat, |model| model.kind) {
-            Kind::Embedding => "embeddings",
-            Kind::Image | Kind::ImageEdit | Kind::Video => "generate_content",
-            Kind::Rerank => "rerank",
-            Kind::Chat | Kind::Realtime | Kind::Other => "chat",
-        },
+/// The span of a call, where its request is traced.
+#[derive(Debug, Default)]
+pub(super) struct Traced(Option<Box<CallSpan>>);
+
+/// What is known of a call when it ends.
+pub(super) struct Told<'a> {
+    pub(super) region: &'a str,
+    pub(super) model: &'a str,
+    pub(super) attempts: u32,
+    pub(super) tier: &'static str,
+    /// What it failed with, if it did.
+    pub(super) error: Option<&'a Error>,
+}
+
+impl Traced {
+    /// A call on `model` begins; `operation` is what the conventions call it.
+    pub(super) fn begin(origin: &Origin, caller: &Caller, operation: &'static str, model: &str) -> Self {
+        let Some(scope) = origin.trail.traced() else { return Self(None) };
+        let asking = Asking {
+            operation,
+            model: &mask(model),
+            of: (origin.surface, origin.operation),
+            caller: (&caller.team.name, caller.key.id.as_str()),
+        };
+        Self(Some(Box::new(scope.call(&asking))))
+    }
+
+    /// The span, to hang attempts under.
+    pub(super) fn span(&self) -> Option<&CallSpan> {
+        self.0.as_deref()
+    }
+
+    /// The span, if anybody will see it.
+    fn recorded(&mut self) -> Option<&mut CallSpan> {
+        self.0.as_deref_mut().filter(|span| span.is_recording())
+    }
+
+    /// That is what it is asked, as it is sent.
+    pub(super) fn asks(&mut self, call: &Call) {
+        if let Some(span) = self.recorded() {
+            span.wishes(wishes(call));
+        }
+    }
+
+    /// That is the whole answer.
+    pub(super) fn answered(&mut self, operation: Operation, body: &[u8]) {
+        if let Some(span) = self.recorded() {
+            span.finished(finish_reasons(operation, body));
+        }
+    }
+
+    /// That is a frame of a streamed answer.
+    pub(super) fn streamed(&mut self, kind: &str, payload: &[u8]) {
+        if let Some(span) = self.recorded() {
+            span.finished(finish_reasons_in(kind, payload));
+        }
+    }
+
+    /// The first event of a stream came.
+    pub(super) fn first_event(&mut self) {
+        if let Some(span) = self.recorded() {
+            span.first_event();
+        }
+    }
+
+    /// The call has ended, and was booked so, if anything was asked of AWS.
+    pub(super) fn end(self, told: &Told<'_>, booked: Option<(&Entry, &Usage)>) {
+        let Some(span) = self.0.filter(|span| span.is_recording()) else { return };
+        let Told { region, model, attempts, tier, error } = *told;
+        let error = error.map(|error| error.aws().map_or_else(|| error.kind().into(), |exception| exception.name));
+        let (outcome, tokens, usage_source) = match booked {
+            Some((entry, usage)) => {
+                let (read, written) = (usage.cache_read_input_tokens, usage.cache_write_input_tokens);
+                let tokens = [usage.prompt_tokens(), usage.output_tokens, read, written];
+                (entry.outcome.as_str(), tokens, entry.usage_source.into())
+            }
+            None => (error.unwrap_or("cancelled"), [0; 4], ""),
+        };
+        let cost = booked.and_then(|(entry, _)| entry.cost).map(|cost| cost.0);
+        let model = &mask(model);
+        span.end(&CallEnd { region, model, attempts, tokens, usage_source, cost, tier, outcome, error });
     }
 }
 
 /// How `call` wants to be answered, in the fields of any dialect.
-pub(super) fn wishes(call: &Call) -> Wishes {
+fn wishes(call: &Call) -> Wishes {
     let mut wishes = Wishes { max_tokens: super::outline::wish(call).max_tokens, ..Wishes::default() };
     wishes.stream = matches!(call.operation, Operation::ConverseStream | Operation::InvokeModelWithResponseStream);
     for (key, value) in members(&call.body) {
@@ -50,7 +123,7 @@ fn sampling(wishes: &mut Wishes, key: &[u8], value: &[u8]) {
 }
 
 /// Why the model stopped, by the whole answer.
-pub(super) fn finish_reasons(operation: Operation, body: &[u8]) -> Vec<String> {
+fn finish_reasons(operation: Operation, body: &[u8]) -> Vec<String> {
     let mut reasons = Vec::new();
     if operation == Operation::Responses {
         status(body, &mut reasons);
@@ -61,7 +134,7 @@ pub(super) fn finish_reasons(operation: Operation, body: &[u8]) -> Vec<String> {
 }
 
 /// Why the model stopped, if this frame of a stream says so.
-pub(super) fn finish_reasons_in(kind: &str, payload: &[u8]) -> Vec<String> {
+fn finish_reasons_in(kind: &str, payload: &[u8]) -> Vec<String> {
     let mut reasons = Vec::new();
     match kind {
         "chunk" => {

@@ -89,7 +89,7 @@ impl Writer {
             match self.sink.append(&line) {
                 Ok(()) => self.complained = None,
                 Err(error) => {
-                    self.metrics.capture_dropped("write", 1);
+                    self.metrics.capture_dropped("write");
                     if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
                         self.complained = Some(Instant::now());
                         let file = self.sink.path.display();

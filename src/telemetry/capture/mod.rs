@@ -143,12 +143,12 @@ impl Recording {
         }
         let mut request = self.request.0.lock().unwrap_or_else(PoisonError::into_inner);
         if !request.is_whole || !self.answer.is_whole {
-            inner.metrics.capture_dropped("memory", 1);
+            inner.metrics.capture_dropped("memory");
             return;
         }
         let request = request.take();
         if inner.sender.try_send(Record { facts, request, answer: self.answer }).is_err() {
-            inner.metrics.capture_dropped("queue", 1);
+            inner.metrics.capture_dropped("queue");
         }
     }
 }
