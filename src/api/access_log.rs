@@ -16,13 +16,16 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method};
 use http_body::{Frame, SizeHint};
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use tracing::Level;
 
 use super::answer;
 use super::caller::request_id;
+use super::captured;
 use super::client::Proxies;
 use super::idempotency;
 use super::problem::Problem;
@@ -33,8 +36,10 @@ use super::surface::Surface;
 use crate::error::{Error, Kind};
 use crate::gateway::{Gateway, Trail, Waiting};
 use crate::telemetry;
+use crate::telemetry::capture::{Facts, Recording};
 use crate::telemetry::metrics::Open;
 use crate::telemetry::panics::Work;
+use crate::telemetry::traces::{Arriving, RequestEnd, RequestSpan};
 use crate::tenancy::Caller;
 use crate::upstream::mask;
 
@@ -53,7 +58,9 @@ pub(super) async fn observe(
     if request.extensions().get::<Caller>().is_some() {
         trail.pay_by_batch();
     }
+    let span = span(&gateway, &trail, &request);
     request.extensions_mut().insert(trail.clone());
+    let recording = captured::begin(&gateway, &mut request);
     let surface = Surface::of(request.uri().path(), request.headers());
     // Made before the request is handled: a client that does not wait for the head gets its line, too.
     let mut line = Line {
@@ -68,6 +75,9 @@ pub(super) async fn observe(
         problem: None,
         sent: 0,
         complete: false,
+        media_type: None,
+        span,
+        recording,
     };
 
     let request = received::timed(request, &line.trail);
@@ -89,11 +99,36 @@ pub(super) async fn observe(
     if response.status().is_success() {
         line.warn(response.headers_mut());
     }
+    if let Some(span) = &line.span {
+        span.answer(response.headers_mut());
+    }
+    if line.recording.is_some() {
+        line.media_type = response.headers().get(CONTENT_TYPE).cloned();
+    }
     line.status = response.status().as_u16();
     line.head_after = Some(line.trail.times().0);
     line.complete = http_body::Body::is_end_stream(response.body());
     let (client, work) = (Waiting::new(line.trail.clone()), Work::of(line.trail.id().clone()));
     response.map(|body| Body::new(Observed { body, line, client, work }))
+}
+
+/// The span of a request that has just come in, if requests are traced.
+fn span(gateway: &Gateway, trail: &Trail, request: &Request) -> Option<Box<RequestSpan>> {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let arriving = Arriving { method: request.method(), version: request.version(), route };
+    let mut span = Box::new(gateway.traces().request(arriving, request.headers())?);
+    if span.is_recording() {
+        // What no route takes may be anything.
+        if route.is_some() {
+            let path = percent_decode_str(request.uri().path()).decode_utf8_lossy();
+            span.path(&mask(&path));
+        }
+        if request.extensions().get::<Caller>().is_some() {
+            span.is_of_batch();
+        }
+    }
+    trail.trace(span.scope());
+    Some(span)
 }
 
 /// Marks a response that is as its client shall see it already: it was dressed when somebody else asked for it.
@@ -135,6 +170,12 @@ struct Line {
     sent: u64,
     /// Whether the last byte was handed to the connection; otherwise the client left, or the connection broke.
     complete: bool,
+    /// Of the answer, where it is captured.
+    media_type: Option<HeaderValue>,
+    /// Where the request is traced.
+    span: Option<Box<RequestSpan>>,
+    /// Where it is captured.
+    recording: Option<Box<Recording>>,
     _in_flight: Open,
 }
 
@@ -161,6 +202,8 @@ impl Drop for Line {
         if is_wanted {
             self.write((surface, operation), (took, own));
         }
+        self.end_span((surface, operation));
+        self.end_recording((surface, operation));
     }
 }
 
@@ -174,7 +217,8 @@ macro_rules! tell {
             method = $entry.method, route = $entry.route, complete = $entry.complete, team = $entry.team,
             model = $entry.model, region = $entry.region, attempts = $entry.attempts, outcome = $entry.outcome,
             error = $entry.error, error_message = $entry.error_message, error_causes = $entry.error_causes,
-            request_id = $entry.request_id, client = $entry.client.map(tracing::field::display),
+            request_id = $entry.request_id, trace_id = $entry.trace_id,
+            client = $entry.client.map(tracing::field::display),
             "request"
         )
     };
@@ -201,6 +245,47 @@ impl Line {
         if is_fault { Level::ERROR } else { Level::INFO }
     }
 
+    /// Has the span say how the request ended.
+    fn end_span(&mut self, (surface, operation): (&'static str, &'static str)) {
+        let Some(span) = self.span.take().filter(|span| span.is_recording()) else { return };
+        let caller = self.trail.caller();
+        let booked = self.trail.booked();
+        span.end(&RequestEnd {
+            request_id: self.trail.id().as_str(),
+            surface,
+            operation,
+            status: self.status,
+            sent: self.sent,
+            complete: self.complete,
+            team: caller.map_or("", |caller| &caller.team.name),
+            key: caller.map_or("", |caller| caller.key.id.as_str()),
+            outcome: booked.as_ref().map(|booked| booked.outcome.as_str()),
+            error: self.problem.as_deref().map(|error| error.kind().into()),
+        });
+    }
+
+    /// Hands over what was taken note of, if the request came to a call.
+    fn end_recording(&mut self, (surface, operation): (&'static str, &'static str)) {
+        let (Some(recording), Some(receipt)) = (self.recording.take(), self.trail.receipt()) else { return };
+        let Some(caller) = self.trail.caller() else { return };
+        let booked = self.trail.booked();
+        recording.end(|| Facts {
+            at: self.gateway.clock().now(),
+            request_id: self.trail.id().as_str().to_owned(),
+            team: caller.team.name.to_string(),
+            team_id: caller.team.id.as_str().to_owned(),
+            key: caller.key.id.as_str().to_owned(),
+            surface,
+            operation,
+            model: receipt.model().to_owned(),
+            region: booked.as_ref().map(|booked| booked.region.to_string()),
+            status: self.status,
+            outcome: booked.map(|booked| booked.outcome.as_str().to_owned()),
+            complete: self.complete,
+            media_type: self.media_type.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned(),
+        });
+    }
+
     fn write(&self, (surface, operation): (&'static str, &'static str), (took, own): (Duration, Option<Duration>)) {
         let receipt = self.trail.receipt();
         let booked = self.trail.booked();
@@ -217,6 +302,7 @@ impl Line {
             target: "access",
             message: "request",
             request_id: self.trail.id().as_str(),
+            trace_id: self.span.as_ref().map(|span| span.trace_id()),
             client: self.trail.client(),
             method: self.method.as_str(),
             route: self.path.as_ref().map(MatchedPath::as_str),
@@ -260,6 +346,9 @@ struct Entry<'a> {
     target: &'static str,
     message: &'static str,
     request_id: &'a str,
+    /// The trace that it is part of, where requests are traced.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
     /// The address that the request came from, behind proxies that are trusted.
     #[serde(skip_serializing_if = "Option::is_none")]
     client: Option<IpAddr>,
@@ -342,6 +431,9 @@ impl http_body::Body for Observed {
             Poll::Ready(Some(Ok(frame))) => {
                 this.client.begin();
                 this.line.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if let (Some(recording), Some(data)) = (&mut this.line.recording, frame.data_ref()) {
+                    recording.answer(data);
+                }
                 // The connection does not poll a body again that says it is at its end.
                 this.line.complete = this.body.is_end_stream();
             }

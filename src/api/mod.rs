@@ -11,6 +11,7 @@ pub mod batch;
 mod bedrock;
 mod body;
 mod caller;
+mod captured;
 mod catalog;
 mod client;
 pub mod conversation;
