@@ -4,6 +4,8 @@
 
 #[path = "docs/pages.rs"]
 mod pages;
+#[path = "docs/settings.rs"]
+mod settings;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

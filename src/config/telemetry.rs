@@ -1,5 +1,6 @@
 //! `[telemetry]`: logs and traces.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tracing_subscriber::filter::EnvFilter;
 
@@ -8,7 +9,7 @@ use super::{Problems, nearest};
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 /// `[telemetry]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
     /// A level, or several `MODULE=LEVEL` with commas between.

@@ -36,6 +36,7 @@ mod lifecycle;
 mod limits;
 mod openai;
 mod ops;
+mod page;
 mod policies;
 mod quota;
 mod refresh;
