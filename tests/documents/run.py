@@ -127,7 +127,7 @@ class Run:
         log = self.folder / f"background-{block.line}.log"
         script = self.adapted(block.text.strip())
         process = subprocess.Popen(
-            ["bash", "-c", f"exec {script}" if "\n" not in script else script], cwd=self.folder, env=self.env,
+            ["bash", "-c", f'. "{self.exported()}"\nexec {script}'], cwd=self.folder, env=self.env,
             stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True,
         )
         if is_gateway:
@@ -146,10 +146,15 @@ class Run:
             time.sleep(0.02)
         raise Wrong(f"line {block.line}: is not up after {READY} s\n{log.read_text()}")
 
-    def shell(self, script: str) -> subprocess.CompletedProcess:
+    def exported(self) -> Path:
+        """What the page's commands have set so far."""
         state = self.folder / ".exported"
         if not state.exists():
             state.touch()
+        return state
+
+    def shell(self, script: str) -> subprocess.CompletedProcess:
+        state = self.exported()
         script = f'set -aeo pipefail\n. "{state}"\n{script}\nexport -p > "{state}"\n'
         return subprocess.run(
             ["bash", "-c", script], cwd=self.folder, env=self.env, text=True, timeout=TIMEOUT,

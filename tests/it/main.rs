@@ -48,5 +48,6 @@ mod support;
 mod tiers;
 mod tokens;
 mod unauthorized;
+mod upgrade;
 mod usage;
 mod webhooks;

@@ -18,11 +18,16 @@ async fn fetch(t: &TestGateway, path: &str) -> Reply {
 }
 
 /// What a page or style sheet loads.
-fn loaded(text: &str) -> impl Iterator<Item = &str> {
-    let after =
-        |mark: &'static str, end: &'static [char]| text.split(mark).skip(1).filter_map(|rest| rest.split(end).next());
-    let names = after("src=\"", &['"']).chain(after("href=\"", &['"'])).chain(after("url(", &[')']));
-    names.map(|name| name.trim_matches(['"', '\''])).chain(after("@import", &[';']))
+fn loaded(text: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    for (mark, end) in [("src=\"", '"'), ("href=\"", '"'), ("url(", ')'), ("@import", ';')] {
+        names.extend(text.split(mark).skip(1).filter_map(|rest| rest.split(end).next()));
+    }
+    names
+        .into_iter()
+        .map(|name| name.trim_matches(['"', '\'', ' ']))
+        .filter(|name| !name.starts_with("data:"))
+        .collect()
 }
 
 #[tokio::test]
@@ -46,7 +51,7 @@ async fn the_page_loads_nothing_from_elsewhere_and_its_browser_may_not() {
         assert!(guards.iter().all(|rule| policy.split("; ").any(|part| part == *rule)), "{path}: {policy}");
         assert_eq!(reply.header("x-content-type-options"), "nosniff", "{path}");
         if path.ends_with('/') || path.ends_with(".css") {
-            for name in loaded(reply.text()).filter(|name| !name.starts_with("data:")) {
+            for name in loaded(reply.text()) {
                 assert!(!name.contains("//") && !name.starts_with('/'), "{path} loads {name}");
                 let next = format!("/docs/{}", name.trim_start_matches("./"));
                 if seen.insert(next.clone()) {
