@@ -16,7 +16,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body::{Frame, SizeHint};
 use percent_encoding::percent_decode_str;
@@ -139,7 +139,12 @@ pub(super) struct Dressed(pub(super) Option<Arc<Error>>);
 pub(super) fn dress(surface: Surface, trail: &Trail, response: &mut Response) -> Option<Arc<Error>> {
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
+        // A page that is not public has a browser ask for a key.
+        let asks = response.headers_mut().remove(WWW_AUTHENTICATE);
         *response = surface.shape(problem, trail.id());
+        if let Some(asks) = asks {
+            response.headers_mut().insert(WWW_AUTHENTICATE, asks);
+        }
         if let Some(booked) = trail.booked() {
             response.headers_mut().insert("x-gateway-attempts", HeaderValue::from(booked.attempts));
         }

@@ -1,5 +1,5 @@
 //! The command line: `serve`, `simulate`, `keys`, `teams`, `limits`, `budgets`, `usage`, `audit`, `batches`,
-//! `config check`, `doctor`, `iam-policy`, `openapi`.
+//! `config check|schema`, `doctor`, `iam-policy`, `openapi`.
 //!
 //! The environment and the arguments are read here and nowhere else.
 
@@ -72,6 +72,8 @@ enum Command {
 enum ConfigCommand {
     /// Name every problem at once, with its path. Exit code 1 if there is one.
     Check(ConfigFile),
+    /// Print a JSON Schema of the configuration file, by which editors complete and check it.
+    Schema,
 }
 
 /// Where settings come from besides the environment.
@@ -188,6 +190,7 @@ fn run(command: Command) -> Result<(), Failure> {
             block_on(file.check())?;
             print(&"The configuration is good.")
         }
+        Command::Config(ConfigCommand::Schema) => print(&format!("{:#}", config::schema())),
         Command::Serve(serve) => block_on(serve.run()),
         Command::Simulate(simulate) => block_on(simulate.run()),
         Command::Keys(keys) => block_on(keys.run()),
