@@ -24,7 +24,7 @@ COPY src src
 # Files keep the time of their last change, which may be before the layer above: without the touch it would pass for this.
 RUN touch src/lib.rs src/main.rs \
     && cargo build --release --locked --offline \
-    && mkdir target/empty
+    && mkdir -p target/empty
 
 # The same Debian as above, so the same glibc; without a shell or package manager.
 FROM gcr.io/distroless/cc-debian12:nonroot
