@@ -13,7 +13,7 @@ use crate::client::answers;
 /// It asks `/readyz` on the ops port (`server.ops_listen`): exit code 0 for a good answer within three seconds, else 1.
 #[derive(Debug, Args)]
 pub(super) struct Health {
-    /// What to ask instead, such as a simulator's <http://127.0.0.1:4567/_sim/faults>.
+    /// What to ask instead, such as `http://127.0.0.1:4567/_sim/faults` of a simulator.
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     #[command(flatten)]

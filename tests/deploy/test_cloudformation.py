@@ -71,8 +71,9 @@ def test_the_linter_finds_nothing(tmp_path):
 
 def test_the_roles_and_the_bucket_allow_what_iam_policy_prints(program):
     needed = printed(program)
-    assert attached("task") == list(needed["caller"].values())
-    assert attached("batch") == list(needed["batch_role"]["permissions"].values())
+    again = "run: python3 deploy/cloudformation/policies.py --program target/debug/bedrock-gateway"
+    assert attached("task") == list(needed["caller"].values()), again
+    assert attached("batch") == list(needed["batch_role"]["permissions"].values()), again
     assert properties("BatchRole")["AssumeRolePolicyDocument"] == needed["batch_role"]["trust"]
     bucket = properties("BucketPolicy")
     assert {bucket["Bucket"]: bucket["PolicyDocument"]} == needed["bucket"]
@@ -91,8 +92,7 @@ def test_roles_are_taken_for_this_account_alone():
 def test_another_model_is_another_policy(program, tmp_path):
     shutil.copy(FOLDER / "policies.py", tmp_path)
     template = tmp_path / "gateway.yaml"
-    command = ["python3", str(tmp_path / "policies.py"), "--program", program]
-    command[0] = tool("python")
+    command = [tool("python"), str(tmp_path / "policies.py"), "--program", program]
     template.write_text(TEXT)
     assert run(*command, "--check").returncode == 0
     template.write_text(TEXT.replace("Models: claude-haiku-4-5,", "Models: claude-opus-4-5,"))
@@ -156,6 +156,11 @@ def test_ports_and_paths_are_those_of_the_image():
     assert container()["ReadonlyRootFilesystem"] is True
     opened = [(rule["FromPort"], rule.get("CidrIp")) for rule in properties("TaskSecurityGroup")["SecurityGroupIngress"]]
     assert opened == [(client, None), (ops, None)], "open to more than the load balancer"
+
+
+def test_a_template_is_short_enough_to_be_sent_with_the_call():
+    """https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html"""
+    assert all(path.stat().st_size < 51_200 for path in FOLDER.glob("*.yaml"))
 
 
 def test_the_stores_tell_what_the_gateway_asks_for():

@@ -22,8 +22,8 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
 # the same program is checked, but not made. It knows the two commands of the Dockerfile and no other.
 SHORT_CARGO = """#!/bin/sh
 case "$*" in
-  "build --release --locked") exec "$CARGO" fetch --quiet --locked --offline --target "$HOST" ;;
-  "build --release --locked --offline") exec "$CARGO" check --quiet --locked --offline ;;
+  "build --release --locked") exec "$REAL_CARGO" fetch --quiet --locked --offline --target "$RUST_HOST" ;;
+  "build --release --locked --offline") exec "$REAL_CARGO" check --quiet --locked --offline ;;
   *) echo "cargo $*: not a step that the short check knows" >&2; exit 1 ;;
 esac
 """
@@ -93,7 +93,7 @@ def test_the_steps_of_the_build_stage_work_on_what_is_copied_alone(request):
     release = request.config.getoption("--release")
     # The same folder each time: what did not change is not checked again.
     place = TARGET / ("image-release" if release else "image-check")
-    environment = bare({"CARGO": shutil.which("cargo"), "HOST": HOST})
+    environment = bare({"REAL_CARGO": shutil.which("cargo"), "RUST_HOST": HOST})
     if release:
         shutil.rmtree(place, ignore_errors=True)
         environment.pop("CARGO_TARGET_DIR", None)
