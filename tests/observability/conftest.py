@@ -25,10 +25,12 @@ class Site:
 @pytest.fixture(scope="session", autouse=True)
 def rule_tests():
     """`promtool test rules`, begun at the start: it takes as long as the load."""
-    return subprocess.Popen(
+    tests = subprocess.Popen(
         ["promtool", "test", "rules", *(path.name for path in sorted(PROMETHEUS.glob("*_test.yml")))],
         cwd=PROMETHEUS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )
+    yield tests
+    tests.kill()
 
 
 @pytest.fixture(scope="session")

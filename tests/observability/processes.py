@@ -103,23 +103,22 @@ class Gateway:
 
 
 class Prometheus:
-    """Prometheus with the rules of `deploy/prometheus`, evaluated each second, and one target."""
+    """Prometheus with the rules of `deploy/prometheus`, evaluated each second, and its targets: a gateway, and itself."""
 
     def __init__(self, folder, ops):
         self.log = folder / "prometheus.log"
         shutil.copy(PROMETHEUS / "rules.yml", folder)
         settings = yaml.safe_load((PROMETHEUS / "prometheus.yml").read_text())
         settings["global"] |= {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
-        [job] = [job for job in settings["scrape_configs"] if job["job_name"] == "bedrock-gateway"]
-        job["static_configs"] = [{"targets": [ops.removeprefix("http://")]}]
-        job.pop("dns_sd_configs", None)
-        settings["scrape_configs"] = [job]
+        port = free_port()
+        targets = {"bedrock-gateway": ops.removeprefix("http://"), "prometheus": f"127.0.0.1:{port}"}
+        for job in settings["scrape_configs"]:
+            job["static_configs"] = [{"targets": [targets[job["job_name"]]]}]
         rules = yaml.safe_load((folder / "rules.yml").read_text())
         for group in rules["groups"]:
             group.pop("interval", None)
         (folder / "rules.yml").write_text(yaml.safe_dump(rules, sort_keys=False))
         (folder / "prometheus.yml").write_text(yaml.safe_dump(settings))
-        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.process = subprocess.Popen(
             ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/tsdb",

@@ -25,8 +25,11 @@ UNITS = {"short", "reqps", "percentunit", "currencyUSD", "s", "bytes"}
 
 def choices(**chosen):
     """What the variables of the dashboard and of Grafana stand for: everything, unless something is chosen."""
-    values = {"job": ".*", "team": ".*", "model": ".*", "region": ".*"} | chosen
-    return values | {"__rate_interval": "1m", "__interval": "1m", "__range": "5m"}
+    values = {"job": "bedrock-gateway"}
+    for one in dashboard()["templating"]["list"]:
+        if "allValue" in one:
+            values[one["name"]] = one["allValue"]
+    return values | chosen | {"__rate_interval": "1m", "__interval": "1m", "__range": "5m"}
 
 
 def filled(expression, values):
@@ -74,6 +77,14 @@ def test_the_cost_that_is_shown_has_the_first_call_of_each_team_in_it(site):
     booked = sum(float(row["cost_usd"]) for row in site.load.admin("usage?group_by=team")["data"])
     # Prometheus extrapolates to the ends of the time that is asked for.
     assert shown == pytest.approx(booked, rel=0.1)
+
+
+def test_what_is_shown_of_processes_is_of_gateways_alone(site):
+    for title in ("Replicas", "Memory", "File descriptors", "Processor"):
+        for panel in (panel for panel in panels() if panel["title"] == title):
+            for target in panel["targets"]:
+                [(labels, value)] = site.prometheus.query(filled(target["expr"], choices()))
+                assert value > 0 and labels.get("instance") in (None, site.gateway.ops.removeprefix("http://")), title
 
 
 def test_what_can_be_chosen_is_what_there_is(site):

@@ -30,6 +30,12 @@ def test_a_page_has_its_parts_and_its_severity(name):
     assert re.search(r"^Severity: (.*?)\.", text, re.M)[1] == ", ".join(severities)
 
 
+def test_links_between_pages_lead_somewhere():
+    for page in RUNBOOKS.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text()):
+            assert "://" in target or (RUNBOOKS / target).exists(), (page.name, target)
+
+
 @pytest.mark.parametrize("name, expression", runbook_queries())
 def test_prometheus_takes_what_a_page_has_it_asked(site, name, expression):
     site.prometheus.query(expression)
