@@ -1,9 +1,10 @@
 //! What is refused, and what others may not see.
 
 use bedrock_gateway::money::MicroUsd;
-use bedrock_gateway::tenancy::{Guardrail, NewKey, NewTeam, Period};
+use bedrock_gateway::tenancy::{Guardrail, NewKey, NewTeam, Period, Scope};
 
 use super::*;
+use crate::support::TEAM;
 
 #[tokio::test]
 async fn a_budget_that_is_too_small_refuses_a_batch_and_tells_the_estimate() {
@@ -26,8 +27,16 @@ async fn a_batch_holds_its_worst_case_and_gives_back_what_it_did_not_need() {
     until_jobs(&t, 1).await;
     let running = t.balance();
     assert!(running.held > MicroUsd(0) && running.spent == MicroUsd(0), "{running:?}");
+    let admin = NewKey { scopes: vec![Scope::Admin], ..NewKey::new(TEAM, "administrator") };
+    let (_, admin) = t.make_key(admin).await;
+    let held = async || {
+        let asked = t.request(Method::GET, "/admin/v1/budgets").bearer_auth(&admin);
+        Reply::to(asked).await.json()["data"][0]["held_usd"].clone()
+    };
+    assert_eq!(held().await, running.held.to_string());
     until(&t, &id, "completed").await;
     eventually("nothing is held", async || t.balance().held == MicroUsd(0)).await;
+    assert_eq!(held().await, "0.000000");
     assert_eq!(Some(t.balance().spent), t.only_call().await.cost);
     t.finish().await;
 }
