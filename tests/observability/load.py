@@ -7,9 +7,7 @@ them grow.
 import collections
 import http.server
 import json
-import re
 import threading
-import time
 
 from processes import ADMIN, ask, until
 
@@ -178,16 +176,15 @@ class Load:
         self.meet("reject", lambda: self.chat(CLAUDE, "support", (400,)), exception="ValidationException")
 
     def reloads(self):
-        """A change of the settings that counts, and one that is broken."""
+        """A change of the settings that counts, one that is broken, and back."""
         good = self.gateway.settings.read_text()
-        for text in (good + "\n# seen\n", good + "\nnonsense = 1\n", good):
-            before = self.reload_count()
+        for text, is_good in ((good + '\n[telemetry]\nlog = "debug"\n', 1), (good + "\nnonsense = 1\n", 0), (good, 1)):
+            before = self.gateway.value("gateway_config_reloads_total")
             self.gateway.settings.write_text(text)
             self.gateway.reload()
-            until("the settings are read again", lambda: self.reload_count() > before)
-
-    def reload_count(self):
-        return sum(float(n) for n in re.findall(r"^gateway_config_reloads_total\S* (\S+)$", self.gateway.scrape(), re.M))
+            until("the settings are read again", lambda: self.gateway.value("gateway_config_reloads_total") > before)
+            successful = lambda: self.gateway.value("gateway_config_last_reload_successful") == is_good
+            until(f"that they are {'good' if is_good else 'broken'} is told", successful)
 
     def submit(self, lines):
         """The id of a batch of these bodies."""
@@ -227,7 +224,6 @@ class Load:
             until(f"{batch} is over", is_over)
 
     def round(self, seen):
-        if "gateway_config_reloads_total" not in self.gateway.scrape(): self.reloads = lambda: None  # TODO
         for part in (self.answers, self.refusals, self.overruns, self.faults, self.reloads):
             part()
         self.batches(seen)

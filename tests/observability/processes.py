@@ -94,6 +94,10 @@ class Gateway:
         assert status == 200, text
         return text.decode()
 
+    def value(self, metric):
+        """Of a metric now, its series added up."""
+        return sum(float(value) for value in re.findall(rf"^{metric}(?:{{.*}})? (\S+)$", self.scrape(), re.M))
+
     def reload(self):
         self.process.send_signal(signal.SIGHUP)
 
