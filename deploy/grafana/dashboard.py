@@ -18,7 +18,6 @@ from panels import (
     MODEL,
     RATE,
     REGION,
-    SOURCE,
     TEAM,
     gauges,
     grown,
