@@ -4,7 +4,6 @@
 //! What happened is read off the request's [`Trail`] and the [`Problem`] that a refused one leaves in its response.
 //! Prompts, answers and keys are in neither; ARNs and the ids of accounts are masked.
 
-use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,13 +15,16 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
+use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body::{Frame, SizeHint};
-use serde::Serialize;
+use percent_encoding::percent_decode_str;
 use tracing::Level;
 
+use super::access_entry::{Entry, millis};
 use super::answer;
 use super::caller::request_id;
+use super::captured;
 use super::client::Proxies;
 use super::idempotency;
 use super::problem::Problem;
@@ -33,8 +35,10 @@ use super::surface::Surface;
 use crate::error::{Error, Kind};
 use crate::gateway::{Gateway, Trail, Waiting};
 use crate::telemetry;
+use crate::telemetry::capture::{Facts, Recording};
 use crate::telemetry::metrics::Open;
 use crate::telemetry::panics::Work;
+use crate::telemetry::traces::{Arriving, RequestEnd, RequestSpan};
 use crate::tenancy::Caller;
 use crate::upstream::mask;
 
@@ -53,7 +57,9 @@ pub(super) async fn observe(
     if request.extensions().get::<Caller>().is_some() {
         trail.pay_by_batch();
     }
+    let span = span(&gateway, &trail, &request);
     request.extensions_mut().insert(trail.clone());
+    let recording = captured::begin(&gateway, &mut request);
     let surface = Surface::of(request.uri().path(), request.headers());
     // Made before the request is handled: a client that does not wait for the head gets its line, too.
     let mut line = Line {
@@ -68,6 +74,9 @@ pub(super) async fn observe(
         problem: None,
         sent: 0,
         complete: false,
+        media_type: None,
+        span,
+        recording,
     };
 
     let request = received::timed(request, &line.trail);
@@ -89,11 +98,36 @@ pub(super) async fn observe(
     if response.status().is_success() {
         line.warn(response.headers_mut());
     }
+    if let Some(span) = &line.span {
+        span.answer(response.headers_mut());
+    }
+    if line.recording.is_some() {
+        line.media_type = response.headers().get(CONTENT_TYPE).cloned();
+    }
     line.status = response.status().as_u16();
     line.head_after = Some(line.trail.times().0);
     line.complete = http_body::Body::is_end_stream(response.body());
     let (client, work) = (Waiting::new(line.trail.clone()), Work::of(line.trail.id().clone()));
     response.map(|body| Body::new(Observed { body, line, client, work }))
+}
+
+/// The span of a request that has just come in, if requests are traced.
+fn span(gateway: &Gateway, trail: &Trail, request: &Request) -> Option<Box<RequestSpan>> {
+    let route = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    let arriving = Arriving { method: request.method(), version: request.version(), route };
+    let mut span = Box::new(gateway.traces().request(arriving, request.headers())?);
+    if span.is_recording() {
+        // What no route takes may be anything.
+        if route.is_some() {
+            let path = percent_decode_str(request.uri().path()).decode_utf8_lossy();
+            span.path(&mask(&path));
+        }
+        if request.extensions().get::<Caller>().is_some() {
+            span.is_of_batch();
+        }
+    }
+    trail.trace(span.scope());
+    Some(span)
 }
 
 /// Marks a response that is as its client shall see it already: it was dressed when somebody else asked for it.
@@ -104,7 +138,12 @@ pub(super) struct Dressed(pub(super) Option<Arc<Error>>);
 pub(super) fn dress(surface: Surface, trail: &Trail, response: &mut Response) -> Option<Arc<Error>> {
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
+        // A page that is not public has a browser ask for a key.
+        let asks = response.headers_mut().remove(WWW_AUTHENTICATE);
         *response = surface.shape(problem, trail.id());
+        if let Some(asks) = asks {
+            response.headers_mut().insert(WWW_AUTHENTICATE, asks);
+        }
         if let Some(booked) = trail.booked() {
             response.headers_mut().insert("x-gateway-attempts", HeaderValue::from(booked.attempts));
         }
@@ -135,6 +174,12 @@ struct Line {
     sent: u64,
     /// Whether the last byte was handed to the connection; otherwise the client left, or the connection broke.
     complete: bool,
+    /// Of the answer, where it is captured.
+    media_type: Option<HeaderValue>,
+    /// Where the request is traced.
+    span: Option<Box<RequestSpan>>,
+    /// Where it is captured.
+    recording: Option<Box<Recording>>,
     _in_flight: Open,
 }
 
@@ -161,6 +206,8 @@ impl Drop for Line {
         if is_wanted {
             self.write((surface, operation), (took, own));
         }
+        self.end_span((surface, operation));
+        self.end_recording((surface, operation));
     }
 }
 
@@ -174,7 +221,8 @@ macro_rules! tell {
             method = $entry.method, route = $entry.route, complete = $entry.complete, team = $entry.team,
             model = $entry.model, region = $entry.region, attempts = $entry.attempts, outcome = $entry.outcome,
             error = $entry.error, error_message = $entry.error_message, error_causes = $entry.error_causes,
-            request_id = $entry.request_id, client = $entry.client.map(tracing::field::display),
+            request_id = $entry.request_id, trace_id = $entry.trace_id,
+            client = $entry.client.map(tracing::field::display),
             "request"
         )
     };
@@ -201,6 +249,47 @@ impl Line {
         if is_fault { Level::ERROR } else { Level::INFO }
     }
 
+    /// Has the span say how the request ended.
+    fn end_span(&mut self, (surface, operation): (&'static str, &'static str)) {
+        let Some(span) = self.span.take().filter(|span| span.is_recording()) else { return };
+        let caller = self.trail.caller();
+        let booked = self.trail.booked();
+        span.end(&RequestEnd {
+            request_id: self.trail.id().as_str(),
+            surface,
+            operation,
+            status: self.status,
+            sent: self.sent,
+            complete: self.complete,
+            team: caller.map_or("", |caller| &caller.team.name),
+            key: caller.map_or("", |caller| caller.key.id.as_str()),
+            outcome: booked.as_ref().map(|booked| booked.outcome.as_str()),
+            error: self.problem.as_deref().map(|error| error.kind().into()),
+        });
+    }
+
+    /// Hands over what was taken note of, if the request came to a call.
+    fn end_recording(&mut self, (surface, operation): (&'static str, &'static str)) {
+        let (Some(recording), Some(receipt)) = (self.recording.take(), self.trail.receipt()) else { return };
+        let Some(caller) = self.trail.caller() else { return };
+        let booked = self.trail.booked();
+        recording.end(|| Facts {
+            at: self.gateway.clock().now(),
+            request_id: self.trail.id().as_str().to_owned(),
+            team: caller.team.name.to_string(),
+            team_id: caller.team.id.as_str().to_owned(),
+            key: caller.key.id.as_str().to_owned(),
+            surface,
+            operation,
+            model: receipt.model().to_owned(),
+            region: booked.as_ref().map(|booked| booked.region.to_string()),
+            status: self.status,
+            outcome: booked.map(|booked| booked.outcome.as_str().to_owned()),
+            complete: self.complete,
+            media_type: self.media_type.as_ref().and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned(),
+        });
+    }
+
     fn write(&self, (surface, operation): (&'static str, &'static str), (took, own): (Duration, Option<Duration>)) {
         let receipt = self.trail.receipt();
         let booked = self.trail.booked();
@@ -217,6 +306,7 @@ impl Line {
             target: "access",
             message: "request",
             request_id: self.trail.id().as_str(),
+            trace_id: self.span.as_ref().map(|span| span.trace_id()),
             client: self.trail.client(),
             method: self.method.as_str(),
             route: self.path.as_ref().map(MatchedPath::as_str),
@@ -249,66 +339,9 @@ impl Line {
     }
 }
 
-/// The line. Absent is what is not known or does not apply.
-#[derive(Serialize)]
-struct Entry<'a> {
-    timestamp: jiff::Timestamp,
-    level: &'static str,
-    target: &'static str,
-    message: &'static str,
-    request_id: &'a str,
-    /// The address that the request came from, behind proxies that are trusted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<IpAddr>,
-    method: &'a str,
-    /// The pattern, not the path: a path can hold a model's ARN.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<&'a str>,
-    surface: &'static str,
-    operation: &'static str,
-    status: u16,
-    duration_ms: f64,
-    /// Of that, what was neither waited for AWS nor for the client.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    overhead_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    head_ms: Option<f64>,
-    bytes: u64,
-    complete: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    team: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    region: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attempts: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input_tokens: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output_tokens: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cost_micro_usd: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_message: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_causes: Option<&'a str>,
-}
-
 /// What becomes of a panic in whatever made an answer; where it was is told in a line of its own.
 pub(super) fn panicked() -> Error {
     Error::internal("a panic")
-}
-
-/// Milliseconds with three decimals.
-fn millis(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// A body that is counted on its way.
@@ -339,6 +372,9 @@ impl http_body::Body for Observed {
             Poll::Ready(Some(Ok(frame))) => {
                 this.client.begin();
                 this.line.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
+                if let (Some(recording), Some(data)) = (&mut this.line.recording, frame.data_ref()) {
+                    recording.answer(data);
+                }
                 // The connection does not poll a body again that says it is at its end.
                 this.line.complete = this.body.is_end_stream();
             }
@@ -354,127 +390,5 @@ impl http_body::Body for Observed {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-    use std::net::Ipv4Addr;
-
-    use serde_json::Value;
-
-    use super::*;
-
-    const DOCUMENT: &str = include_str!("../../docs/LOGS.md");
-
-    /// A line with every field there is.
-    fn full() -> Entry<'static> {
-        Entry {
-            timestamp: jiff::Timestamp::UNIX_EPOCH,
-            level: "INFO",
-            target: "access",
-            message: "request",
-            request_id: "req_1",
-            client: Some(Ipv4Addr::LOCALHOST.into()),
-            method: "POST",
-            route: Some("/v1/messages"),
-            surface: "anthropic",
-            operation: "messages",
-            status: 200,
-            duration_ms: 1.5,
-            overhead_ms: Some(0.5),
-            head_ms: Some(1.25),
-            bytes: 1,
-            complete: true,
-            team: Some("t"),
-            key: Some("k"),
-            model: Some("m"),
-            region: Some("us-east-1"),
-            attempts: Some(1),
-            input_tokens: Some(1),
-            output_tokens: Some(1),
-            cost_micro_usd: Some(1),
-            outcome: Some("ok"),
-            error: Some("invalid"),
-            error_message: Some("why"),
-            error_causes: Some("because"),
-        }
-    }
-
-    /// The fields of [`full`] that every line has.
-    fn bare() -> Entry<'static> {
-        Entry {
-            client: None,
-            route: None,
-            overhead_ms: None,
-            head_ms: None,
-            team: None,
-            key: None,
-            model: None,
-            region: None,
-            attempts: None,
-            input_tokens: None,
-            output_tokens: None,
-            cost_micro_usd: None,
-            outcome: None,
-            error: None,
-            error_message: None,
-            error_causes: None,
-            ..full()
-        }
-    }
-
-    fn written(entry: &Entry<'_>) -> serde_json::Map<String, Value> {
-        serde_json::from_str(&serde_json::to_string(entry).unwrap()).unwrap()
-    }
-
-    fn kind(value: &Value) -> &'static str {
-        match value {
-            Value::String(_) => "string",
-            Value::Bool(_) => "boolean",
-            Value::Number(number) if number.is_f64() => "number",
-            Value::Number(_) => "integer",
-            Value::Null | Value::Array(_) | Value::Object(_) => "none that is documented",
-        }
-    }
-
-    /// The rows of the document's table: name, type, and when the field is absent.
-    fn documented() -> Vec<[String; 3]> {
-        let table = DOCUMENT.split("| field | type | what | absent |\n|---|---|---|---|\n").nth(1).unwrap();
-        let rows = table.lines().take_while(|line| line.starts_with('|'));
-        let cells =
-            rows.map(|row| row.split(" | ").map(|cell| cell.trim_matches(['|', ' ', '`']).to_owned()).collect());
-        cells.map(|cells: Vec<_>| [cells[0].clone(), cells[1].clone(), cells[3].clone()]).collect()
-    }
-
-    #[test]
-    fn the_document_has_every_field_in_its_order_and_with_its_type() {
-        let told: Vec<_> = documented().into_iter().map(|[name, kind, _]| (name, kind)).collect();
-        let all: Vec<_> = written(&full()).iter().map(|(name, value)| (name.clone(), kind(value).to_owned())).collect();
-        assert_eq!(told, all);
-    }
-
-    #[test]
-    fn the_document_says_of_the_right_fields_that_they_are_never_absent() {
-        let never = documented().into_iter().filter(|[_, _, absent]| absent == "never").map(|[name, ..]| name);
-        assert_eq!(never.collect::<Vec<_>>(), written(&bare()).keys().cloned().collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn the_examples_are_lines_that_could_have_been_written() {
-        let kinds: BTreeMap<_, _> = documented().into_iter().map(|[name, kind, _]| (name, kind)).collect();
-        let examples: Vec<_> = DOCUMENT.split("```json\n").skip(1).map(|rest| rest.lines().next().unwrap()).collect();
-        assert_eq!(examples.len(), 2);
-        for example in examples {
-            let line: serde_json::Map<String, Value> = serde_json::from_str(example).unwrap();
-            for (name, value) in &line {
-                let is_whole = kinds[name] == "number" && kind(value) == "integer";
-                assert!(kinds[name] == kind(value) || is_whole, "{name}: {value}");
-            }
-            let order: Vec<_> = written(&full()).keys().filter(|name| line.contains_key(*name)).cloned().collect();
-            assert_eq!(line.keys().cloned().collect::<Vec<_>>(), order, "fields are in the order of the table");
-            assert!(written(&bare()).keys().all(|name| line.contains_key(name)));
-        }
     }
 }

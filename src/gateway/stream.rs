@@ -62,6 +62,9 @@ impl FrameStream {
 impl Flow {
     fn observe(&mut self, frame: &Frame) {
         if let FrameKind::Event(kind) = &frame.kind {
+            if let Some((settlement, _)) = &mut self.open_call {
+                settlement.span.streamed(kind.as_str(), &frame.payload);
+            }
             if let Some(told) = self.meter.observe(kind.as_str(), &frame.payload)
                 && let Some((mut settlement, attempt)) = self.open_call.take()
             {

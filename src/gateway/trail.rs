@@ -8,6 +8,7 @@ use super::drain::Attendance;
 use super::waits::Waits;
 use super::{Booked, Receipt};
 use crate::ids::RequestId;
+use crate::telemetry::traces;
 use crate::tenancy::{Caller, Scope, Standing};
 
 /// The trail of one request. Clones are the same trail.
@@ -29,6 +30,8 @@ struct Marks {
     receipt: OnceLock<Arc<Receipt>>,
     /// How far the caller's limits were used after its last call was admitted, or refused.
     standing: Mutex<Option<Standing>>,
+    /// Where its calls hang in its trace.
+    trace: OnceLock<traces::Scope>,
     /// Of all further calls.
     further: Mutex<Vec<Arc<Receipt>>>,
 }
@@ -50,6 +53,7 @@ impl Trail {
             paid_for: AtomicBool::new(false),
             receipt: OnceLock::new(),
             standing: Mutex::default(),
+            trace: OnceLock::new(),
             further: Mutex::default(),
         });
         Self(marks, Attendance::default())
@@ -92,6 +96,16 @@ impl Trail {
             sum.add(receipt.booked()?);
         }
         Some(sum)
+    }
+
+    /// It is traced: its calls hang there.
+    pub fn trace(&self, scope: traces::Scope) {
+        self.0.trace.set(scope).ok();
+    }
+
+    /// Where its calls hang in its trace, if it is traced.
+    pub(super) fn traced(&self) -> Option<&traces::Scope> {
+        self.0.trace.get()
     }
 
     /// Its request is to be sent as it is, or not at all.
