@@ -49,7 +49,9 @@ impl Capture {
         for (index, pattern) in self.redact.iter().enumerate() {
             let path = format!("telemetry.capture.redact[{index}]");
             match Regex::new(pattern) {
-                Ok(regex) if regex.is_match("") => problems.add(path, "matches the empty text, so that it would stand everywhere"),
+                Ok(regex) if regex.is_match("") => {
+                    problems.add(path, "matches the empty text, so that it would stand everywhere")
+                }
                 Ok(_) => {}
                 Err(error) => {
                     // Its first lines draw the pattern; what is wrong stands in the last.

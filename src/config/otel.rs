@@ -153,9 +153,8 @@ mod tests {
 
     #[test]
     fn samplers_are_read_and_unknown_ones_told() {
-        let of = |name: &str, argument: &str| {
-            read(&[("OTEL_TRACES_SAMPLER", name), ("OTEL_TRACES_SAMPLER_ARG", argument)])
-        };
+        let of =
+            |name: &str, argument: &str| read(&[("OTEL_TRACES_SAMPLER", name), ("OTEL_TRACES_SAMPLER_ARG", argument)]);
         let sampling = |ratio, heeds_parent| Some(Sampling { ratio, heeds_parent });
         assert_eq!(of("always_on", "").0.sampling, sampling(1.0, false));
         assert_eq!(of("always_off", "").0.sampling, sampling(0.0, false));

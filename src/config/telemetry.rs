@@ -91,7 +91,8 @@ impl Telemetry {
         for (name, value) in &self.otlp_headers {
             if HeaderName::from_bytes(name.as_bytes()).is_err() || HeaderValue::from_str(value.expose()).is_err() {
                 let path = format!("telemetry.otlp_headers.{}", key_text(name));
-                problems.add(path, "cannot be sent as a header: its name or its value has characters that no header takes");
+                problems
+                    .add(path, "cannot be sent as a header: its name or its value has characters that no header takes");
             }
         }
         if self.trace_sample.is_some_and(|ratio| !(0.0..=1.0).contains(&ratio)) {
@@ -138,7 +139,10 @@ mod tests {
     fn what_is_no_collector_no_header_and_no_ratio_is_told_with_its_path_and_without_its_value() {
         let telemetry = Telemetry {
             otlp_endpoint: "http://user:hunter2@collector".into(),
-            otlp_headers: BTreeMap::from([("x-key".into(), Secret::new("hunter2\n")), ("a b".into(), Secret::new("c"))]),
+            otlp_headers: BTreeMap::from([
+                ("x-key".into(), Secret::new("hunter2\n")),
+                ("a b".into(), Secret::new("c")),
+            ]),
             trace_sample: Some(1.5),
             ..Telemetry::default()
         };

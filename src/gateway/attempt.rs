@@ -89,7 +89,11 @@ impl Attempt {
         let (region, model, request_id) = (&**self.region.name(), &*self.model, self.trail.id().as_str());
         tracing::warn!(request_id, region, model, reason, "an attempt failed");
         if let Some(span) = &self.span {
-            span.failed(failure.reason.outcome(), reason, failure.error.aws().map_or(reason, |exception| exception.name));
+            span.failed(
+                failure.reason.outcome(),
+                reason,
+                failure.error.aws().map_or(reason, |exception| exception.name),
+            );
         }
     }
 }

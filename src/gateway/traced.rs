@@ -145,8 +145,9 @@ fn finish_reasons_in(kind: &str, payload: &[u8]) -> Vec<String> {
             }
         }
         "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
-            let response = members(payload).find(|(key, _)| *key == b"response");
-            response.into_iter().for_each(|(_, response)| status(response, &mut reasons));
+            if let Some((_, response)) = members(payload).find(|(key, _)| *key == b"response") {
+                status(response, &mut reasons);
+            }
         }
         "messageStop" | "message_delta" | "data" => collect(payload, &mut reasons),
         _ => {}
@@ -195,27 +196,40 @@ mod tests {
             wishes(&Call { operation, headers: HeaderMap::new(), body: Bytes::from(body.to_owned()) })
         };
         let all = Wishes { stream: true, max_tokens: Some(7), temperature: Some(0.5), top_p: Some(1.0) };
-        let converse = r#"{"messages":[{"temperature":9}],"inferenceConfig":{"maxTokens":7,"temperature":0.5,"topP":1}}"#;
+        let converse =
+            r#"{"messages":[{"temperature":9}],"inferenceConfig":{"maxTokens":7,"temperature":0.5,"topP":1}}"#;
         assert_eq!(of(Operation::ConverseStream, converse), all);
-        assert_eq!(of(Operation::ChatCompletions, r#"{"stream":true,"max_tokens":7,"temperature":0.5,"top_p":1.0}"#), all);
+        assert_eq!(
+            of(Operation::ChatCompletions, r#"{"stream":true,"max_tokens":7,"temperature":0.5,"top_p":1.0}"#),
+            all
+        );
         assert_eq!(of(Operation::InvokeModel, r#"{"temperature":"hot","stream":"no"}"#), Wishes::default());
     }
 
     #[test]
     fn reasons_are_found_in_every_dialect_and_are_words() {
         let whole = |operation, body: &str| finish_reasons(operation, body.as_bytes());
-        assert_eq!(whole(Operation::Converse, r#"{"output":{"stopReason":"no"},"stopReason":"end_turn"}"#), ["end_turn"]);
+        assert_eq!(
+            whole(Operation::Converse, r#"{"output":{"stopReason":"no"},"stopReason":"end_turn"}"#),
+            ["end_turn"]
+        );
         assert_eq!(whole(Operation::InvokeModel, r#"{"stop_reason":"max_tokens"}"#), ["max_tokens"]);
         assert_eq!(whole(Operation::InvokeModel, r#"{"results":[{"completionReason":"FINISH"}]}"#), ["FINISH"]);
         let choices = r#"{"choices":[{"finish_reason":"stop"},{"finish_reason":"length"}]}"#;
         assert_eq!(whole(Operation::ChatCompletions, choices), ["stop", "length"]);
         assert_eq!(whole(Operation::Responses, r#"{"status":"incomplete","output":[]}"#), ["incomplete"]);
-        assert_eq!(whole(Operation::InvokeModel, r#"{"stop_reason":"two words","finish_reason":null}"#), Vec::<String>::new());
+        assert_eq!(
+            whole(Operation::InvokeModel, r#"{"stop_reason":"two words","finish_reason":null}"#),
+            Vec::<String>::new()
+        );
 
         let frame = |kind, payload: &str| finish_reasons_in(kind, payload.as_bytes());
         assert_eq!(frame("messageStop", r#"{"stopReason":"tool_use","p":"abc"}"#), ["tool_use"]);
         assert_eq!(frame("message_delta", r#"{"delta":{"stop_reason":"end_turn"}}"#), ["end_turn"]);
-        assert_eq!(frame("data", r#"{"choices":[{"delta":{"content":"a"},"finish_reason":null}]}"#), Vec::<String>::new());
+        assert_eq!(
+            frame("data", r#"{"choices":[{"delta":{"content":"a"},"finish_reason":null}]}"#),
+            Vec::<String>::new()
+        );
         assert_eq!(frame("response.completed", r#"{"response":{"status":"completed"}}"#), ["completed"]);
         let chunk = STANDARD.encode(r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#);
         assert_eq!(frame("chunk", &format!(r#"{{"bytes":"{chunk}","p":"ab"}}"#)), ["end_turn"]);

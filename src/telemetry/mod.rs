@@ -7,5 +7,5 @@ pub mod traces;
 
 pub use capture::Capture;
 pub use metrics::Metrics;
-pub use traces::Traces;
 pub use subscriber::{Flush, install, write_json};
+pub use traces::Traces;

@@ -185,7 +185,10 @@ mod tests {
         sink.append(b"three\n").unwrap();
         assert_eq!((read(&moved), read(&path)), ("one\n".into(), "two\nthree\n".into()));
         sink.append(b"four\n").unwrap();
-        assert_eq!((read(&folder.path().join("prompts.jsonl.1")), read(&path)), ("two\nthree\n".into(), "four\n".into()));
+        assert_eq!(
+            (read(&folder.path().join("prompts.jsonl.1")), read(&path)),
+            ("two\nthree\n".into(), "four\n".into())
+        );
         let mode = std::fs::metadata(&path).unwrap().mode();
         assert_eq!(mode & 0o077, 0, "{mode:o}");
     }

@@ -99,7 +99,7 @@ impl Capture {
     /// A request came in that may be captured.
     pub fn begin(&self) -> Option<Recording> {
         let inner = self.0.as_ref()?;
-        let pieces = || Pieces { inner: Arc::clone(inner), pieces: Vec::new(), kept: 0, is_whole: true };
+        let pieces = || Pieces { inner: Arc::clone(inner), bytes: Vec::new(), kept: 0, is_whole: true };
         Some(Recording { request: Side(Arc::new(Mutex::new(pieces()))), answer: pieces() })
     }
 }
@@ -157,7 +157,7 @@ impl Recording {
 #[derive(Debug)]
 struct Pieces {
     inner: Arc<Inner>,
-    pieces: Vec<Bytes>,
+    bytes: Vec<Bytes>,
     kept: usize,
     /// False when there was no memory for all of it: then none is kept.
     is_whole: bool,
@@ -174,23 +174,23 @@ impl Pieces {
             self.is_whole = false;
             self.free();
         } else {
-            self.pieces.push(piece.clone());
+            self.bytes.push(piece.clone());
         }
     }
 
     /// Moves them out.
     fn take(&mut self) -> Self {
-        let (pieces, kept) = (std::mem::take(&mut self.pieces), std::mem::take(&mut self.kept));
-        Self { inner: Arc::clone(&self.inner), pieces, kept, is_whole: self.is_whole }
+        let (bytes, kept) = (std::mem::take(&mut self.bytes), std::mem::take(&mut self.kept));
+        Self { inner: Arc::clone(&self.inner), bytes, kept, is_whole: self.is_whole }
     }
 
     fn free(&mut self) {
-        self.pieces = Vec::new();
+        self.bytes = Vec::new();
         self.inner.kept.fetch_sub(std::mem::take(&mut self.kept), Ordering::Relaxed);
     }
 
     fn joined(&self) -> Vec<u8> {
-        self.pieces.concat()
+        self.bytes.concat()
     }
 }
 

@@ -1,5 +1,7 @@
 //! One captured request as a line of JSON. Pure.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -98,7 +100,7 @@ fn cut(value: &mut Value, keep: usize) {
             let end = text.floor_char_boundary(keep);
             let left = text.len() - end;
             text.truncate(end);
-            text.push_str(&format!("[+{left} bytes]"));
+            write!(text, "[+{left} bytes]").ok();
         }
         Value::Array(items) => items.iter_mut().for_each(|item| cut(item, keep)),
         Value::Object(members) => members.values_mut().for_each(|member| cut(member, keep)),

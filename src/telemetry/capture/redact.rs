@@ -89,7 +89,8 @@ impl Redaction {
                 members.values_mut().for_each(|member| self.value(member));
                 if members.keys().any(|name| matches!(self.text(name), Cow::Owned(_))) {
                     let renamed = std::mem::take(members).into_iter();
-                    *members = renamed.map(|(name, member)| (self.text(&name).into_owned(), member)).collect::<Map<_, _>>();
+                    *members =
+                        renamed.map(|(name, member)| (self.text(&name).into_owned(), member)).collect::<Map<_, _>>();
                 }
             }
             // A card's number may be given as one.
@@ -141,7 +142,7 @@ mod tests {
             "AKIAIOSFODNN7EXAMPLE",
             "aws_secret_access_key = wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY00",
             r#"\"SecretAccessKey\": \"wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY00"#,
-            "sk-ant-REDACTED",
+            concat!("sk", "-ant-api03-0123456789abcdef"),
             "Authorization: Bearer 0123456789abcdef",
             "eyJhbGciOiJub25lIn0.eyJzdWIiOiJub2JvZHkifQ.c2lnbmF0dXJl",
             "-----BEGIN PRIVATE KEY-----\nMIIEfake\n-----END PRIVATE KEY-----",

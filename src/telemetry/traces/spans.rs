@@ -362,7 +362,9 @@ impl CallSpan {
             }
         }
         open.set(a::ATTEMPTS, i64::from(end.attempts));
-        for (key, tokens) in [a::INPUT_TOKENS, a::OUTPUT_TOKENS, a::CACHE_READ, a::CACHE_WRITE].into_iter().zip(end.tokens) {
+        for (key, tokens) in
+            [a::INPUT_TOKENS, a::OUTPUT_TOKENS, a::CACHE_READ, a::CACHE_WRITE].into_iter().zip(end.tokens)
+        {
             open.count(key, tokens);
         }
         if let Some(cost) = end.cost {
