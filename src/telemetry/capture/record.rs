@@ -46,8 +46,8 @@ impl Record {
     /// The line, at most so long, with its end.
     pub(super) fn line(&self, redaction: &Redaction, max: usize) -> Vec<u8> {
         let facts = &self.facts;
-        let mut request = answer::json_or_text(&self.request.joined());
-        let mut answer = answer::read(&facts.media_type, &self.answer.joined());
+        let mut request = answer::json_or_text(&self.request.bytes);
+        let mut answer = answer::read(&facts.media_type, &self.answer.bytes);
         redaction.value(&mut request);
         redaction.value(&mut answer);
         let time = jiff::Timestamp::from_millisecond(facts.at.millis()).unwrap_or_default().to_string();
