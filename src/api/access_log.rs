@@ -276,7 +276,7 @@ impl Line {
         recording.end(|| Facts {
             at: self.gateway.clock().now(),
             request_id: self.trail.id().as_str().to_owned(),
-            team: caller.team.name.to_string(),
+            team: caller.team.name.clone(),
             team_id: caller.team.id.as_str().to_owned(),
             key: caller.key.id.as_str().to_owned(),
             surface,
