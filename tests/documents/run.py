@@ -4,7 +4,7 @@
 
 A page has a folder and, unless it starts a gateway itself, a fresh `serve --local` of its own. What a fence says decides:
 
-    ```sh  ```python                 run; a status other than 0, or of HTTP from 400 on, fails the page
+    ```sh  ```bash  ```python        run; a status other than 0, or of HTTP from 400 on, fails the page
     ```sh fails                      run; has to fail
     ```sh background                 started, and ended with the page, or by the next block that starts a gateway
     ```sh no-run: REASON             not run; the reason is told
@@ -13,8 +13,10 @@ A page has a folder and, unless it starts a gateway itself, a fresh `serve --loc
     any other language               shown only
 
 A fence without a language is an error: nobody would know whether it was run. What one block exports, the next ones have;
-blocks of Python with no command between them are one program. Run as written, but for: `cargo run -- ` is BINARY, `bgw_...`
-the key that `serve --local` printed, and the ports 8080, 9090 and 4567 of 127.0.0.1 are free ones.
+blocks of Python with no command between them are one program. The blocks of a folder's README.md that are marked
+`all pages` are run before each page of that folder. Run as written, but for: `cargo run -- ` is BINARY, `bgw_...` the key
+that `serve --local` printed (after `ADMIN_KEY=`, one with the scope `admin`), `docker compose` its one gateway, and the
+ports 8080, 9090 and 4567 of 127.0.0.1 are free ones.
 """
 
 import os
@@ -48,6 +50,13 @@ WRAPPERS = {
         exec bedrock-gateway "$@"
     """,
     "curl": 'exec "$REAL_CURL" --fail-with-body "$@"\n',
+    "docker": """
+        case "$1 $2" in
+            "compose logs") cat background-0.log ;;
+            "compose exec") while [ "$1" != gateway ]; do shift; done; shift; exec "$@" ;;
+            *) echo "docker $* cannot be rehearsed" >&2; exit 1 ;;
+        esac
+    """,
 }
 
 
@@ -112,6 +121,9 @@ class Run:
     def adapted(self, text: str) -> str:
         for said, port in self.ports.items():
             text = text.replace(f"127.0.0.1:{said}", f"127.0.0.1:{port}")
+        if "ADMIN_KEY=bgw_..." in text:
+            made = self.shell("bedrock-gateway keys create --team local --name admin --scopes admin")
+            text = text.replace("ADMIN_KEY=bgw_...", "ADMIN_KEY=" + made.stdout.split()[-1])
         return text.replace("bgw_...", self.key)
 
     def as_written(self, text: str) -> str:
@@ -155,7 +167,7 @@ class Run:
 
     def shell(self, script: str) -> subprocess.CompletedProcess:
         state = self.exported()
-        script = f'set -aeo pipefail\n. "{state}"\n{script}\nexport -p > "{state}"\n'
+        script = f'set -aeo pipefail\n. "{state}"\n{script}\n{{ export -p; declare -f; }} > "{state}"\n'
         return subprocess.run(
             ["bash", "-c", script], cwd=self.folder, env=self.env, text=True, timeout=TIMEOUT,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -171,16 +183,17 @@ class Run:
 
     def run(self) -> None:
         found = blocks(self.page)
+        common = self.page.parent / "README.md"
+        if common.exists() and common != self.page:
+            found = [block for block in blocks(common) if block.mark == "all pages"] + found
         starts = any(b.mark == "background" and "serve" in b.text for b in found)
-        runs = [b for b in found if b.language in ("sh", "python") and not b.mark.startswith("no-run")]
+        runs = [b for b in found if b.language in ("sh", "bash", "python") and not b.mark.startswith("no-run")]
         if runs and not starts:
             self.start(Block(0, "sh", "background", "bedrock-gateway serve --local"))
         output, at = "", 0
         while at < len(found):
             block, at = found[at], at + 1
             where = f"line {block.line}"
-            if block.language == "bash":
-                raise Wrong(f"{where}: write ```sh")
             if block.mark.startswith("no-run"):
                 if not re.match(r"no-run: \S", block.mark):
                     raise Wrong(f"{where}: no-run without a reason")
@@ -189,14 +202,14 @@ class Run:
                 compare(block, self.as_written(output))
             elif block.language == "toml" and block.mark:
                 (self.folder / block.mark).write_text(self.adapted(block.text))
-            elif block.language in ("sh", "python"):
-                if block.mark not in ("", "background", "fails"):
+            elif block.language in ("sh", "bash", "python"):
+                if block.mark not in ("", "background", "fails", "all pages"):
                     raise Wrong(f"{where}: nobody knows the mark {block.mark!r}")
                 self.ran += 1
                 if block.mark == "background":
                     self.start(block)
                     continue
-                if block.language == "sh":
+                if block.language != "python":
                     done = self.shell(self.adapted(block.text))
                 else:
                     group = [block]
