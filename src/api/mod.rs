@@ -11,6 +11,7 @@ pub mod batch;
 mod bedrock;
 mod body;
 mod caller;
+mod captured;
 mod catalog;
 mod client;
 pub mod conversation;
@@ -28,6 +29,7 @@ pub mod ops;
 mod page;
 mod problem;
 mod purpose;
+mod received;
 mod remote;
 mod rerank;
 mod root;
@@ -149,10 +151,9 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     Error::new(Kind::MethodNotAllowed, format!("The route {} does not take {method}.", uri.path())).into_response()
 }
 
-/// A panic is a fault of ours: the caller gets a 500 in its dialect, the log gets a line.
+/// A panic is a fault of ours: the caller gets a 500 in its dialect. What it says may hold what the caller sent; what of
+/// it goes to the log decides `telemetry::panics`.
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
-fn after_panic(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    tracing::error!(panic = text.unwrap_or("of an unknown kind"), "a handler panicked");
-    Error::new(Kind::Internal, "The gateway failed to handle the request.").into_response()
+fn after_panic(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    access_log::panicked().into_response()
 }

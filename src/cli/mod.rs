@@ -1,11 +1,12 @@
 //! The command line: `serve`, `simulate`, `keys`, `teams`, `limits`, `budgets`, `usage`, `audit`, `batches`,
-//! `config check|schema`, `doctor`, `iam-policy`, `openapi`.
+//! `config check|schema`, `doctor`, `health`, `iam-policy`, `openapi`.
 //!
 //! The environment and the arguments are read here and nowhere else.
 
 mod admin;
 mod batches;
 mod doctor;
+mod health;
 mod iam_policy;
 mod serve;
 mod usage;
@@ -62,6 +63,8 @@ enum Command {
     Config(ConfigCommand),
     /// Try what the configuration needs against AWS, and say what is missing.
     Doctor(doctor::Doctor),
+    /// Tell by the exit code whether the gateway on this machine takes requests.
+    Health(health::Health),
     /// Print the least that AWS has to allow, as IAM policies.
     IamPolicy(iam_policy::IamPolicy),
     /// Print the OpenAPI document.
@@ -201,6 +204,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Batches(batches) => block_on(batches.run()),
         Command::Usage(usage) => block_on(usage.run()),
         Command::Doctor(doctor) => block_on(doctor.run()),
+        Command::Health(health) => block_on(health.run()),
         Command::IamPolicy(policy) => block_on(policy.run()),
     }
 }

@@ -8,11 +8,13 @@ mod alias;
 mod auth;
 mod aws;
 mod batch;
+mod capture;
 mod decode;
 mod fetch;
 mod idempotency;
 mod layers;
 mod ledger;
+mod otel;
 mod problem;
 mod responses;
 mod server;
@@ -32,10 +34,12 @@ pub use alias::{Alias, PromptCache};
 pub use auth::{Algorithm, Auth, Jwt, travels_safely};
 pub use aws::{Aws, Endpoints, Order, Quota, Secret};
 pub use batch::{Batch, BatchLimits, SmallBatches};
+pub use capture::Capture;
 pub use decode::path_of;
 pub use fetch::Fetch;
 pub use idempotency::Idempotency;
 pub use ledger::Ledger;
+pub use otel::{Otel, Sampling};
 pub use problem::{Problem, Problems};
 pub use responses::Responses;
 pub use server::Server;
@@ -85,7 +89,8 @@ pub struct Sources {
 }
 
 /// Reads and checks the settings: defaults, under the file, under `BEDROCK_GATEWAY__SECTION__KEY`. Of the standard
-/// variables of AWS only `AWS_BEARER_TOKEN_BEDROCK` is taken here; the AWS SDK reads the others itself.
+/// variables of AWS only `AWS_BEARER_TOKEN_BEDROCK` is taken here; the AWS SDK reads the others itself. Those of OpenTelemetry
+/// are taken as far as `otel.rs` lists them.
 ///
 /// # Errors
 /// Every problem with its path.
@@ -102,6 +107,7 @@ pub fn read(sources: &Sources) -> (Config, Problems) {
     problems.attribute(variables.iter().map(|set| (decode::path_of(&set.keys), set.name.clone())).collect());
     let mut config = decode::decode(tree, variables, &mut problems);
     config.aws.bearer_token = bearer_token(&sources.env, &mut problems);
+    config.telemetry.otel = Otel::read(&sources.env, &mut problems);
     config.validate(&mut problems);
     problems.sort();
     (config, problems)
