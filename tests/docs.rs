@@ -89,6 +89,17 @@ fn every_link_between_documents_leads_to_a_file() {
 }
 
 #[test]
+fn every_document_is_in_the_index() {
+    let index = document("docs/README.md");
+    let missing = |(path, _): &(PathBuf, String)| {
+        let name = path.strip_prefix(root().join("docs")).ok()?.to_str()?.to_owned();
+        let is_told = name.starts_with("decisions/") || name == "README.md" || index.contains(&format!("]({name})"));
+        (!is_told).then_some(name)
+    };
+    assert_eq!(documents().iter().filter_map(missing).collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[test]
 fn every_decision_is_in_the_list() {
     let list = document("docs/decisions/README.md");
     for entry in fs::read_dir(root().join("docs/decisions")).unwrap() {
