@@ -21,6 +21,24 @@ struct Setting {
     /// From the section down. `<Region>` and `<model>` stand for names, `[]` follows a list of tables.
     keys: Vec<String>,
     schema: Value,
+    counts: Counts,
+}
+
+/// When a change of the file counts.
+#[derive(Clone, Copy, PartialEq)]
+enum Counts {
+    AfterARestart,
+    WhenReadAgain,
+}
+
+/// What doc comments of settings end with that a running gateway takes over, for all below them.
+const RELOADED: &str = " Reloaded.";
+
+impl Counts {
+    fn told(schema: &Value, above: Self) -> Self {
+        let says = schema["description"].as_str().is_some_and(|text| text.replace('\n', " ").ends_with(RELOADED));
+        if says { Self::WhenReadAgain } else { above }
+    }
 }
 
 impl Setting {
@@ -34,7 +52,8 @@ impl Setting {
 
     fn about(&self) -> String {
         let text = self.schema["description"].as_str().unwrap_or_else(|| panic!("{} says nothing", self.path()));
-        text.replace('\n', " ")
+        let text = text.replace('\n', " ");
+        text.strip_suffix(RELOADED).map_or(text.clone(), str::to_owned)
     }
 
     /// The words that it may be, each with what it means.
@@ -112,7 +131,11 @@ impl Setting {
         }
         let variable = self.variable().map_or(String::new(), |name| format!("<br>`{name}`"));
         let default = self.default().map_or("none".to_owned(), |default| format!("`{default}`"));
-        let cells = [format!("`{}`{variable}", self.path()), kind, default, limits, about];
+        let counts = match self.counts {
+            Counts::AfterARestart => "restart",
+            Counts::WhenReadAgain => "reload",
+        };
+        let cells = [format!("`{}`{variable}", self.path()), kind, default, limits, counts.to_owned(), about];
         format!("| {} |\n", cells.map(|cell| cell.replace('|', "\\|")).join(" | "))
     }
 }
@@ -128,28 +151,30 @@ fn lowered(text: &str) -> String {
 }
 
 /// All keys below `schema`, in the order in which they are declared.
-fn settings(keys: &[String], schema: &Value) -> Vec<Setting> {
+fn settings(keys: &[String], schema: &Value, above: Counts) -> Vec<Setting> {
+    let counts = Counts::told(schema, above);
     if let Some(properties) = schema["properties"].as_object() {
-        let below = properties.iter().flat_map(|(key, schema)| settings(&[keys, &[key.clone()]].concat(), schema));
+        let below =
+            properties.iter().flat_map(|(key, schema)| settings(&[keys, &[key.clone()]].concat(), schema, counts));
         return below.collect();
     }
     if schema["items"]["properties"].is_object() {
         let (last, way) = keys.split_last().unwrap();
-        return settings(&[way, &[format!("{last}[]")]].concat(), &schema["items"]);
+        return settings(&[way, &[format!("{last}[]")]].concat(), &schema["items"], counts);
     }
     if schema["additionalProperties"].is_object() {
         let name = if keys.iter().any(|key| key == "<Region>") { "\"<model>\"" } else { "<Region>" };
-        let mut below = settings(&[keys, &[name.to_owned()]].concat(), &schema["additionalProperties"]);
+        let mut below = settings(&[keys, &[name.to_owned()]].concat(), &schema["additionalProperties"], counts);
         if let [only] = &mut below[..] {
             only.schema["description"] = schema["description"].clone();
         }
         return below;
     }
-    vec![Setting { keys: keys.to_vec(), schema: schema.clone() }]
+    vec![Setting { keys: keys.to_vec(), schema: schema.clone(), counts }]
 }
 
 fn all() -> Vec<Setting> {
-    let all = settings(&[], &config::schema());
+    let all = settings(&[], &config::schema(), Counts::AfterARestart);
     assert!(all.len() > 50, "the settings were not found");
     all
 }
@@ -159,8 +184,8 @@ fn reference() -> String {
     for (section, schema) in config::schema()["properties"].as_object().unwrap() {
         let title = if schema["items"].is_object() { format!("[[{section}]]") } else { format!("[{section}]") };
         write!(text, "\n### `{title}`\n\n{}\n\n", schema["description"].as_str().unwrap()).unwrap();
-        text += "| setting, and its variable | type | default | limits | what it means |\n|---|---|---|---|---|\n";
-        text.extend(settings(std::slice::from_ref(section), schema).iter().map(Setting::row));
+        text += "| setting, and its variable | type | default | limits | counts after | what it means |\n|---|---|---|---|---|---|\n";
+        text.extend(settings(std::slice::from_ref(section), schema, Counts::AfterARestart).iter().map(Setting::row));
     }
     text + "\n"
 }

@@ -4,7 +4,7 @@
 
 A page has a folder and, unless it starts a gateway itself, a fresh `serve --local` of its own. What a fence says decides:
 
-    ```sh  ```python                 run; a status other than 0, or of HTTP from 400 on, fails the page
+    ```sh  ```bash  ```python        run; a status other than 0, or of HTTP from 400 on, fails the page
     ```sh fails                      run; has to fail
     ```sh background                 started, and ended with the page, or by the next block that starts a gateway
     ```sh no-run: REASON             not run; the reason is told
@@ -13,10 +13,12 @@ A page has a folder and, unless it starts a gateway itself, a fresh `serve --loc
     any other language               shown only
 
 A fence without a language is an error: nobody would know whether it was run. What one block exports, the next ones have;
-blocks of Python with no command between them are one program. Run as written, but for: `cargo run -- ` is BINARY, `bgw_...`
-the key that `serve --local` printed, and the ports 8080, 9090 and 4567 of 127.0.0.1 are free ones.
+blocks of Python with no command between them are one program. The blocks of a folder's README.md whose mark ends
+with `all pages` are run before each page of that folder. Run as written, but for: `cargo run -- ` is BINARY, `bgw_...` the key
+that `serve --local` printed, `docker compose` its one gateway, and the ports 8080, 9090 and 4567 of 127.0.0.1 are free ones.
 """
 
+import http.client
 import os
 import re
 import shutil
@@ -48,6 +50,13 @@ WRAPPERS = {
         exec bedrock-gateway "$@"
     """,
     "curl": 'exec "$REAL_CURL" --fail-with-body "$@"\n',
+    "docker": """
+        case "$1 $2" in
+            "compose logs") cat "$PAGE_FOLDER/.gateway.log" ;;
+            "compose exec") while [ "$1" != gateway ]; do shift; done; shift; exec "$@" ;;
+            *) echo "docker $* cannot be rehearsed" >&2; exit 1 ;;
+        esac
+    """,
 }
 
 
@@ -95,6 +104,22 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def is_ready(ops_port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", ops_port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
 @dataclass
 class Run:
     """One page."""
@@ -123,7 +148,6 @@ class Run:
         is_gateway = re.search(r"(?:cargo run.* -- |bedrock-gateway )serve\b", block.text)
         if is_gateway and self.gateway:
             end(self.gateway)
-        port = self.ports["8080" if is_gateway else "4567"]
         log = self.folder / f"background-{block.line}.log"
         script = self.adapted(block.text.strip())
         process = subprocess.Popen(
@@ -132,6 +156,9 @@ class Run:
         )
         if is_gateway:
             self.gateway = process
+            shown = self.folder / ".gateway.log"
+            shown.unlink(missing_ok=True)
+            shown.symlink_to(log)
         else:
             self.others.append(process)
         deadline = time.monotonic() + READY
@@ -139,8 +166,7 @@ class Run:
             said = log.read_text()
             if is_gateway and (key := re.search(r"^key\s+(bgw_\S+)$", said, re.M)):
                 self.key = key[1]
-            with socket.socket() as probe:
-                up = probe.connect_ex(("127.0.0.1", port)) == 0
+            up = is_ready(self.ports["9090"]) if is_gateway else is_taken(self.ports["4567"])
             if up and ("--local" not in script or "For boto3" in said):
                 return
             time.sleep(0.02)
@@ -155,7 +181,7 @@ class Run:
 
     def shell(self, script: str) -> subprocess.CompletedProcess:
         state = self.exported()
-        script = f'set -aeo pipefail\n. "{state}"\n{script}\nexport -p > "{state}"\n'
+        script = f'set -aeo pipefail\n. "{state}"\n{script}\n{{ export -p; declare -f; }} > "{state}"\n'
         return subprocess.run(
             ["bash", "-c", script], cwd=self.folder, env=self.env, text=True, timeout=TIMEOUT,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -171,16 +197,19 @@ class Run:
 
     def run(self) -> None:
         found = blocks(self.page)
+        common = self.page.parent / "README.md"
+        if common.exists() and common != self.page:
+            found = [block for block in blocks(common) if block.mark.endswith("all pages")] + found
+        for block in found:
+            block.mark = block.mark.removesuffix("all pages").strip()
         starts = any(b.mark == "background" and "serve" in b.text for b in found)
-        runs = [b for b in found if b.language in ("sh", "python") and not b.mark.startswith("no-run")]
+        runs = [b for b in found if b.language in ("sh", "bash", "python") and not b.mark.startswith("no-run")]
         if runs and not starts:
             self.start(Block(0, "sh", "background", "bedrock-gateway serve --local"))
         output, at = "", 0
         while at < len(found):
             block, at = found[at], at + 1
             where = f"line {block.line}"
-            if block.language == "bash":
-                raise Wrong(f"{where}: write ```sh")
             if block.mark.startswith("no-run"):
                 if not re.match(r"no-run: \S", block.mark):
                     raise Wrong(f"{where}: no-run without a reason")
@@ -189,14 +218,14 @@ class Run:
                 compare(block, self.as_written(output))
             elif block.language == "toml" and block.mark:
                 (self.folder / block.mark).write_text(self.adapted(block.text))
-            elif block.language in ("sh", "python"):
+            elif block.language in ("sh", "bash", "python"):
                 if block.mark not in ("", "background", "fails"):
                     raise Wrong(f"{where}: nobody knows the mark {block.mark!r}")
                 self.ran += 1
                 if block.mark == "background":
                     self.start(block)
                     continue
-                if block.language == "sh":
+                if block.language != "python":
                     done = self.shell(self.adapted(block.text))
                 else:
                     group = [block]
@@ -252,6 +281,7 @@ def try_page(binary: Path, page: Path) -> tuple[Path, str, str | None]:
             "GATEWAY_BINARY": str(binary),
             "REAL_CURL": shutil.which("curl") or "curl",
             "PORT_4567": str(ports["4567"]),
+            "PAGE_FOLDER": str(folder),
             "BEDROCK_GATEWAY__SERVER__LISTEN": f"127.0.0.1:{ports['8080']}",
             "BEDROCK_GATEWAY__SERVER__OPS_LISTEN": f"127.0.0.1:{ports['9090']}",
             "AWS_EC2_METADATA_DISABLED": "true",

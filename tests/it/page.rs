@@ -50,7 +50,7 @@ async fn the_page_loads_nothing_from_elsewhere_and_its_browser_may_not() {
         let guards = ["default-src 'none'", "script-src 'self'", "connect-src 'self'", "frame-ancestors 'none'"];
         assert!(guards.iter().all(|rule| policy.split("; ").any(|part| part == *rule)), "{path}: {policy}");
         assert_eq!(reply.header("x-content-type-options"), "nosniff", "{path}");
-        if path.ends_with('/') || path.ends_with(".css") {
+        if path.ends_with('/') || path.contains(".css") {
             for name in loaded(reply.text()) {
                 assert!(!name.contains("//") && !name.starts_with('/'), "{path} loads {name}");
                 let next = format!("/docs/{}", name.trim_start_matches("./"));
@@ -60,7 +60,7 @@ async fn the_page_loads_nothing_from_elsewhere_and_its_browser_may_not() {
             }
         }
     }
-    let scripts = seen.iter().filter(|path| path.ends_with(".js")).count();
+    let scripts = seen.iter().filter(|path| path.contains(".js")).count();
     assert!(scripts >= 3 && seen.len() >= 6, "{seen:?}");
     t.finish().await;
 }
