@@ -3,8 +3,8 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
@@ -14,6 +14,7 @@ use hyper_util::rt::TokioTimer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::watched::{Stamp, stamp};
 use crate::error::{Error, Kind, Result};
 
 /// How long a client may take to send the head of a request.
@@ -77,9 +78,6 @@ struct Files {
     stamps: [Stamp; 2],
 }
 
-/// When a file was modified, and its length; `None` without the file.
-type Stamp = Option<(SystemTime, u64)>;
-
 /// What came of a look at the files.
 #[derive(Debug)]
 enum Reload {
@@ -108,11 +106,6 @@ impl Files {
             Err(error) => Reload::Refused(error),
         }
     }
-}
-
-fn stamp(path: &Path) -> Stamp {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
 }
 
 /// Takes a port, or says which setting asked for one that cannot be had.
@@ -185,6 +178,7 @@ impl Listener {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::SystemTime;
 
     use rcgen::{CertificateParams, KeyPair};
     use tempfile::TempDir;

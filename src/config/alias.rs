@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::Problems;
 
-/// `[[models]]`: a name that clients may use, and what it stands for. It wins over a model's own name.
+/// `[[models]]`: a name that clients may use, and what it stands for; it wins over a model's own. Reloaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Alias {

@@ -13,11 +13,11 @@ use super::{Problems, Secret};
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
-    /// SHA-256, in hex, of whole key strings that may administer without being in the store.
+    /// SHA-256, in hex, of whole key strings that may administer without being in the store. Reloaded.
     pub admin_key_sha256: Vec<String>,
     /// Base64 of the 32 bytes under which the secrets of keys for signing are sealed; empty: no key is made for signing.
     pub sealing_key: Secret,
-    /// OIDC issuers whose tokens stand for keys.
+    /// OIDC issuers whose tokens stand for keys. Reloaded.
     pub jwt: Vec<Jwt>,
 }
 

@@ -17,17 +17,17 @@ pub struct Server {
     pub ops_listen: SocketAddr,
     /// The largest body of an inference call, in MiB: 1 to 1024.
     pub max_body_mb: u64,
-    /// Origins that a browser may call from, exactly; `*` for any. Empty: none.
+    /// Origins that a browser may call from, exactly; `*` for any. Empty: none. Reloaded.
     pub cors_origins: Vec<String>,
-    /// Seconds that open streams get to finish on SIGTERM: 0 to 3600.
+    /// Seconds that open streams get to finish on SIGTERM: 0 to 3600. Reloaded.
     pub drain_seconds: u64,
     /// PEM file with the certificate chain; empty: plain HTTP.
     pub tls_cert: String,
     /// PEM file with the private key; empty: plain HTTP.
     pub tls_key: String,
-    /// Networks, or single addresses, whose `X-Forwarded-For` is believed.
+    /// Networks, or single addresses, whose `X-Forwarded-For` is believed. Reloaded.
     pub trusted_proxies: Vec<String>,
-    /// Whether `/docs` and `/openapi.json` need no key.
+    /// Whether `/docs` and `/openapi.json` need no key. Reloaded.
     pub public_docs: bool,
 }
 

@@ -11,7 +11,7 @@ const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
-    /// A level, or several `MODULE=LEVEL` with commas between.
+    /// A level, or several `MODULE=LEVEL` with commas between. Reloaded.
     pub log: String,
     /// Where traces go by OTLP; empty: nowhere.
     pub otlp_endpoint: String,

@@ -51,6 +51,7 @@ struct Families {
     journal_errors: IntCounter,
     webhooks: IntCounterVec,
     catalog_refreshes: IntCounterVec,
+    config_reloads: IntCounterVec,
     catalog_age: GaugeVec,
     batches: Batches,
 }
@@ -215,6 +216,11 @@ impl Metrics {
             "Tries to tell a team's webhook of a batch, by result (delivered, retried, gone, given_up).",
             &["team", "result"],
         )?;
+        let config_reloads = make.int_counters(
+            "gateway_config_reloads_total",
+            "Readings of the configuration after the start, by result (applied, unchanged, refused).",
+            &["result"],
+        )?;
         let catalog_refreshes = make.int_counters(
             "gateway_catalog_refreshes_total",
             "Looks at which models and inference profiles AWS has in a Region, by result (ok, denied, throttled, ...).",
@@ -250,6 +256,7 @@ impl Metrics {
             journal_errors,
             webhooks,
             catalog_refreshes,
+            config_reloads,
             catalog_age,
             batches,
         })))
@@ -394,6 +401,12 @@ impl Metrics {
     /// A Region was asked which models and profiles it has.
     pub fn catalog_refresh(&self, region: &str, result: &str) {
         self.0.catalog_refreshes.with_label_values(&[region, result]).inc();
+    }
+
+    /// The configuration was read again: `applied`, `unchanged` (it says what is in force), or `refused` (it is broken,
+    /// and what was in force still is).
+    pub fn config_reload(&self, result: &str) {
+        self.0.config_reloads.with_label_values(&[result]).inc();
     }
 
     /// How old what a Region told of its models and profiles is.

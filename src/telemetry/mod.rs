@@ -4,4 +4,4 @@ pub mod metrics;
 mod subscriber;
 
 pub use metrics::Metrics;
-pub use subscriber::{Flush, install, write_json};
+pub use subscriber::{Filter, Flush, install, write_json};

@@ -39,6 +39,7 @@ mod ops;
 mod policies;
 mod quota;
 mod refresh;
+mod reload;
 mod rerank;
 mod residency;
 mod settlement;
