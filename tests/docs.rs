@@ -94,16 +94,46 @@ fn every_decision_is_in_the_list() {
     }
 }
 
-#[test]
-fn the_list_of_metrics_is_what_the_gateway_announces() {
+/// What `docs/METRICS.md` holds of the declarations: a table of all families, and one of the buckets.
+fn families() -> String {
     let mut table = String::from("| name | type | labels | what |\n|---|---|---|---|\n");
-    for family in Metrics::new().unwrap().families() {
+    let mut buckets = String::from("| histogram | upper bounds of its buckets |\n|---|---|\n");
+    for family in Metrics::new().unwrap().announced() {
         let labels: Vec<_> = family.labels.iter().map(|label| format!("`{label}`")).collect();
         let labels = if labels.is_empty() { "-".to_owned() } else { labels.join(", ") };
         writeln!(table, "| `{}` | {} | {labels} | {} |", family.name, family.kind, family.help).unwrap();
+        let bounds: Vec<_> = family.buckets.iter().map(ToString::to_string).collect();
+        if !bounds.is_empty() {
+            writeln!(buckets, "| `{}` | {} |", family.name, bounds.join(", ")).unwrap();
+        }
     }
-    let document = document("docs/METRICS.md");
-    assert!(document.contains(&table), "docs/METRICS.md does not hold this table:\n{table}");
+    format!("{table}\n{buckets}")
+}
+
+#[test]
+fn the_list_of_metrics_is_what_the_gateway_announces() {
+    const BEGIN: &str = "<!-- Made from the declarations: UPDATE_DOCS=1 cargo test --test docs -->\n\n";
+    const END: &str = "\n<!-- The end of what is made. -->";
+    let text = document("docs/METRICS.md");
+    let (before, rest) = text.split_once(BEGIN).unwrap();
+    let (told, after) = rest.split_once(END).unwrap();
+    let made = families();
+    if pages::is_rewriting() {
+        fs::write(root().join("docs/METRICS.md"), [before, BEGIN, &made, END, after].concat()).unwrap();
+    }
+    assert!(told == made, "docs/METRICS.md is out of step: run UPDATE_DOCS=1 cargo test --test docs");
+}
+
+/// A label that is not explained, or that no family has.
+#[test]
+fn every_label_of_a_metric_is_explained() {
+    let metrics = Metrics::new().unwrap();
+    let labels: BTreeSet<_> = metrics.announced().iter().flat_map(|family| family.labels.clone()).collect();
+    let text = document("docs/METRICS.md");
+    let table = text.split("\n| label | values |\n|---|---|\n").nth(1).unwrap();
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let told: BTreeSet<_> = rows.map(|row| code_spans(row).next().unwrap().to_owned()).collect();
+    assert_eq!(told, labels);
 }
 
 #[test]

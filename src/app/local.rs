@@ -44,6 +44,8 @@ impl Local {
         config.aws.credentials = Some((settings.access_key.clone(), Secret::new(settings.secret_key.clone())));
         config.aws.bearer_token = None;
         config.aws.role_arn.clear();
+        // Nobody balances load over it.
+        config.server.notice_seconds = 0;
         let simulator = Simulator::new(settings);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         for region in config.aws.regions.clone() {
@@ -113,6 +115,7 @@ pub fn again(config: &mut Config, started: &Config) -> Result<(), Problems> {
             None => problems.add(format!("aws.regions[{index}]"), "is simulated by --local after a restart only"),
         }
     }
+    config.server.notice_seconds = 0;
     config.batch.clone_from(&started.batch);
     config.auth.sealing_key.clone_from(&started.auth.sealing_key);
     problems.or(())

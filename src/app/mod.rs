@@ -3,10 +3,13 @@
 //! Everything is put together here and handed what it needs; background work runs on one tracker, and the shutdown
 //! waits for it.
 
+mod connection;
+mod descriptors;
 mod listener;
 mod local;
 mod reload;
 mod serving;
+mod tls;
 mod watched;
 
 use std::net::SocketAddr;
@@ -16,11 +19,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use listener::Tls;
+pub use descriptors::raise as raise_open_files;
 pub use local::{
     Local, again as local_again, buckets as local_buckets, development_tls, key as local_key,
     sealing_key as local_sealing_key,
 };
+pub use tls::Tls;
 pub use watched::Watched;
 
 use crate::api::{self, ops};
@@ -42,9 +46,13 @@ use crate::telemetry::Metrics;
 use crate::tenancy::usage::Usage;
 use crate::tenancy::{Administrators, Options, Sealer, Tenancy, journal};
 use crate::upstream::Upstream;
-use listener::Listener;
+use connection::Limits;
+use listener::{Listener, Terms};
 use reload::Reloader;
 use serving::{Extras, Serving, Switch};
+
+/// Connections to the ops port at once.
+const OPERATORS: usize = 64;
 
 /// How long what is left may take once the drain is over: the last words of cut streams, the last rows of the ledger.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -129,6 +137,7 @@ impl App {
 
         let readiness = ops::Readiness::default();
         let reading = ops::Reading::default();
+        gateway.metrics().config_read(gateway.clock().now());
         reading.applied(gateway.clock().now(), Vec::new());
         let none = Serving { config: config.clone(), gateway: gateway.clone(), routes: axum::Router::new() };
         let switch = Switch::new(none);
@@ -140,9 +149,14 @@ impl App {
         if let Some(batches) = &extras.batches {
             batches.work();
         }
-        let clients = Listener::serve(clients, routes, tls, &tracker)?;
-        let ops = ops::router(switch.gateway(), readiness.clone(), reading.clone());
-        let operators = Listener::serve(operators, ops, None, &tracker)?;
+        let present = switch.clone();
+        let limits: Arc<dyn Fn() -> Limits + Send + Sync> = Arc::new(move || Limits::new(&present.now().config.server));
+        let most = descriptors::connections(config.server.max_connections);
+        tracing::info!(most, "connections of clients at once");
+        let terms = Terms { service: switch.clone(), limits: Arc::clone(&limits), most, tls };
+        let clients = Listener::serve(clients, terms)?;
+        let service = ops::router(switch.gateway(), readiness.clone(), reading.clone());
+        let operators = Listener::serve(operators, Terms { service, limits, most: OPERATORS, tls: None })?;
         readiness.ready();
         if let Some(period) = config.aws.catalog_refresh() {
             refresher.in_background(period, &tracker, stop.clone());
@@ -198,13 +212,19 @@ impl App {
         &self.reloader.refresher
     }
 
-    /// Takes no more connections, lets open answers, those whose client has left and that go on among them, end for
-    /// `server.drain_seconds` or until `hurry` ends, tells those still open that they are cut, books everything, and stops.
+    /// Is not ready from now on. Serves as before for `server.notice_seconds`, so that load balancers notice; then takes no
+    /// more connections, and lets open answers, those whose client has left and that go on among them, end for
+    /// `server.drain_seconds`. Tells those still open that they are cut, books everything, and stops. `hurry` ends both
+    /// waits.
     pub async fn drain(self, hurry: impl Future<Output = ()>) {
-        let patience = Duration::from_secs(self.reloader.switch.now().config.server.drain_seconds);
+        let settings = &self.reloader.switch.now().config.server;
+        let notice = Duration::from_secs(settings.notice_seconds);
+        let patience = Duration::from_secs(settings.drain_seconds);
         self.readiness.draining();
-        self.clients.close();
+        self.clients.give_notice();
         let answered = async {
+            tokio::time::sleep(notice).await;
+            self.clients.close();
             self.clients.closed().await;
             // Nobody is left who could leave.
             self.unattended.close();
@@ -219,9 +239,10 @@ impl App {
         let answered = futures_util::future::join(answered, handed_over);
         tokio::select! {
             ((), ()) = answered => {}
-            () = tokio::time::sleep(patience) => {}
+            () = tokio::time::sleep(notice + patience) => {}
             () = hurry => {}
         }
+        self.clients.close();
         self.cut.cancel();
         if tokio::time::timeout(LAST_WORDS, self.clients.closed()).await.is_err() {
             self.clients.abort();

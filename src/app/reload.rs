@@ -58,6 +58,7 @@ impl Reloader {
                 for setting in &needing_restart {
                     tracing::warn!(setting, "this setting has changed and needs a restart");
                 }
+                metrics.config_read(at);
                 self.reading.applied(at, needing_restart);
             }
             Err(problems) => {

@@ -24,7 +24,7 @@ use crate::converse::Usage;
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::ids::RequestId;
 use crate::money::MicroUsd;
-use crate::telemetry::metrics::Tokens;
+use crate::telemetry::metrics::{Booked, Tokens};
 use crate::tenancy::ledger::{Entry, Outcome, UsageSource};
 
 /// Attempts of a record in all.
@@ -198,9 +198,14 @@ impl Batches {
             cache_read: entry.cache_read_tokens,
             cache_write: entry.cache_write_tokens,
         };
-        let gateway = self.gateway();
-        let metrics = gateway.metrics();
-        metrics.booked(&caller.team.name, &shard.model_id, &shard.region, tokens, (cost, TIER));
+        self.gateway().metrics().booked(&Booked {
+            team: &caller.team.name,
+            model: &shard.model_id,
+            region: &shard.region,
+            tokens,
+            cost,
+            tier: TIER,
+        });
         self.gateway().tenancy().record(entry);
         desk.spend(&id, cost.unwrap_or_default(), at);
         Ok(())
@@ -231,6 +236,8 @@ impl Batches {
         let told: Vec<Problem> = refused.iter().map(problem).collect();
         let problems = if problems.is_empty() { &told } else { problems };
         let reason = refused.as_deref().or_else(|| problems.first().map(|problem| &*problem.message));
+        // Whoever was not asked is told why it was cancelled.
+        let reason = reason.or(batch.reason.as_deref().filter(|_| state == State::Cancelled));
         let finished = Finished { state, files: &files, problems, reason, at };
         if queries::finish(self.store(), mine, batch, finished).await? {
             let state: &'static str = state.into();

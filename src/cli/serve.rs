@@ -35,6 +35,7 @@ impl Serve {
         let watched = Watched::new(self.config.file.clone());
         let (mut config, catalog) = self.config.load()?;
         let _log = telemetry::install(&config.telemetry.log)?;
+        app::raise_open_files();
         if self.local {
             refuse_shared_store(&config)?;
         }

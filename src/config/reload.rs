@@ -37,8 +37,11 @@ macro_rules! sections {
 
 sections! {
     server: Server {
-        reloaded: [cors_origins, drain_seconds, trusted_proxies, public_docs],
-        fixed: [listen, ops_listen, max_body_mb, tls_cert, tls_key]
+        reloaded: [
+            cors_origins, notice_seconds, drain_seconds, body_timeout_s, send_timeout_s, keep_alive_s, trusted_proxies,
+            public_docs
+        ],
+        fixed: [listen, ops_listen, max_body_mb, max_connections, tls_cert, tls_key]
     }
     store: Store { reloaded: [], fixed: [url, journal] }
     ledger: Ledger { reloaded: [], fixed: [retention_days, audit_retention_days] }

@@ -14,6 +14,7 @@ mod meter;
 mod outline;
 mod plain;
 mod profile;
+mod semantics;
 mod service;
 mod settle;
 mod statement;

@@ -12,6 +12,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use super::semantics;
 use super::service::{Latency, Service};
 use super::statement::Statement;
 use super::weight::Weight;
@@ -21,7 +22,7 @@ use crate::converse::Usage;
 use crate::error::Error;
 use crate::money::MicroUsd;
 use crate::report::Report;
-use crate::telemetry::metrics::Tokens;
+use crate::telemetry::metrics::{self, GenAi, Tokens};
 use crate::tenancy::ledger::{Entry, Outcome, UsageSource};
 use crate::tenancy::{Caller, Hold, Used};
 use crate::upstream::quota::Reservation;
@@ -118,6 +119,8 @@ pub(super) struct Settlement {
     id: String,
     gateway: Gateway,
     origin: Origin,
+    /// In OpenTelemetry's words.
+    operation: &'static str,
     receipt: Arc<Receipt>,
     region: Arc<str>,
     charge: Charge,
@@ -165,9 +168,11 @@ impl Settlement {
             booked: OnceLock::new(),
         });
         origin.trail.admitted(&receipt);
+        let kind = gateway.catalog().model(model).map(|model| model.kind);
         Self {
             id,
             gateway: gateway.clone(),
+            operation: semantics::operation_name(origin.operation, kind),
             origin,
             receipt,
             region: Arc::from(""),
@@ -364,7 +369,7 @@ impl Settlement {
         let after = self.started.elapsed();
         self.first_event = Some(after);
         self.left_early = self.origin.trail.attendance().has_ended();
-        self.gateway.metrics().first_token(&self.receipt.model, after);
+        self.gateway.metrics().first_token(self.in_otel(), after);
     }
 
     /// Keeps what was seen so far, for the case that nothing more comes.
@@ -437,6 +442,7 @@ impl Settlement {
         let end_user = self.origin.end_user.take();
         let entry = Entry { status, end_user, ..self.entry(&self.region, (&usage, source, cost), outcome.clone()) };
         self.count(&entry);
+        self.time(end, source, &entry);
         let tokens = usage.input_tokens + usage.cache_write_input_tokens + usage.output_tokens;
         if let (Some(weight), UsageSource::Final, End::Ok) = (self.weight, source, end) {
             self.gateway.ratios().learn(&self.receipt.model, weight, usage.prompt_tokens());
@@ -491,6 +497,22 @@ impl Settlement {
         }
     }
 
+    /// The call in OpenTelemetry's words.
+    fn in_otel(&self) -> GenAi<'_> {
+        GenAi { operation: self.operation, model: &self.receipt.model }
+    }
+
+    /// Counts how long the call took, once, and how long each token of a stream that ended well.
+    fn time(&self, end: &End<'_>, source: UsageSource, entry: &Entry) {
+        let metrics = self.gateway.metrics();
+        let took = self.started.elapsed();
+        let error = Some(entry.outcome.as_str()).filter(|_| entry.outcome != Outcome::OK);
+        metrics.operation(self.in_otel(), took, error);
+        if let (End::Ok, UsageSource::Final, Some(first)) = (end, source, self.first_event) {
+            metrics.output_tokens(self.in_otel(), entry.output_tokens, took.saturating_sub(first));
+        }
+    }
+
     fn count(&self, entry: &Entry) {
         let tokens = Tokens {
             input: entry.input_tokens,
@@ -498,9 +520,15 @@ impl Settlement {
             cache_read: entry.cache_read_tokens,
             cache_write: entry.cache_write_tokens,
         };
-        let region = entry.region.as_deref().unwrap_or_default();
-        let cost = (entry.cost, self.service.tier.unwrap_or_default().name());
-        self.gateway.metrics().booked(self.receipt.team(), self.receipt.model(), region, tokens, cost);
+        self.gateway.metrics().booked(&metrics::Booked {
+            team: self.receipt.team(),
+            model: self.receipt.model(),
+            region: entry.region.as_deref().unwrap_or_default(),
+            tokens,
+            cost: entry.cost,
+            tier: self.service.tier.unwrap_or_default().name(),
+        });
+        self.gateway.metrics().token_usage(self.in_otel(), tokens);
     }
 }
 

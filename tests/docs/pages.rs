@@ -330,7 +330,7 @@ fn formats(catalog: &Catalog) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test's own switch, not a setting of the gateway")]
-fn is_rewriting() -> bool {
+pub(super) fn is_rewriting() -> bool {
     std::env::var_os("UPDATE_DOCS").is_some() && std::env::var_os("CI").is_none()
 }
 

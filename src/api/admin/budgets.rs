@@ -93,7 +93,7 @@ pub(super) async fn set(
 
 /// List budgets
 ///
-/// All budgets that count, the oldest first, each with its present period and what was spent in it. Needs the scope `admin`.
+/// All budgets that count, the oldest first, each with its present period, what was spent in it and what is held now. Needs the scope `admin`.
 #[utoipa::path(
     get,
     path = "/admin/v1/budgets",
@@ -123,7 +123,8 @@ pub(super) async fn list(
     // Who asks after a call finds it. While the store is away, the list itself says so.
     let _ = tokio::time::timeout(CATCH_UP, gateway.tenancy().flush()).await;
     let listed = admin::list_budgets(gateway.tenancy().store(), now, &which, query.page()).await?;
-    Ok(Page::of(listed, |budget| budget))
+    let accounts = gateway.tenancy().accounts();
+    Ok(Page::of(listed, |budget| budget.with_held(&accounts)))
 }
 
 /// Remove a budget

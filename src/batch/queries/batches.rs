@@ -192,7 +192,7 @@ pub(in crate::batch) async fn list(store: &Store, filter: &Filter) -> Result<(Ve
 }
 
 const CANCEL: &str = "-- batch.cancel
-UPDATE batches SET state = 'cancelling', cancelling_at = $3
+UPDATE batches SET state = 'cancelling', cancelling_at = $3, reason = NULL
 WHERE id = $1 AND team_id = $2 AND state IN ('validating', 'in_progress')";
 
 /// Somebody of the team wants it to end; false where it was over or ending.
@@ -240,7 +240,7 @@ pub(in crate::batch) struct Planned<'a> {
 }
 
 const PLANNED: &str = "-- batch.planned
-UPDATE batches SET in_progress_at = $3, total = $4, reason = NULL,
+UPDATE batches SET in_progress_at = $3, total = $4, reason = CASE WHEN state = 'validating' THEN NULL ELSE reason END,
     state = CASE WHEN state = 'validating' THEN 'in_progress' ELSE state END
 WHERE id = $1 AND lease_owner = $2 AND in_progress_at IS NULL AND ended_at IS NULL";
 

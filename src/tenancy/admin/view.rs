@@ -11,6 +11,7 @@ use super::moment::tell;
 use crate::catalog::Geography;
 use crate::clock::Timestamp;
 use crate::money::MicroUsd;
+use crate::tenancy::admission::Account;
 use crate::tenancy::budget::Budget;
 use crate::tenancy::key::Key;
 use crate::tenancy::limit::{Limit, Subject};
@@ -240,6 +241,10 @@ pub struct BudgetView {
     /// What is left of it; below zero where calls cost more than was held for them, or the budget was made smaller.
     #[schema(example = "9.358407")]
     pub remaining_usd: Option<String>,
+    /// What open calls and batches may cost yet, as the process that answers was told last: of all replicas where they share
+    /// a store for budgets, else its own; null where it paid for nothing since that process began.
+    #[schema(example = "0.271828")]
+    pub held_usd: Option<String>,
     /// When the present period began; null: for good.
     pub starts_at: Option<String>,
     /// When it begins anew; null: never.
@@ -268,6 +273,7 @@ impl BudgetView {
             limit_usd: budget.limit.to_string(),
             spent_usd: None,
             remaining_usd: None,
+            held_usd: None,
             starts_at: window.end.map(|_| tell(window.start)),
             ends_at: window.end.map(tell),
             created_at: tell(budget.created_at),
@@ -283,6 +289,13 @@ impl BudgetView {
     pub(super) fn with_spent(self, budget: &Budget, spent: MicroUsd) -> Self {
         let remaining = MicroUsd(budget.limit.0.saturating_sub(spent.0));
         Self { spent_usd: Some(spent.to_string()), remaining_usd: Some(remaining.to_string()), ..self }
+    }
+
+    /// With what is held of it now, as far as `accounts` know.
+    #[must_use]
+    pub fn with_held(self, accounts: &[Account]) -> Self {
+        let account = accounts.iter().find(|account| account.budget.id.as_str() == self.id);
+        Self { held_usd: account.map(|account| account.balance.held.to_string()), ..self }
     }
 }
 

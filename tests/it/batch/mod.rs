@@ -4,6 +4,7 @@ mod away;
 mod damage;
 mod edges;
 mod jobs;
+mod midway;
 mod online;
 mod sizes;
 mod waiting;

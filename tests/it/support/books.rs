@@ -78,6 +78,7 @@ fn agree_with_metrics(ledger: &[Entry], metrics: &Scrape) {
         let counted = metrics.count("gateway_tokens_total", &[("type", class)]);
         assert_eq!(counted, booked, "{class} tokens in metrics and ledger");
     }
+    agree_by_otels_names(ledger, metrics);
     let mut costs: BTreeMap<&str, i128> = BTreeMap::new();
     for entry in ledger {
         *costs.entry(&entry.tier).or_default() += entry.cost.map_or(0, |cost| i128::from(cost.0));
@@ -96,6 +97,36 @@ fn agree_with_metrics(ledger: &[Entry], metrics: &Scrape) {
     let attempts =
         sum(|entry| if is_job(entry) { 0 } else { entry.attempts.into() }) - ledger.iter().filter(left).count() as u64;
     assert_eq!(metrics.count("gateway_upstream_attempts_total", &[]), attempts);
+}
+
+/// A call is observed once, whatever became of it, and its tokens once.
+fn agree_by_otels_names(ledger: &[Entry], metrics: &Scrape) {
+    let calls = || ledger.iter().filter(|entry| !is_job(entry));
+    let input = |entry: &Entry| entry.input_tokens + entry.cache_read_tokens + entry.cache_write_tokens;
+    let output = |entry: &Entry| entry.output_tokens;
+    let types: [(&str, &dyn Fn(&Entry) -> u64); 2] = [("input", &input), ("output", &output)];
+    for (kind, tokens) in types {
+        let labels = [("gen_ai_token_type", kind)];
+        let observed = metrics.count("gen_ai_client_token_usage_sum", &labels);
+        assert_eq!(observed, calls().map(tokens).sum::<u64>(), "{kind} tokens by OpenTelemetry's name, and the ledger");
+        let observed = metrics.count("gen_ai_client_token_usage_count", &labels);
+        assert_eq!(observed, calls().filter(|entry| tokens(entry) > 0).count() as u64, "calls that used {kind} tokens");
+    }
+    let observed = |labels: &[(&str, &str)]| metrics.count("gen_ai_client_operation_duration_seconds_count", labels);
+    // What lost against a faster attempt has a row, and is no call: it looks like a call of a request that made several.
+    let is_beside = |entry: &&Entry| {
+        let others = calls().filter(|other| other.request_id == entry.request_id).count() > 1;
+        others
+            && entry.outcome.as_str() == "cancelled"
+            && !entry.streamed
+            && entry.usage_source == UsageSource::Estimated
+    };
+    let (all, beside) = (calls().count() as u64, calls().filter(is_beside).count() as u64);
+    assert!((all - beside..=all).contains(&observed(&[])), "{} of {all} calls observed", observed(&[]));
+    let well = calls().filter(|entry| entry.outcome.as_str() == "ok").count() as u64;
+    assert_eq!(observed(&[("error_type", "")]), well, "calls that ended well");
+    let streams = calls().filter(|entry| entry.streamed).count() as u64;
+    assert_eq!(metrics.count("gen_ai_server_time_to_first_token_seconds_count", &[]), streams);
 }
 
 fn agree_with_bedrock(ledger: &[Entry], sim: &Simulator) {

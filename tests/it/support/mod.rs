@@ -163,6 +163,7 @@ impl TestGateway {
         config.server.ops_listen = (Ipv4Addr::LOCALHOST, 0).into();
         config.store.url = format!("sqlite://{}", folder.path().join("it.db").display());
         config.store.journal = folder.path().join("journal").display().to_string();
+        config.server.notice_seconds = 0;
         // What a test counts at the simulator, its own calls made.
         config.aws.catalog_refresh_minutes = 0;
         change(&mut config);

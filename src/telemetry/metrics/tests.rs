@@ -1,0 +1,111 @@
+//! What is announced, how labels stay few, and what the methods make of their numbers.
+
+use std::time::Duration;
+
+use super::*;
+use crate::money::MicroUsd;
+
+const CALL: GenAi<'static> = GenAi { operation: "chat", model: "m" };
+
+#[test]
+fn families_are_announced_before_they_have_a_series() {
+    let text = Metrics::new().unwrap().render();
+    assert!(text.contains("# TYPE gateway_requests_total counter"), "{text}");
+    assert!(text.contains("# TYPE gateway_request_duration_seconds histogram"), "{text}");
+    assert!(text.contains("gateway_requests_in_flight 0"), "{text}");
+    assert!(text.contains(&format!("gateway_build_info{{version=\"{}\"}} 1", env!("CARGO_PKG_VERSION"))), "{text}");
+}
+
+#[test]
+fn every_family_is_announced_once_with_its_kind() {
+    let metrics = Metrics::new().unwrap();
+    let text = metrics.render();
+    for family in metrics.announced() {
+        let line = format!("# TYPE {} {}\n", family.name, family.kind);
+        assert_eq!(text.matches(&line).count(), 1, "{line}");
+        assert_eq!(family.buckets.is_empty(), family.kind != "histogram", "{}", family.name);
+        assert!(family.buckets.is_sorted(), "{}", family.name);
+    }
+}
+
+#[test]
+fn names_follow_the_conventions_of_prometheus() {
+    for family in Metrics::new().unwrap().announced() {
+        let Family { name, help, kind, .. } = family;
+        assert_eq!(name.ends_with("_total"), *kind == "counter", "{name}");
+        assert!(help.ends_with('.') && help.len() > 10, "{name}: {help}");
+        let abbreviated = ["ms", "sec", "secs", "us", "ns", "kb", "mb", "pct"];
+        assert!(!name.split('_').any(|part| abbreviated.contains(&part)), "{name}");
+    }
+}
+
+#[test]
+fn a_flood_of_model_names_adds_a_bounded_number_of_series() {
+    let metrics = Metrics::new().unwrap();
+    for n in 0..NAMES * 3 {
+        metrics.request(("openai", "chat"), "team", &format!("model-{n}"), 200, Duration::from_millis(3));
+    }
+    let text = metrics.render();
+    assert_eq!(text.lines().filter(|line| line.starts_with("gateway_requests_total{")).count(), NAMES + 1);
+    assert!(text.contains(r#"model="other""#));
+}
+
+#[test]
+fn cost_is_counted_in_dollars_and_a_missing_price_is_counted_apart() {
+    let metrics = Metrics::new().unwrap();
+    let tokens = Tokens { input: 10, ..Tokens::default() };
+    let call =
+        Booked { team: "a", model: "m", region: "us-east-1", tokens, cost: Some(MicroUsd(1_250_000)), tier: "flex" };
+    metrics.booked(&call);
+    metrics.booked(&Booked { cost: None, tier: "default", ..call });
+    let text = metrics.render();
+    assert!(text.contains(r#"gateway_cost_usd_total{model="m",team="a",tier="flex"} 1.25"#), "{text}");
+    assert!(text.contains(r#"gateway_unpriced_requests_total{model="m"} 1"#), "{text}");
+    assert!(text.contains(r#"gateway_tokens_total{model="m",region="us-east-1",team="a",type="input"} 20"#), "{text}");
+}
+
+#[test]
+fn opentelemetrys_input_is_all_that_was_read() {
+    let metrics = Metrics::new().unwrap();
+    metrics.token_usage(CALL, Tokens { input: 5, cache_read: 7, cache_write: 8, output: 0 });
+    let text = metrics.render();
+    let sum = concat!(
+        r#"gen_ai_client_token_usage_sum{gen_ai_operation_name="chat",gen_ai_provider_name="aws.bedrock","#,
+        r#"gen_ai_request_model="m",gen_ai_token_type="input"} 20"#
+    );
+    assert!(text.contains(sum), "{text}");
+    assert!(!text.contains(r#"gen_ai_token_type="output""#), "{text}");
+}
+
+#[test]
+fn the_time_of_a_token_is_told_where_there_is_more_than_the_first() {
+    let metrics = Metrics::new().unwrap();
+    metrics.output_tokens(CALL, 0, Duration::from_secs(1));
+    metrics.output_tokens(CALL, 1, Duration::from_secs(1));
+    assert!(!metrics.render().contains("time_per_output_token_seconds_sum"));
+    metrics.output_tokens(CALL, 5, Duration::from_secs(1));
+    let text = metrics.render();
+    let sum = text.lines().find(|line| line.starts_with("gen_ai_server_time_per_output_token_seconds_sum")).unwrap();
+    assert!(sum.ends_with("} 0.25"), "{sum}");
+}
+
+#[test]
+fn a_refused_configuration_shows_until_one_is_good_again() {
+    let metrics = Metrics::new().unwrap();
+    assert!(metrics.render().contains("gateway_config_last_reload_successful 1"));
+    metrics.config_reload("refused");
+    assert!(metrics.render().contains("gateway_config_last_reload_successful 0"));
+    metrics.config_reload("unchanged");
+    let text = metrics.render();
+    assert!(text.contains("gateway_config_last_reload_successful 1"), "{text}");
+    assert!(text.contains(r#"gateway_config_reloads_total{result="refused"} 1"#), "{text}");
+}
+
+#[test]
+fn an_open_guard_counts_while_it_lives() {
+    let metrics = Metrics::new().unwrap();
+    let guard = metrics.in_flight();
+    assert!(metrics.render().contains("gateway_requests_in_flight 1"));
+    drop(guard);
+    assert!(metrics.render().contains("gateway_requests_in_flight 0"));
+}
