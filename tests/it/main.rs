@@ -19,6 +19,7 @@ mod batch_program;
 mod bedrock;
 mod carried;
 mod catalog_routes;
+mod connections;
 mod control;
 mod credentials;
 mod deadline;
