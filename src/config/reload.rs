@@ -64,7 +64,7 @@ sections! {
         ]
     }
     auth: Auth { reloaded: [admin_key_sha256, jwt], fixed: [sealing_key] }
-    telemetry: Telemetry { reloaded: [log], fixed: [otlp_endpoint] }
+    telemetry: Telemetry { reloaded: [log], fixed: [otlp_endpoint, otlp_headers, trace_sample, capture, otel] }
 }
 
 #[cfg(test)]
@@ -108,7 +108,7 @@ mod tests {
             let mut last = "";
             for line in body.lines().map(str::trim) {
                 if let Some(field) = line.strip_prefix("pub ").and_then(|rest| rest.split(':').next())
-                    && last.ends_with(" Reloaded.")
+                    && last.ends_with("Reloaded.")
                 {
                     said.push(format!("{section}.{field}"));
                 }
