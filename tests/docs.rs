@@ -13,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bedrock_gateway::telemetry::Metrics;
+use bedrock_gateway::telemetry::traces::{ATTRIBUTES, EVENTS};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -123,18 +124,40 @@ fn families() -> String {
     format!("{table}\n{buckets}")
 }
 
-#[test]
-fn the_list_of_metrics_is_what_the_gateway_announces() {
+/// What `docs/TRACES.md` holds of the declarations: all attributes and events of spans.
+fn attributes() -> String {
+    let mut table = String::from("| attribute | spans | what it says |\n|---|---|---|\n");
+    for attribute in ATTRIBUTES {
+        writeln!(table, "| `{}` | {} | {} |", attribute.name, attribute.spans, attribute.what).unwrap();
+    }
+    table.push_str("\n| event | span | what happened |\n|---|---|---|\n");
+    for (name, span, what) in EVENTS {
+        writeln!(table, "| `{name}` | {span} | {what} |").unwrap();
+    }
+    table
+}
+
+/// Fails when the part of a document that is made from declarations is not `made`.
+fn compare_made(name: &str, made: &str) {
     const BEGIN: &str = "<!-- Made from the declarations: UPDATE_DOCS=1 cargo test --test docs -->\n\n";
     const END: &str = "\n<!-- The end of what is made. -->";
-    let text = document("docs/METRICS.md");
+    let text = document(name);
     let (before, rest) = text.split_once(BEGIN).unwrap();
     let (told, after) = rest.split_once(END).unwrap();
-    let made = families();
     if pages::is_rewriting() {
-        fs::write(root().join("docs/METRICS.md"), [before, BEGIN, &made, END, after].concat()).unwrap();
+        fs::write(root().join(name), [before, BEGIN, made, END, after].concat()).unwrap();
     }
-    assert!(told == made, "docs/METRICS.md is out of step: run UPDATE_DOCS=1 cargo test --test docs");
+    assert!(told == made, "{name} is out of step: run UPDATE_DOCS=1 cargo test --test docs");
+}
+
+#[test]
+fn the_list_of_metrics_is_what_the_gateway_announces() {
+    compare_made("docs/METRICS.md", &families());
+}
+
+#[test]
+fn the_list_of_attributes_is_what_spans_may_have() {
+    compare_made("docs/TRACES.md", &attributes());
 }
 
 /// A label that is not explained, or that no family has.

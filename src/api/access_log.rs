@@ -4,7 +4,6 @@
 //! What happened is read off the request's [`Trail`] and the [`Problem`] that a refused one leaves in its response.
 //! Prompts, answers and keys are in neither; ARNs and the ids of accounts are masked.
 
-use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,9 +19,9 @@ use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body::{Frame, SizeHint};
 use percent_encoding::percent_decode_str;
-use serde::Serialize;
 use tracing::Level;
 
+use super::access_entry::{Entry, millis};
 use super::answer;
 use super::caller::request_id;
 use super::captured;
@@ -277,7 +276,7 @@ impl Line {
         recording.end(|| Facts {
             at: self.gateway.clock().now(),
             request_id: self.trail.id().as_str().to_owned(),
-            team: caller.team.name.to_string(),
+            team: caller.team.name.clone(),
             team_id: caller.team.id.as_str().to_owned(),
             key: caller.key.id.as_str().to_owned(),
             surface,
@@ -336,76 +335,13 @@ impl Line {
             return;
         }
         // The level of an event is part of its place in the program.
-        match self.level() {
-            Level::ERROR => tell!(ERROR, entry),
-            _ => tell!(INFO, entry),
-        }
+        if self.level() == Level::ERROR { tell!(ERROR, entry) } else { tell!(INFO, entry) }
     }
-}
-
-/// The line. Absent is what is not known or does not apply.
-#[derive(Serialize)]
-struct Entry<'a> {
-    timestamp: jiff::Timestamp,
-    level: &'static str,
-    target: &'static str,
-    message: &'static str,
-    request_id: &'a str,
-    /// The trace that it is part of, where requests are traced.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<String>,
-    /// The address that the request came from, behind proxies that are trusted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<IpAddr>,
-    method: &'a str,
-    /// The pattern, not the path: a path can hold a model's ARN.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<&'a str>,
-    surface: &'static str,
-    operation: &'static str,
-    status: u16,
-    duration_ms: f64,
-    /// Of that, what was neither waited for AWS nor for the client.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    overhead_ms: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    head_ms: Option<f64>,
-    bytes: u64,
-    complete: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    team: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    region: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attempts: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input_tokens: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output_tokens: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cost_micro_usd: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_message: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_causes: Option<&'a str>,
 }
 
 /// What becomes of a panic in whatever made an answer; where it was is told in a line of its own.
 pub(super) fn panicked() -> Error {
     Error::internal("a panic")
-}
-
-/// Milliseconds with three decimals.
-fn millis(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// A body that is counted on its way.

@@ -3,6 +3,7 @@
 //! One folder per surface. This file has all routes, the order of the middleware, and the OpenAPI document; a route is
 //! registered together with its documentation, so neither exists without the other.
 
+mod access_entry;
 mod access_log;
 mod admin;
 mod answer;
@@ -86,7 +87,11 @@ struct Document;
 /// All routes of the client port, in their middleware.
 pub fn router(gateway: &Gateway, server: &Server) -> Router {
     let (routes, document) = documented().split_for_parts();
-    let routes = routes.merge(page::router(gateway, server, document));
+    framed(routes.merge(page::router(gateway, server, document)), gateway, server)
+}
+
+/// Routes in the middleware of the client port.
+pub fn framed(routes: Router<Gateway>, gateway: &Gateway, server: &Server) -> Router {
     // The last layer is the outermost.
     routes
         .fallback(no_route)
@@ -153,7 +158,6 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
 
 /// A panic is a fault of ours: the caller gets a 500 in its dialect. What it says may hold what the caller sent; what of
 /// it goes to the log decides `telemetry::panics`.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
 fn after_panic(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
     access_log::panicked().into_response()
 }

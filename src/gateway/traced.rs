@@ -145,8 +145,9 @@ fn finish_reasons_in(kind: &str, payload: &[u8]) -> Vec<String> {
             }
         }
         "response.completed" | "response.incomplete" | "response.failed" | "response.cancelled" => {
-            let response = members(payload).find(|(key, _)| *key == b"response");
-            response.into_iter().for_each(|(_, response)| status(response, &mut reasons));
+            if let Some((_, response)) = members(payload).find(|(key, _)| *key == b"response") {
+                status(response, &mut reasons);
+            }
         }
         "messageStop" | "message_delta" | "data" => collect(payload, &mut reasons),
         _ => {}

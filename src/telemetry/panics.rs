@@ -43,8 +43,9 @@ pub(super) fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
 
-/// The line of one panic. Its backtrace is there where `RUST_BACKTRACE` asks for it: that has functions and places only.
-fn tell(panic: &PanicHookInfo<'_>) {
+/// Counts one panic and writes its line, as [`report`] has it done with each. Its backtrace is there where
+/// `RUST_BACKTRACE` asks for it: that has functions and places only.
+pub fn tell(panic: &PanicHookInfo<'_>) {
     COUNT.fetch_add(1, Ordering::Relaxed);
     let place = panic.location().map(|place| format!("{}:{}", place.file(), place.line()));
     let request = current();

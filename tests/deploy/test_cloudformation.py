@@ -134,6 +134,7 @@ def test_a_task_may_end_its_streams_before_it_is_killed():
 def test_the_load_balancer_waits_as_long_as_a_call_may_be_silent():
     idle = int(attributes("LoadBalancer", "LoadBalancerAttributes")["idle_timeout.timeout_seconds"])
     assert idle > max(defaults()["aws"][key] for key in ("call_timeout_s", "first_byte_timeout_s", "idle_timeout_s"))
+    assert int(environment()["BEDROCK_GATEWAY__SERVER__KEEP_ALIVE_S"]) > idle, "it would send into closed connections"
     assert attributes("TargetGroup", "TargetGroupAttributes")["deregistration_delay.timeout_seconds"] == "900"
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 import image
-from conftest import ROOT, longest_end, run, tool
+from conftest import ROOT, defaults, longest_end, run, tool
 
 # The oldest and the newest Kubernetes that are looked at.
 VERSIONS = ["1.31", "1.37"]
@@ -198,7 +198,11 @@ def test_the_example_adds_what_the_base_lacks(example):
     annotations = one(example, "ServiceAccount")["metadata"]["annotations"]
     assert re.fullmatch(r"arn:aws:iam::0{12}:role/\S+", annotations["eks.amazonaws.com/role-arn"])
     assert re.search(r"/bedrock-gateway:\d+\.\d+\.\d+$", container(example)["image"])
-    (rule,) = one(example, "Ingress")["spec"]["rules"]
+    ingress = one(example, "Ingress")
+    attributes = ingress["metadata"]["annotations"]["alb.ingress.kubernetes.io/load-balancer-attributes"]
+    idle = int(re.search(r"idle_timeout\.timeout_seconds=(\d+)", attributes)[1])
+    assert defaults()["aws"]["call_timeout_s"] < idle < tomllib.loads(config(example))["server"]["keep_alive_s"]
+    (rule,) = ingress["spec"]["rules"]
     (path,) = rule["http"]["paths"]
     backend = path["backend"]["service"]
     ports = one(example, "Service", backend["name"])["spec"]["ports"]

@@ -17,6 +17,7 @@ async fn families_are_announced_before_anything_happened() {
     for family in [
         "gateway_requests_total",
         "gateway_request_duration_seconds",
+        "gateway_overhead_seconds",
         "gateway_requests_in_flight",
         "gateway_streams_open",
         "gateway_tokens_total",
@@ -25,8 +26,17 @@ async fn families_are_announced_before_anything_happened() {
         "gateway_rejected_total",
         "gateway_upstream_attempts_total",
         "gateway_upstream_cooling",
+        "gateway_budget_remaining_usd",
+        "gateway_batch_jobs",
+        "gateway_batch_records_total",
         "gateway_ledger_lag_seconds",
+        "gateway_config_reloads_total",
+        "gateway_panics_total",
+        "gen_ai_client_operation_duration_seconds",
+        "gen_ai_client_token_usage",
         "gen_ai_server_time_to_first_token_seconds",
+        "gen_ai_server_time_per_output_token_seconds",
+        "process_resident_memory_bytes",
     ] {
         assert!(scrape.has_family(family), "{family}");
     }
@@ -42,7 +52,10 @@ async fn calls_show_in_the_metrics_with_bounded_labels() {
     let scrape = Scrape::parse(t.ops("/metrics").await.text());
     let labels = [("surface", "openai"), ("operation", "chat"), ("team", TEAM), ("model", MODEL_ID), ("status", "200")];
     assert_eq!(scrape.count("gateway_requests_total", &labels), 1);
-    assert_eq!(scrape.count("gen_ai_server_time_to_first_token_seconds_count", &[("model", MODEL_ID)]), 1);
+    assert_eq!(
+        scrape.count("gen_ai_server_time_to_first_token_seconds_count", &[("gen_ai_request_model", MODEL_ID)]),
+        1
+    );
     assert_eq!(
         scrape.count("gateway_request_duration_seconds_count", &[("surface", "openai"), ("operation", "chat")]),
         1

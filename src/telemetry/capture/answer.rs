@@ -87,12 +87,8 @@ fn joined(events: &[Value]) -> Value {
     let mut parts: Vec<Part> = Vec::new();
     for event in events {
         let kind = event.get("type").and_then(Value::as_str).unwrap_or_default();
-        let of_responses = kind.starts_with("response.");
-        // What was told piece by piece is told again as a whole.
-        if of_responses && !kind.ends_with(".delta") {
-            continue;
-        }
-        if of_responses {
+        // OpenAI's responses tell their texts piece by piece, and then again as a whole.
+        if kind.starts_with("response.") {
             if let Some(delta) = event.get("delta").and_then(Value::as_str) {
                 add(&mut parts, kind, &index_of(event), delta);
             }

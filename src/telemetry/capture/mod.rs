@@ -12,7 +12,6 @@ mod redact;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use tokio::sync::mpsc::{self, Sender};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -99,7 +98,7 @@ impl Capture {
     /// A request came in that may be captured.
     pub fn begin(&self) -> Option<Recording> {
         let inner = self.0.as_ref()?;
-        let pieces = || Pieces { inner: Arc::clone(inner), pieces: Vec::new(), kept: 0, is_whole: true };
+        let pieces = || Pieces { inner: Arc::clone(inner), bytes: Vec::new(), is_whole: true };
         Some(Recording { request: Side(Arc::new(Mutex::new(pieces()))), answer: pieces() })
     }
 }
@@ -117,7 +116,7 @@ pub struct Side(Arc<Mutex<Pieces>>);
 
 impl Side {
     /// A piece of the body went by.
-    pub fn push(&self, piece: &Bytes) {
+    pub fn push(&self, piece: &[u8]) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(piece);
     }
 }
@@ -129,7 +128,7 @@ impl Recording {
     }
 
     /// A piece of the answer went by.
-    pub fn answer(&mut self, piece: &Bytes) {
+    pub fn answer(&mut self, piece: &[u8]) {
         self.answer.push(piece);
     }
 
@@ -153,49 +152,68 @@ impl Recording {
     }
 }
 
-/// The pieces of a body, as they went by.
+/// A body, as far as it went by. Copied: what passes may be part of a far larger buffer.
 #[derive(Debug)]
 struct Pieces {
     inner: Arc<Inner>,
-    pieces: Vec<Bytes>,
-    kept: usize,
+    bytes: Vec<u8>,
     /// False when there was no memory for all of it: then none is kept.
     is_whole: bool,
 }
 
 impl Pieces {
-    fn push(&mut self, piece: &Bytes) {
+    fn push(&mut self, piece: &[u8]) {
         if !self.is_whole || piece.is_empty() {
             return;
         }
-        let kept = self.inner.kept.fetch_add(piece.len(), Ordering::Relaxed) + piece.len();
-        self.kept += piece.len();
-        if kept > MEMORY {
+        let before = self.inner.kept.fetch_add(piece.len(), Ordering::Relaxed);
+        if before + piece.len() > MEMORY {
+            self.inner.kept.fetch_sub(piece.len(), Ordering::Relaxed);
             self.is_whole = false;
             self.free();
         } else {
-            self.pieces.push(piece.clone());
+            self.bytes.extend_from_slice(piece);
         }
     }
 
     /// Moves them out.
     fn take(&mut self) -> Self {
-        let (pieces, kept) = (std::mem::take(&mut self.pieces), std::mem::take(&mut self.kept));
-        Self { inner: Arc::clone(&self.inner), pieces, kept, is_whole: self.is_whole }
+        let bytes = std::mem::take(&mut self.bytes);
+        Self { inner: Arc::clone(&self.inner), bytes, is_whole: self.is_whole }
     }
 
     fn free(&mut self) {
-        self.pieces = Vec::new();
-        self.inner.kept.fetch_sub(std::mem::take(&mut self.kept), Ordering::Relaxed);
-    }
-
-    fn joined(&self) -> Vec<u8> {
-        self.pieces.concat()
+        self.inner.kept.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+        self.bytes = Vec::new();
     }
 }
 
 impl Drop for Pieces {
     fn drop(&mut self) {
         self.free();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_finds_no_memory_is_let_go_and_makes_room_for_others() {
+        let (sender, _receiver) = mpsc::channel(1);
+        let metrics = Metrics::new().unwrap();
+        let capture =
+            Capture(Some(Arc::new(Inner { teams: None, kept: AtomicUsize::new(MEMORY - 10), sender, metrics })));
+        let kept = || capture.0.as_ref().unwrap().kept.load(Ordering::Relaxed);
+        let (mut long, mut short) = (capture.begin().unwrap(), capture.begin().unwrap());
+        long.answer(&[0; 8]);
+        long.request().push(b"");
+        long.answer(&[0; 8]);
+        assert_eq!((long.answer.is_whole, kept()), (false, MEMORY - 10));
+        short.answer(&[0; 8]);
+        short.request().push(&[0; 2]);
+        assert_eq!((short.answer.is_whole, kept()), (true, MEMORY));
+        drop(short);
+        assert_eq!(kept(), MEMORY - 10);
     }
 }

@@ -1,5 +1,7 @@
 //! One captured request as a line of JSON. Pure.
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -44,8 +46,8 @@ impl Record {
     /// The line, at most so long, with its end.
     pub(super) fn line(&self, redaction: &Redaction, max: usize) -> Vec<u8> {
         let facts = &self.facts;
-        let mut request = answer::json_or_text(&self.request.joined());
-        let mut answer = answer::read(&facts.media_type, &self.answer.joined());
+        let mut request = answer::json_or_text(&self.request.bytes);
+        let mut answer = answer::read(&facts.media_type, &self.answer.bytes);
         redaction.value(&mut request);
         redaction.value(&mut answer);
         let time = jiff::Timestamp::from_millisecond(facts.at.millis()).unwrap_or_default().to_string();
@@ -98,7 +100,7 @@ fn cut(value: &mut Value, keep: usize) {
             let end = text.floor_char_boundary(keep);
             let left = text.len() - end;
             text.truncate(end);
-            text.push_str(&format!("[+{left} bytes]"));
+            write!(text, "[+{left} bytes]").ok();
         }
         Value::Array(items) => items.iter_mut().for_each(|item| cut(item, keep)),
         Value::Object(members) => members.values_mut().for_each(|member| cut(member, keep)),

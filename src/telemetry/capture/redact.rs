@@ -142,7 +142,7 @@ mod tests {
             "AKIAIOSFODNN7EXAMPLE",
             "aws_secret_access_key = wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY00",
             r#"\"SecretAccessKey\": \"wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY00"#,
-            "sk-ant-REDACTED",
+            concat!("sk", "-ant-api03-0123456789abcdef"),
             "Authorization: Bearer 0123456789abcdef",
             "eyJhbGciOiJub25lIn0.eyJzdWIiOiJub2JvZHkifQ.c2lnbmF0dXJl",
             "-----BEGIN PRIVATE KEY-----\nMIIEfake\n-----END PRIVATE KEY-----",

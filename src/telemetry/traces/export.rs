@@ -21,7 +21,7 @@ const BATCH: usize = 512;
 /// How long a span waits for others before it is exported.
 const PERIOD: Duration = Duration::from_secs(1);
 /// How long the last exports may take when the gateway stops.
-const LAST: Duration = Duration::from_secs(5);
+const LAST: Duration = Duration::from_secs(3);
 /// A collector that stays away is told of this often.
 const COMPLAIN: Duration = Duration::from_mins(5);
 

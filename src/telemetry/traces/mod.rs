@@ -21,6 +21,7 @@ use opentelemetry_http::{HeaderExtractor, HttpClient, HttpError};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, SpanExporter as _};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -90,15 +91,13 @@ fn resource(settings: &Telemetry) -> Resource {
         ("service.name".to_owned(), "bedrock-gateway".to_owned()),
         ("service.version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
         ("service.instance.id".to_owned(), ids::fresh("")),
-        ("telemetry.sdk.name".to_owned(), "opentelemetry".to_owned()),
-        ("telemetry.sdk.language".to_owned(), "rust".to_owned()),
     ]);
     attributes.extend(otel.resource.iter().cloned());
     if let Some(name) = &otel.service_name {
         attributes.insert("service.name".to_owned(), name.clone());
     }
     let attributes = attributes.into_iter().map(|(key, value)| KeyValue::new(key, value));
-    Resource::builder_empty().with_attributes(attributes).build()
+    Resource::builder_empty().with_detector(Box::new(TelemetryResourceDetector)).with_attributes(attributes).build()
 }
 
 /// What sends spans. The SDK would read the standard variables by itself; what it is told here wins.
