@@ -49,13 +49,15 @@ const LAYERS: [(&str, u8); 35] = [
 ];
 
 /// Imports that stay within one layer, each with its reason.
-const SIDEWAYS: [(&str, &str); 15] = [
+const SIDEWAYS: [(&str, &str); 16] = [
     // The leaves that every module may name.
     ("config", "error"),
     ("telemetry", "clock"),
     ("telemetry", "error"),
     ("telemetry", "ids"),
     ("telemetry", "money"),
+    // Where traces and captured prompts go is a setting.
+    ("telemetry", "config"),
     ("error", "report"),
     ("ids", "error"),
     ("ids", "clock"),
@@ -73,14 +75,17 @@ const SIDEWAYS: [(&str, &str); 15] = [
 ];
 
 /// Crates and the only places that may name them.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 10] = [
     // In `upstream` it is the name that rustls has for it.
     ("aws_lc_rs", &["shared", "tenancy", "upstream"]),
     ("axum", &["api", "app", "simulator"]),
     ("aws_", &["upstream"]),
     ("redis", &["shared"]),
-    // A client of a gateway at the command line, where nobody else chooses whom to connect to; and all else.
-    ("reqwest", &["client", "fetch"]),
+    // A client of a gateway at the command line, and of the collector of traces, where nobody else chooses whom to connect
+    // to; and all else.
+    ("reqwest", &["client", "fetch", "telemetry"]),
+    ("opentelemetry", &["telemetry"]),
+    ("opentelemetry_", &["telemetry"]),
     ("sqlx", &["store", "tenancy", "batch", "idempotency", "invocations", "responses"]),
     ("jsonwebtoken", &["issuers"]),
     ("prometheus", &["telemetry"]),

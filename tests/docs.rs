@@ -4,6 +4,8 @@
 
 #[path = "docs/pages.rs"]
 mod pages;
+#[path = "docs/settings.rs"]
+mod settings;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -11,6 +13,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bedrock_gateway::telemetry::Metrics;
+use bedrock_gateway::telemetry::traces::{ATTRIBUTES, EVENTS};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -86,6 +89,17 @@ fn every_link_between_documents_leads_to_a_file() {
 }
 
 #[test]
+fn every_document_is_in_the_index() {
+    let index = document("docs/README.md");
+    let missing = |(path, _): &(PathBuf, String)| {
+        let name = path.strip_prefix(root().join("docs")).ok()?.to_str()?.to_owned();
+        let is_told = name.starts_with("decisions/") || name == "README.md" || index.contains(&format!("]({name})"));
+        (!is_told).then_some(name)
+    };
+    assert_eq!(documents().iter().filter_map(missing).collect::<Vec<_>>(), Vec::<String>::new());
+}
+
+#[test]
 fn every_decision_is_in_the_list() {
     let list = document("docs/decisions/README.md");
     for entry in fs::read_dir(root().join("docs/decisions")).unwrap() {
@@ -110,18 +124,40 @@ fn families() -> String {
     format!("{table}\n{buckets}")
 }
 
-#[test]
-fn the_list_of_metrics_is_what_the_gateway_announces() {
+/// What `docs/TRACES.md` holds of the declarations: all attributes and events of spans.
+fn attributes() -> String {
+    let mut table = String::from("| attribute | spans | what it says |\n|---|---|---|\n");
+    for attribute in ATTRIBUTES {
+        writeln!(table, "| `{}` | {} | {} |", attribute.name, attribute.spans, attribute.what).unwrap();
+    }
+    table.push_str("\n| event | span | what happened |\n|---|---|---|\n");
+    for (name, span, what) in EVENTS {
+        writeln!(table, "| `{name}` | {span} | {what} |").unwrap();
+    }
+    table
+}
+
+/// Fails when the part of a document that is made from declarations is not `made`.
+fn compare_made(name: &str, made: &str) {
     const BEGIN: &str = "<!-- Made from the declarations: UPDATE_DOCS=1 cargo test --test docs -->\n\n";
     const END: &str = "\n<!-- The end of what is made. -->";
-    let text = document("docs/METRICS.md");
+    let text = document(name);
     let (before, rest) = text.split_once(BEGIN).unwrap();
     let (told, after) = rest.split_once(END).unwrap();
-    let made = families();
     if pages::is_rewriting() {
-        fs::write(root().join("docs/METRICS.md"), [before, BEGIN, &made, END, after].concat()).unwrap();
+        fs::write(root().join(name), [before, BEGIN, made, END, after].concat()).unwrap();
     }
-    assert!(told == made, "docs/METRICS.md is out of step: run UPDATE_DOCS=1 cargo test --test docs");
+    assert!(told == made, "{name} is out of step: run UPDATE_DOCS=1 cargo test --test docs");
+}
+
+#[test]
+fn the_list_of_metrics_is_what_the_gateway_announces() {
+    compare_made("docs/METRICS.md", &families());
+}
+
+#[test]
+fn the_list_of_attributes_is_what_spans_may_have() {
+    compare_made("docs/TRACES.md", &attributes());
 }
 
 /// A label that is not explained, or that no family has.
@@ -178,6 +214,26 @@ fn is_test(source: &str, name: &str) -> bool {
             before.lines().rev().map(str::trim).take_while(|line| line.starts_with("#[") || line.starts_with("///"));
         above.into_iter().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
     }) || (name.starts_with("test_") && source.contains(&format!("def {name}(")))
+}
+
+/// A process of the version before has to go on while a newer one has migrated: docs/UPGRADE.md.
+#[test]
+fn migrations_only_add() {
+    let mut statements = 0;
+    for entry in fs::read_dir(root().join("migrations")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let bare: String = text.lines().map(|line| line.split("--").next().unwrap().to_owned() + "\n").collect();
+        for statement in bare.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
+            statements += 1;
+            let is_new =
+                ["CREATE TABLE ", "CREATE INDEX ", "INSERT INTO "].iter().any(|start| statement.starts_with(start));
+            let column = statement.strip_prefix("ALTER TABLE ").and_then(|rest| rest.split_once(" ADD COLUMN "));
+            let is_optional = column.is_some_and(|(_, kind)| !kind.contains("NOT NULL") || kind.contains("DEFAULT"));
+            assert!(is_new || is_optional, "{}: {statement}", path.display());
+        }
+    }
+    assert!(statements > 50, "{statements}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ use crate::issuers::Issuers;
 use crate::refresh::Refresher;
 use crate::responses::Responses;
 use crate::store::Store;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Capture, Metrics, Traces};
 use crate::tenancy::usage::Usage;
 use crate::tenancy::{Administrators, Options, Sealer, Tenancy, journal};
 use crate::upstream::Upstream;
@@ -66,6 +66,8 @@ impl App {
         let (tracker, unattended) = (TaskTracker::new(), TaskTracker::new());
         let (cut, stop) = (CancellationToken::new(), CancellationToken::new());
         let metrics = Metrics::new().map_err(Error::internal)?;
+        let traces = Traces::start(&config.telemetry, &metrics, &tracker, stop.clone())?;
+        let capture = Capture::start(&config.telemetry.capture, clock.now(), &metrics, (&tracker, stop.clone()))?;
         let clients = listener::bind("server.listen", config.server.listen)?;
         let operators = listener::bind("server.ops_listen", config.server.ops_listen)?;
 
@@ -113,6 +115,8 @@ impl App {
             idempotency,
             fetcher,
             metrics,
+            traces,
+            capture,
             clock,
             quotas,
             failover: failover(&config.aws),

@@ -8,11 +8,13 @@ mod alias;
 mod auth;
 mod aws;
 mod batch;
+mod capture;
 mod decode;
 mod fetch;
 mod idempotency;
 mod layers;
 mod ledger;
+mod otel;
 mod problem;
 mod responses;
 mod server;
@@ -24,16 +26,20 @@ mod telemetry;
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::Deserialize;
 
 pub use alias::{Alias, PromptCache};
 pub use auth::{Algorithm, Auth, Jwt, travels_safely};
 pub use aws::{Aws, Endpoints, Order, Quota, Secret};
 pub use batch::{Batch, BatchLimits, SmallBatches};
+pub use capture::Capture;
 pub use decode::path_of;
 pub use fetch::Fetch;
 pub use idempotency::Idempotency;
 pub use ledger::Ledger;
+pub use otel::{Otel, Sampling};
 pub use problem::{Problem, Problems};
 pub use responses::Responses;
 pub use server::Server;
@@ -44,7 +50,7 @@ pub use suggest::nearest;
 pub use telemetry::Telemetry;
 
 /// Everything that can be set.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Listeners and bodies.
@@ -83,7 +89,8 @@ pub struct Sources {
 }
 
 /// Reads and checks the settings: defaults, under the file, under `BEDROCK_GATEWAY__SECTION__KEY`. Of the standard
-/// variables of AWS only `AWS_BEARER_TOKEN_BEDROCK` is taken here; the AWS SDK reads the others itself.
+/// variables of AWS only `AWS_BEARER_TOKEN_BEDROCK` is taken here; the AWS SDK reads the others itself. Those of OpenTelemetry
+/// are taken as far as `otel.rs` lists them.
 ///
 /// # Errors
 /// Every problem with its path.
@@ -100,9 +107,18 @@ pub fn read(sources: &Sources) -> (Config, Problems) {
     problems.attribute(variables.iter().map(|set| (decode::path_of(&set.keys), set.name.clone())).collect());
     let mut config = decode::decode(tree, variables, &mut problems);
     config.aws.bearer_token = bearer_token(&sources.env, &mut problems);
+    config.telemetry.otel = Otel::read(&sources.env, &mut problems);
     config.validate(&mut problems);
     problems.sort();
     (config, problems)
+}
+
+/// What can be set, as a JSON Schema (draft 2020-12): every key with its type, its default and what it means, as the doc
+/// comments here say it. Editors complete and check a configuration file by it; the reference in the documents is
+/// written of it.
+pub fn schema() -> serde_json::Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<Config>().to_value()
 }
 
 impl Config {

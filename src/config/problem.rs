@@ -48,11 +48,6 @@ impl Problems {
         self.found.iter().any(|known| is_at_or_below(&known.path, path) || is_at_or_below(path, &known.path))
     }
 
-    /// Notes a setting whose feature this version does not have: better refused than believed in.
-    pub(super) fn add_unsupported(&mut self, path: &str) {
-        self.add(path, "not supported by this version yet; leave it out");
-    }
-
     /// Notes that the number at `path` is out of its range.
     pub(super) fn add_unless_within(&mut self, path: &str, value: u64, low: u64, high: u64) {
         if value < low || value > high {

@@ -78,6 +78,7 @@ impl Gateway {
         settlement.asks_for(service);
         settlement.weighs(weight);
         settlement.changed(changes);
+        settlement.span.asks(&call);
         Ok(Admitted { settlement, call, places })
     }
 

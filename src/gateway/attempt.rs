@@ -12,10 +12,11 @@ use super::stream::shutting_down;
 use super::{Gateway, Trail};
 use crate::catalog::Place;
 use crate::error::{Error, Exception, Kind};
+use crate::telemetry::traces::{AttemptSpan, Trying};
 use crate::upstream::health::Visit;
 use crate::upstream::quota::Reservation;
 use crate::upstream::retry::{Left, Next, Retry};
-use crate::upstream::{Failure, Reason, Region};
+use crate::upstream::{Failure, Reason, Region, mask};
 
 /// How long and how often a call is tried.
 #[derive(Clone, Copy, Debug)]
@@ -47,6 +48,8 @@ pub(super) struct Attempt {
     region: Region,
     model: Arc<str>,
     visit: Visit,
+    /// `None` where the request is not traced.
+    span: Option<Arc<AttemptSpan>>,
 }
 
 impl Attempt {
@@ -59,6 +62,9 @@ impl Attempt {
     /// The answer ended well, or what ended it is not the Region's fault.
     pub(super) fn succeeded(self) {
         self.gateway.metrics().attempt(self.region.name(), &self.model, "ok");
+        if let Some(span) = &self.span {
+            span.succeeded();
+        }
         self.visit.succeeded();
     }
 
@@ -82,6 +88,13 @@ impl Attempt {
         let reason: &'static str = failure.reason.into();
         let (region, model, request_id) = (&**self.region.name(), &*self.model, self.trail.id().as_str());
         tracing::warn!(request_id, region, model, reason, "an attempt failed");
+        if let Some(span) = &self.span {
+            span.failed(
+                failure.reason.outcome(),
+                reason,
+                failure.error.aws().map_or(reason, |exception| exception.name),
+            );
+        }
     }
 }
 
@@ -108,8 +121,18 @@ struct Try {
     began: Instant,
 }
 
-/// Makes attempts with `one` until one succeeds.
+/// Makes attempts with `one` until one succeeds. Whatever is waited for here is AWS: answers, credentials, pauses.
 pub(super) async fn first_success<T, F: Future<Output = Result<T, Failure>>>(
+    gateway: &Gateway,
+    ask: Ask<'_>,
+    settlement: &mut Settlement,
+    one: impl Fn(Region, Arc<str>) -> F,
+) -> Result<(T, Attempt), Error> {
+    let trail = settlement.trail().clone();
+    trail.wait_for(search(gateway, ask, settlement, one)).await
+}
+
+async fn search<T, F: Future<Output = Result<T, Failure>>>(
     gateway: &Gateway,
     ask: Ask<'_>,
     settlement: &mut Settlement,
@@ -153,6 +176,8 @@ struct Search<'a> {
     candidates: Candidates<'a>,
     retry: Retry,
     told: Option<Error>,
+    /// Why the last attempt that failed did.
+    after: Option<Reason>,
 }
 
 impl<'a> Search<'a> {
@@ -168,13 +193,26 @@ impl<'a> Search<'a> {
             candidates: Candidates::new(gateway, regions, candidates, work),
             retry: Retry::new(failover.max_attempts, fastrand::u64(..)),
             told: None,
+            after: None,
         }
     }
 
     /// Begins an attempt.
     fn start(&mut self, chosen: Chosen) -> Try {
         let Chosen { place, region, quota, reservation } = chosen;
+        let is_hedge = self.settlement.is_hedged();
         self.settlement.attempt(&place);
+        let span = self.settlement.span.span().map(|call| {
+            call.attempt(&Trying {
+                number: self.settlement.attempts(),
+                region: region.name(),
+                candidate: &mask(&place.id),
+                host: region.host(),
+                is_hedge,
+                after: self.after.map(Into::into),
+            })
+        });
+        let region = region.traced(span.clone());
         let visit = region.health().begin(&place.id, quota.as_ref(), self.gateway.clock().now());
         let attempt = Attempt {
             gateway: self.gateway.clone(),
@@ -182,6 +220,7 @@ impl<'a> Search<'a> {
             region,
             model: Arc::clone(self.label),
             visit,
+            span,
         };
         Try { place, attempt, reservation, began: Instant::now() }
     }
@@ -192,8 +231,8 @@ impl<'a> Search<'a> {
         chosen: Chosen,
         one: &impl Fn(Region, Arc<str>) -> F,
     ) -> Result<(T, Try), Failure> {
-        let answer = one(chosen.region.clone(), chosen.place.id.clone());
         let tried = self.start(chosen);
+        let answer = one(tried.attempt.region.clone(), tried.place.id.clone());
         match self.failover.hedge_after {
             Some(after) if self.candidates.count() > 0 && self.retry.is_left() => {
                 Box::pin(self.race((tried, answer), after, one)).await
@@ -236,9 +275,9 @@ impl<'a> Search<'a> {
             () = self.gateway.0.parts.cut.cancelled() => {}
         }
         let Some(chosen) = self.candidates.choose_ready() else { return self.wait(first, answer).await };
-        let mut other_answer = Box::pin(one(chosen.region.clone(), chosen.place.id.clone()));
         self.settlement.hedge(&first.place);
         let second = self.start(chosen);
+        let mut other_answer = Box::pin(one(second.attempt.region.clone(), second.place.id.clone()));
         let (ended, tried, other, other_answer) = tokio::select! {
             biased;
             ended = &mut answer => (ended, first, second, other_answer),
@@ -308,6 +347,7 @@ impl<'a> Search<'a> {
 
     /// A refusal means "not through this candidate": what the first one said is the better reason.
     fn told(&mut self, failure: Failure) {
+        self.after = Some(failure.reason);
         if self.told.is_none() || !matches!(failure.reason, Reason::Denied | Reason::Missing) {
             self.told = Some(failure.error);
         }

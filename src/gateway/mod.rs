@@ -19,8 +19,10 @@ mod service;
 mod settle;
 mod statement;
 mod stream;
+mod traced;
 mod trail;
 mod unveil;
+mod waits;
 mod weight;
 
 use std::fmt;
@@ -39,6 +41,7 @@ pub use service::{LATENCY, Latency, Service, TIER};
 pub use settle::{Booked, Charge, Receipt};
 pub use stream::{EventStream, FrameStream};
 pub use trail::Trail;
+pub use waits::Waiting;
 
 use crate::catalog::{self, Catalog, Charged, Freshness, Live, Order, Place, Quotas, Resolved};
 use crate::clock::Clock;
@@ -51,7 +54,7 @@ use crate::invocations::Invocations;
 use crate::money::MicroUsd;
 use crate::report::Report;
 use crate::responses::Responses;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Capture, Metrics, Traces};
 use crate::tenancy::usage::Usage as Reports;
 use crate::tenancy::{Caller, Team, Tenancy};
 use crate::upstream::sticky::Sticky;
@@ -107,6 +110,10 @@ pub struct Parts {
     pub fetcher: Arc<Fetcher>,
     /// What is counted.
     pub metrics: Metrics,
+    /// Makes spans, if somebody collects them.
+    pub traces: Traces,
+    /// Keeps prompts and answers, if somebody asks for that.
+    pub capture: Capture,
     /// What time it is.
     pub clock: Clock,
     /// How much of AWS's models the account may use.
@@ -257,6 +264,16 @@ impl Gateway {
     /// What is counted.
     pub fn metrics(&self) -> &Metrics {
         &self.0.parts.metrics
+    }
+
+    /// Makes spans, if somebody collects them.
+    pub fn traces(&self) -> &Traces {
+        &self.0.parts.traces
+    }
+
+    /// Keeps prompts and answers, if somebody asks for that.
+    pub fn capture(&self) -> &Capture {
+        &self.0.parts.capture
     }
 
     /// How much of AWS's models the account may use.
@@ -418,6 +435,7 @@ impl Gateway {
         match attempt::first_success(self, ask, &mut settlement, one).await {
             Ok((reply, attempt)) => {
                 attempt.succeeded();
+                settlement.span.answered(call.operation, &reply.body);
                 Ok((reply, call, settlement))
             }
             Err(error) => {

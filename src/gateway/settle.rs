@@ -9,12 +9,14 @@
 //! how it ended for who asked. Its status is 499, or 200 where the head of a stream was sent. One that AWS broke off after
 //! the client left is booked with AWS's failure.
 
+use std::mem;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use super::semantics;
 use super::service::{Latency, Service};
 use super::statement::Statement;
+use super::traced::{Told, Traced};
 use super::weight::Weight;
 use super::{Gateway, Origin, Trail};
 use crate::catalog::{Charged, Fence, Order, Place, Price, Tier};
@@ -149,6 +151,8 @@ pub(super) struct Settlement {
     first_event: Option<Duration>,
     /// Whether the client had left by then, so that it never got the head of the answer.
     left_early: bool,
+    /// Ends when the call is booked.
+    pub(super) span: Traced,
     /// Freed when the call is booked.
     hold: Option<Hold>,
 }
@@ -169,10 +173,12 @@ impl Settlement {
         });
         origin.trail.admitted(&receipt);
         let kind = gateway.catalog().model(model).map(|model| model.kind);
+        let operation = semantics::operation_name(origin.operation, kind);
+        let span = Traced::begin(&origin, caller, operation, model);
         Self {
             id,
             gateway: gateway.clone(),
-            operation: semantics::operation_name(origin.operation, kind),
+            operation,
             origin,
             receipt,
             region: Arc::from(""),
@@ -192,6 +198,7 @@ impl Settlement {
             started: Instant::now(),
             first_event: None,
             left_early: false,
+            span,
             hold: Some(hold),
         }
     }
@@ -238,6 +245,11 @@ impl Settlement {
         self.beside = Some(Arc::clone(place));
         self.discard_second();
         self.second = Some(Entry::fresh_id());
+    }
+
+    /// Whether an attempt is made beside another one.
+    pub(super) fn is_hedged(&self) -> bool {
+        self.beside.is_some()
     }
 
     /// A second attempt that nobody left is part of the call's own entry.
@@ -370,6 +382,7 @@ impl Settlement {
         self.first_event = Some(after);
         self.left_early = self.origin.trail.attendance().has_ended();
         self.gateway.metrics().first_token(self.in_otel(), after);
+        self.span.first_event();
     }
 
     /// Keeps what was seen so far, for the case that nothing more comes.
@@ -418,6 +431,7 @@ impl Settlement {
         self.discard_second();
         if self.attempts == 0 {
             // Nothing was asked of AWS, so there is nothing to book, and what is held goes back.
+            mem::take(&mut self.span).end(&self.told(end), None);
             return None;
         }
         let cost = match (end, self.charge) {
@@ -442,6 +456,7 @@ impl Settlement {
         let end_user = self.origin.end_user.take();
         let entry = Entry { status, end_user, ..self.entry(&self.region, (&usage, source, cost), outcome.clone()) };
         self.count(&entry);
+        mem::take(&mut self.span).end(&self.told(end), Some((&entry, &usage)));
         self.time(end, source, &entry);
         let tokens = usage.input_tokens + usage.cache_write_input_tokens + usage.output_tokens;
         if let (Some(weight), UsageSource::Final, End::Ok) = (self.weight, source, end) {
@@ -494,6 +509,17 @@ impl Settlement {
             usage_source: source,
             streamed: self.first_event.is_some(),
             end_user: self.origin.end_user.clone(),
+        }
+    }
+
+    /// What the span says of a call that ends.
+    fn told<'a>(&'a self, end: &End<'a>) -> Told<'a> {
+        Told {
+            region: &self.region,
+            model: self.receipt.model(),
+            attempts: self.attempts,
+            tier: self.service.tier.unwrap_or_default().name(),
+            error: if let End::Failed(error) = end { Some(error) } else { None },
         }
     }
 

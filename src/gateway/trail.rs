@@ -5,8 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::drain::Attendance;
+use super::waits::Waits;
 use super::{Booked, Receipt};
 use crate::ids::RequestId;
+use crate::telemetry::traces;
 use crate::tenancy::{Caller, Scope, Standing};
 
 /// The trail of one request. Clones are the same trail.
@@ -17,6 +19,8 @@ pub struct Trail(Arc<Marks>, Attendance);
 struct Marks {
     id: RequestId,
     client: Option<IpAddr>,
+    /// How long it waited for others; began with it.
+    waits: Waits,
     caller: OnceLock<Caller>,
     /// Whether the request is to be sent as it is, or not at all.
     strict: AtomicBool,
@@ -26,6 +30,8 @@ struct Marks {
     receipt: OnceLock<Arc<Receipt>>,
     /// How far the caller's limits were used after its last call was admitted, or refused.
     standing: Mutex<Option<Standing>>,
+    /// Where its calls hang in its trace.
+    trace: OnceLock<traces::Scope>,
     /// Of all further calls.
     further: Mutex<Vec<Arc<Receipt>>>,
 }
@@ -41,11 +47,13 @@ impl Trail {
         let marks = Arc::new(Marks {
             id,
             client,
+            waits: Waits::new(),
             caller: OnceLock::new(),
             strict: AtomicBool::new(false),
             paid_for: AtomicBool::new(false),
             receipt: OnceLock::new(),
             standing: Mutex::default(),
+            trace: OnceLock::new(),
             further: Mutex::default(),
         });
         Self(marks, Attendance::default())
@@ -59,6 +67,10 @@ impl Trail {
     /// The address that it came from, if it came by a connection.
     pub fn client(&self) -> Option<IpAddr> {
         self.0.client
+    }
+
+    pub(super) fn waits(&self) -> &Waits {
+        &self.0.waits
     }
 
     /// Who sent it, once the key was accepted.
@@ -84,6 +96,16 @@ impl Trail {
             sum.add(receipt.booked()?);
         }
         Some(sum)
+    }
+
+    /// It is traced: its calls hang there.
+    pub fn trace(&self, scope: traces::Scope) {
+        self.0.trace.set(scope).ok();
+    }
+
+    /// Where its calls hang in its trace, if it is traced.
+    pub(super) fn traced(&self) -> Option<&traces::Scope> {
+        self.0.trace.get()
     }
 
     /// Its request is to be sent as it is, or not at all.

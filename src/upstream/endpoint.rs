@@ -105,6 +105,11 @@ impl Endpoint {
     }
 
     /// The value of `host`.
+    /// The same as text.
+    pub(super) fn authority(&self) -> &str {
+        self.host.to_str().unwrap_or_default()
+    }
+
     pub(super) fn host(&self) -> HeaderValue {
         self.host.clone()
     }

@@ -137,6 +137,12 @@ families! {
     webhooks: IntCounterVec "gateway_webhook_deliveries_total" ["team", "result"]
         "Tries to tell a team's webhook of a batch, by result (delivered, retried, gone, given_up).";
 
+    // What should have been told of requests, and was not.
+    spans_dropped: IntCounterVec "gateway_spans_dropped_total" ["reason"]
+        "Spans of traces that were not exported, by reason (queue, export).";
+    captures_dropped: IntCounterVec "gateway_captures_dropped_total" ["reason"]
+        "Requests that should have been captured and were not, by reason (memory, queue, write).";
+
     // What the gateway goes by.
     catalog_refreshes: IntCounterVec "gateway_catalog_refreshes_total" ["region", "result"]
         "Looks at which models and inference profiles AWS has in a Region, by result (ok, denied, throttled, ...).";

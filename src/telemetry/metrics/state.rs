@@ -35,6 +35,16 @@ impl Metrics {
         self.families().hold_overruns.with_label_values(&[self.team(team)]).inc();
     }
 
+    /// Spans of traces were not exported.
+    pub fn spans_dropped(&self, reason: &str, count: u64) {
+        self.families().spans_dropped.with_label_values(&[reason]).inc_by(count);
+    }
+
+    /// A request that should have been captured was not.
+    pub fn capture_dropped(&self, reason: &str) {
+        self.families().captures_dropped.with_label_values(&[reason]).inc();
+    }
+
     /// How the shared store is, and how many errors there were since the start.
     pub fn shared_store(&self, is_up: u8, errors: u64) {
         let none: [&str; 0] = [];

@@ -34,6 +34,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::splice;
+use crate::telemetry::traces::AttemptSpan;
 
 /// An answer of a model is at most 25 MB by AWS's limits; images in base64 stay below this too.
 const MAX_REPLY: usize = 64 * 1024 * 1024;
@@ -133,9 +134,10 @@ pub struct Reply {
     pub body: Bytes,
 }
 
-/// One AWS Region, as one identity calls it. Clones are the same Region.
+/// One AWS Region, as one identity calls it. Clones are the same Region. With a span it is the Region as one attempt asks it:
+/// the trace goes with what it is asked, and the span learns what it answers.
 #[derive(Clone)]
-pub struct Region(Arc<Inner>);
+pub struct Region(Arc<Inner>, Option<Arc<AttemptSpan>>);
 
 struct Inner {
     site: Arc<Site>,
@@ -259,7 +261,7 @@ impl Region {
 
     fn new(site: Arc<Site>, access: Access, shared: Arc<Shared>) -> Self {
         let signer = Signer::new(&*site.name);
-        Self(Arc::new(Inner { site, access, signer, health: Health::default(), shared }))
+        Self(Arc::new(Inner { site, access, signer, health: Health::default(), shared }), None)
     }
 
     /// These Regions as `role` calls them.
@@ -272,6 +274,17 @@ impl Region {
     /// For example `us-east-1`.
     pub fn name(&self) -> &Arc<str> {
         &self.0.site.name
+    }
+
+    /// The Region as the attempt of this span asks it.
+    #[must_use]
+    pub fn traced(self, span: Option<Arc<AttemptSpan>>) -> Self {
+        Self(self.0, span)
+    }
+
+    /// Where its runtime is: `HOST`, or `HOST:PORT`.
+    pub fn host(&self) -> &str {
+        self.0.site.runtime.authority()
     }
 
     /// Which models rest here.
@@ -341,6 +354,9 @@ impl Region {
         loop {
             let (request, signed) = self.prepare(outgoing).await?;
             let response = self.0.shared.wire.exchange(request).await?;
+            if let Some(span) = &self.1 {
+                span.answered(response.status().as_u16(), response.headers());
+            }
             if response.status().is_success() {
                 return Ok(response);
             }
@@ -350,6 +366,9 @@ impl Region {
             let refusal = Refusal::read(parts.status.as_u16(), &parts.headers, &body, self.0.shared.clock.now());
             if !corrected && signed.is_some_and(|signed| self.correct(&refusal, &signed)) {
                 corrected = true;
+                if let Some(span) = &self.1 {
+                    span.resent();
+                }
                 continue;
             }
             return Err(refusal.into_failure());
@@ -393,6 +412,9 @@ impl Region {
             }
         };
         headers.insert(USER_AGENT, AGENT);
+        if let Some(span) = &self.1 {
+            span.propagate(&mut headers);
+        }
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method.clone();
         *request.uri_mut() = uri;

@@ -4,6 +4,7 @@
 mod books;
 pub(crate) mod calls;
 pub(crate) mod canned;
+pub(crate) mod collector;
 pub(crate) mod frames;
 pub(crate) mod issuer;
 pub(crate) mod log;
