@@ -4,6 +4,8 @@
 
 #[path = "docs/pages.rs"]
 mod pages;
+#[path = "docs/settings.rs"]
+mod settings;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -84,6 +86,17 @@ fn every_link_between_documents_leads_to_a_file() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_document_is_in_the_index() {
+    let index = document("docs/README.md");
+    let missing = |(path, _): &(PathBuf, String)| {
+        let name = path.strip_prefix(root().join("docs")).ok()?.to_str()?.to_owned();
+        let is_told = name.starts_with("decisions/") || name == "README.md" || index.contains(&format!("]({name})"));
+        (!is_told).then_some(name)
+    };
+    assert_eq!(documents().iter().filter_map(missing).collect::<Vec<_>>(), Vec::<String>::new());
 }
 
 #[test]
@@ -201,6 +214,26 @@ fn is_test(source: &str, name: &str) -> bool {
             before.lines().rev().map(str::trim).take_while(|line| line.starts_with("#[") || line.starts_with("///"));
         above.into_iter().any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
     }) || (name.starts_with("test_") && source.contains(&format!("def {name}(")))
+}
+
+/// A process of the version before has to go on while a newer one has migrated: docs/UPGRADE.md.
+#[test]
+fn migrations_only_add() {
+    let mut statements = 0;
+    for entry in fs::read_dir(root().join("migrations")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let bare: String = text.lines().map(|line| line.split("--").next().unwrap().to_owned() + "\n").collect();
+        for statement in bare.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
+            statements += 1;
+            let is_new =
+                ["CREATE TABLE ", "CREATE INDEX ", "INSERT INTO "].iter().any(|start| statement.starts_with(start));
+            let column = statement.strip_prefix("ALTER TABLE ").and_then(|rest| rest.split_once(" ADD COLUMN "));
+            let is_optional = column.is_some_and(|(_, kind)| !kind.contains("NOT NULL") || kind.contains("DEFAULT"));
+            assert!(is_new || is_optional, "{}: {statement}", path.display());
+        }
+    }
+    assert!(statements > 50, "{statements}");
 }
 
 #[test]

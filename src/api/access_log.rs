@@ -4,38 +4,40 @@
 //! What happened is read off the request's [`Trail`] and the [`Problem`] that a refused one leaves in its response.
 //! Prompts, answers and keys are in neither; ARNs and the ids of accounts are masked.
 
-use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body::{Frame, SizeHint};
 use percent_encoding::percent_decode_str;
-use serde::Serialize;
 use tracing::Level;
 
+use super::access_entry::{Entry, millis};
 use super::answer;
 use super::caller::request_id;
 use super::captured;
 use super::client::Proxies;
 use super::idempotency;
 use super::problem::Problem;
+use super::received;
 use super::route;
 use super::standing;
 use super::surface::Surface;
-use crate::error::Error;
-use crate::gateway::{Gateway, Trail};
+use crate::error::{Error, Kind};
+use crate::gateway::{Gateway, Trail, Waiting};
 use crate::telemetry;
 use crate::telemetry::capture::{Facts, Recording};
 use crate::telemetry::metrics::Open;
+use crate::telemetry::panics::Work;
 use crate::telemetry::traces::{Arriving, RequestEnd, RequestSpan};
 use crate::tenancy::Caller;
 use crate::upstream::mask;
@@ -68,7 +70,6 @@ pub(super) async fn observe(
         method: request.method().clone(),
         path: request.extensions().get::<MatchedPath>().cloned(),
         status: LEFT,
-        started: Instant::now(),
         head_after: None,
         problem: None,
         sent: 0,
@@ -78,10 +79,12 @@ pub(super) async fn observe(
         recording,
     };
 
+    let request = received::timed(request, &line.trail);
+    let work = Work::of(line.trail.id().clone());
     let mut response = if idempotency::is_named(&request) {
-        idempotency::answer(&line.gateway, surface, &line.trail, request, next).await
+        work.finish(idempotency::answer(&line.gateway, surface, &line.trail, request, next)).await
     } else {
-        next.run(request).await
+        work.finish(next.run(request)).await
     };
 
     line.problem = if let Some(Dressed(problem)) = response.extensions_mut().remove::<Dressed>() {
@@ -102,9 +105,10 @@ pub(super) async fn observe(
         line.media_type = response.headers().get(CONTENT_TYPE).cloned();
     }
     line.status = response.status().as_u16();
-    line.head_after = Some(line.started.elapsed());
+    line.head_after = Some(line.trail.times().0);
     line.complete = http_body::Body::is_end_stream(response.body());
-    response.map(|body| Body::new(Observed { body, line }))
+    let (client, work) = (Waiting::new(line.trail.clone()), Work::of(line.trail.id().clone()));
+    response.map(|body| Body::new(Observed { body, line, client, work }))
 }
 
 /// The span of a request that has just come in, if requests are traced.
@@ -134,7 +138,12 @@ pub(super) struct Dressed(pub(super) Option<Arc<Error>>);
 pub(super) fn dress(surface: Surface, trail: &Trail, response: &mut Response) -> Option<Arc<Error>> {
     let problem = response.extensions_mut().remove::<Problem>();
     if let Some(problem) = &problem {
+        // A page that is not public has a browser ask for a key.
+        let asks = response.headers_mut().remove(WWW_AUTHENTICATE);
         *response = surface.shape(problem, trail.id());
+        if let Some(asks) = asks {
+            response.headers_mut().insert(WWW_AUTHENTICATE, asks);
+        }
         if let Some(booked) = trail.booked() {
             response.headers_mut().insert("x-gateway-attempts", HeaderValue::from(booked.attempts));
         }
@@ -159,7 +168,6 @@ struct Line {
     method: Method,
     path: Option<MatchedPath>,
     status: u16,
-    started: Instant,
     /// `None` when the client left before the head of the answer.
     head_after: Option<Duration>,
     problem: Option<Arc<Error>>,
@@ -177,22 +185,47 @@ struct Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let took = self.started.elapsed();
+        let (took, own) = self.trail.times();
         let (surface, operation) = route::label(self.path.as_ref().map_or("", MatchedPath::as_str));
         let surface = self.surface.rename(surface);
+        let own = route::is_timed(operation).then_some(own);
         let team = self.trail.caller().map_or("", |caller| &caller.team.name);
         let model = self.trail.receipt().map_or("", |receipt| receipt.model());
         let metrics = self.gateway.metrics();
         metrics.request((surface, operation), team, model, self.status, took);
+        if let Some(own) = own {
+            metrics.overhead((surface, operation), own);
+        }
         if let Some(reason) = self.problem.as_deref().and_then(route::refusal) {
             metrics.rejected(reason);
         }
-        if tracing::enabled!(target: "access", Level::INFO) {
-            self.write(surface, operation, took);
+        let is_wanted = match self.level() {
+            Level::ERROR => tracing::enabled!(target: "access", Level::ERROR),
+            _ => tracing::enabled!(target: "access", Level::INFO),
+        };
+        if is_wanted {
+            self.write((surface, operation), (took, own));
         }
         self.end_span((surface, operation));
         self.end_recording((surface, operation));
     }
+}
+
+/// The line for people.
+macro_rules! tell {
+    ($level:ident, $entry:ident) => {
+        tracing::event!(
+            target: "access",
+            Level::$level,
+            status = $entry.status, duration_ms = $entry.duration_ms, overhead_ms = $entry.overhead_ms,
+            method = $entry.method, route = $entry.route, complete = $entry.complete, team = $entry.team,
+            model = $entry.model, region = $entry.region, attempts = $entry.attempts, outcome = $entry.outcome,
+            error = $entry.error, error_message = $entry.error_message, error_causes = $entry.error_causes,
+            request_id = $entry.request_id, trace_id = $entry.trace_id,
+            client = $entry.client.map(tracing::field::display),
+            "request"
+        )
+    };
 }
 
 impl Line {
@@ -208,6 +241,12 @@ impl Line {
             answer::warn(headers, lifecycle, self.gateway.clock().now().seconds());
             self.gateway.metrics().legacy(&model.id);
         }
+    }
+
+    /// A fault of the gateway's own is told even where nobody wants to read of every request.
+    fn level(&self) -> Level {
+        let is_fault = self.problem.as_deref().is_some_and(|problem| problem.kind() == Kind::Internal);
+        if is_fault { Level::ERROR } else { Level::INFO }
     }
 
     /// Has the span say how the request ended.
@@ -251,7 +290,7 @@ impl Line {
         });
     }
 
-    fn write(&self, surface: &'static str, operation: &'static str, took: Duration) {
+    fn write(&self, (surface, operation): (&'static str, &'static str), (took, own): (Duration, Option<Duration>)) {
         let receipt = self.trail.receipt();
         let booked = self.trail.booked();
         let booked = booked.as_ref();
@@ -263,7 +302,7 @@ impl Line {
         let timestamp = jiff::Timestamp::from_millisecond(self.gateway.clock().now().millis()).unwrap_or_default();
         let entry = Entry {
             timestamp,
-            level: "INFO",
+            level: self.level().as_str(),
             target: "access",
             message: "request",
             request_id: self.trail.id().as_str(),
@@ -275,6 +314,7 @@ impl Line {
             operation,
             status: self.status,
             duration_ms: millis(took),
+            overhead_ms: own.map(millis),
             head_ms: self.head_after.map(millis),
             bytes: self.sent,
             complete: self.complete,
@@ -294,80 +334,23 @@ impl Line {
         if telemetry::write_json(&entry) {
             return;
         }
-        tracing::info!(
-            target: "access",
-            status = entry.status, duration_ms = entry.duration_ms, method = entry.method, route = entry.route,
-            complete = entry.complete, team = entry.team, model = entry.model, region = entry.region,
-            attempts = entry.attempts, outcome = entry.outcome, error = entry.error,
-            error_message = entry.error_message, error_causes = entry.error_causes, request_id = entry.request_id,
-            trace_id = entry.trace_id,
-            client = entry.client.map(tracing::field::display),
-            "request"
-        );
+        // The level of an event is part of its place in the program.
+        if self.level() == Level::ERROR { tell!(ERROR, entry) } else { tell!(INFO, entry) }
     }
 }
 
-/// The line. Absent is what is not known or does not apply.
-#[derive(Serialize)]
-struct Entry<'a> {
-    timestamp: jiff::Timestamp,
-    level: &'static str,
-    target: &'static str,
-    message: &'static str,
-    request_id: &'a str,
-    /// The trace that it is part of, where requests are traced.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    trace_id: Option<String>,
-    /// The address that the request came from, behind proxies that are trusted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    client: Option<IpAddr>,
-    method: &'a str,
-    /// The pattern, not the path: a path can hold a model's ARN.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<&'a str>,
-    surface: &'static str,
-    operation: &'static str,
-    status: u16,
-    duration_ms: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    head_ms: Option<f64>,
-    bytes: u64,
-    complete: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    team: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    model: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    region: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    attempts: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    input_tokens: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    output_tokens: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cost_micro_usd: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    outcome: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<&'static str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_message: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error_causes: Option<&'a str>,
-}
-
-/// Milliseconds with three decimals.
-fn millis(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
+/// What becomes of a panic in whatever made an answer; where it was is told in a line of its own.
+pub(super) fn panicked() -> Error {
+    Error::internal("a panic")
 }
 
 /// A body that is counted on its way.
 struct Observed {
     body: Body,
     line: Line,
+    /// From the moment on that it was handed something until it asks for more.
+    client: Waiting,
+    work: Work,
 }
 
 impl http_body::Body for Observed {
@@ -376,9 +359,18 @@ impl http_body::Body for Observed {
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         let this = &mut *self;
-        let polled = Pin::new(&mut this.body).poll_frame(cx);
+        this.client.end();
+        let polled = this.work.run(|| catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.body).poll_frame(cx))));
+        let polled = polled.unwrap_or_else(|_| {
+            // The answer breaks off, and with it nothing else that shares its connection.
+            let fault = Arc::new(panicked());
+            this.line.problem = Some(Arc::clone(&fault));
+            this.body = Body::empty();
+            Poll::Ready(Some(Err(axum::Error::new(fault))))
+        });
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
+                this.client.begin();
                 this.line.sent += frame.data_ref().map_or(0, |data| data.len() as u64);
                 if let (Some(recording), Some(data)) = (&mut this.line.recording, frame.data_ref()) {
                     recording.answer(data);

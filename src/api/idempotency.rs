@@ -25,8 +25,9 @@ use super::caller;
 use super::route;
 use super::surface::Surface;
 use crate::error::{Error, Kind, Result};
-use crate::gateway::{Gateway, Trail};
+use crate::gateway::{Gateway, Trail, Waiting};
 use crate::idempotency::{Alone, Asked, Fingerprint, Head, Keep, Lost, MAX_NAME, Reader, Recorder, Seat};
+use crate::telemetry::panics::Work;
 use crate::tenancy::{Caller, OnDisconnect};
 
 /// The name of a call: <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>.
@@ -100,6 +101,7 @@ struct Call {
 
 /// Makes the call or joins it, and answers with what it answers.
 async fn attend(gateway: &Gateway, asked: &Asked, call: Call) -> Result<Response> {
+    let trail = call.trail.clone();
     let mut call = Some(call);
     for _ in 0..TRIES {
         let (mut reader, failure) = match gateway.idempotency().sit(asked).await? {
@@ -108,12 +110,18 @@ async fn attend(gateway: &Gateway, asked: &Asked, call: Call) -> Result<Response
                 let Some(call) = call.take() else { break };
                 let (tell, told) = oneshot::channel();
                 let max_answer = gateway.idempotency().max_answer();
-                gateway.idempotency().spawn(Box::pin(make(recorder, call, tell, max_answer)));
+                let work = Work::of(call.trail.id().clone());
+                gateway.idempotency().spawn(Box::pin(work.finish(make(recorder, call, tell, max_answer))));
                 (reader, Some(told))
             }
         };
-        match reader.head().await {
-            Ok(head) => return Ok(response(reader, &head, failure)),
+        // What is waited for in the call itself is known to its trail; of a call that somebody else makes nothing is ours.
+        let head = match failure {
+            Some(_) => reader.head().await,
+            None => trail.wait_for(reader.head()).await,
+        };
+        match head {
+            Ok(head) => return Ok(response(reader, &head, failure, &trail)),
             Err(Lost::Refused(refusal)) => return Err(refusal.error()),
             Err(Lost::Broken) => {}
         }
@@ -197,9 +205,16 @@ fn is_lasting(status: StatusCode, problem: Option<&Error>, trail: &Trail) -> boo
 }
 
 /// The answer for one client; `failure` is there for the first alone.
-fn response(reader: Reader, head: &Head, failure: Option<oneshot::Receiver<Option<Arc<Error>>>>) -> Response {
+fn response(
+    reader: Reader,
+    head: &Head,
+    failure: Option<oneshot::Receiver<Option<Arc<Error>>>>,
+    trail: &Trail,
+) -> Response {
     let is_first = failure.is_some() && !head.is_stored;
-    let mut response = Response::new(Body::new(Recorded { pieces: Box::pin(pieces(reader)), left: head.length }));
+    let other = failure.is_none().then(|| Waiting::new(trail.clone()));
+    let pieces = Box::pin(pieces(reader));
+    let mut response = Response::new(Body::new(Recorded { pieces, left: head.length, other }));
     *response.status_mut() = StatusCode::from_u16(head.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
     if is_first {
@@ -228,6 +243,8 @@ struct Recorded {
     pieces: Pin<Box<dyn Stream<Item = Result<Bytes>> + Send>>,
     /// The bytes that are to come, where they are known.
     left: Option<u64>,
+    /// Waits for the call, where somebody else makes it.
+    other: Option<Waiting>,
 }
 
 impl http_body::Body for Recorded {
@@ -235,7 +252,13 @@ impl http_body::Body for Recorded {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        if let Some(other) = &mut self.other {
+            other.end();
+        }
         let polled = self.pieces.as_mut().poll_next(cx);
+        if let (Some(other), Poll::Pending) = (&mut self.other, &polled) {
+            other.begin();
+        }
         if let Poll::Ready(Some(Ok(piece))) = &polled {
             let length = piece.len() as u64;
             self.left = self.left.map(|left| left.saturating_sub(length));

@@ -3,6 +3,7 @@
 //! One folder per surface. This file has all routes, the order of the middleware, and the OpenAPI document; a route is
 //! registered together with its documentation, so neither exists without the other.
 
+mod access_entry;
 mod access_log;
 mod admin;
 mod answer;
@@ -15,6 +16,7 @@ mod captured;
 mod catalog;
 mod client;
 pub mod conversation;
+mod document;
 mod fan_out;
 pub mod formats;
 #[cfg(test)]
@@ -25,8 +27,10 @@ mod models;
 mod native_headers;
 pub mod openai;
 pub mod ops;
+mod page;
 mod problem;
 mod purpose;
+mod received;
 mod remote;
 mod rerank;
 mod root;
@@ -43,25 +47,21 @@ pub mod usage;
 
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
-use axum::response::{IntoResponse as _, Redirect, Response};
-use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::response::{IntoResponse as _, Response};
+use axum::{Extension, Router};
 use http::{HeaderValue, Method, Uri};
 use tower::util::option_layer;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 use utoipa::OpenApi as _;
 use utoipa::openapi::OpenApi;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_swagger_ui::SwaggerUi;
 
 use self::client::Proxies;
 use self::root::Scheme;
 use crate::config::Server;
 use crate::error::{Error, Kind};
 use crate::gateway::Gateway;
-use crate::tenancy::Caller;
 
 /// The OpenAPI document's head.
 #[derive(utoipa::OpenApi)]
@@ -87,17 +87,15 @@ struct Document;
 /// All routes of the client port, in their middleware.
 pub fn router(gateway: &Gateway, server: &Server) -> Router {
     let (routes, document) = documented().split_for_parts();
-    let mut routes = routes.fallback(no_route).method_not_allowed_fallback(wrong_method);
-    if server.public_docs {
-        routes = routes
-            .merge(SwaggerUi::new("/docs").url("/openapi.json", document))
-            .route("/", get(|| async { Redirect::temporary("/docs/") }));
-    } else {
-        // With a key, the document is there all the same.
-        routes = routes.route("/openapi.json", get(|_: Caller| async move { Json(document) }));
-    }
+    framed(routes.merge(page::router(gateway, server, document)), gateway, server)
+}
+
+/// Routes in the middleware of the client port.
+pub fn framed(routes: Router<Gateway>, gateway: &Gateway, server: &Server) -> Router {
     // The last layer is the outermost.
     routes
+        .fallback(no_route)
+        .method_not_allowed_fallback(wrong_method)
         .layer(Extension(Scheme::of(server)))
         .layer(from_fn_with_state(gateway.clone(), sigv4::check))
         .layer(DefaultBodyLimit::max(server.max_body_bytes()))
@@ -116,12 +114,8 @@ pub fn openapi() -> OpenApi {
 
 fn documented() -> OpenApiRouter<Gateway> {
     let mut document = Document::openapi();
-    let bearer = Http::builder().scheme(HttpAuthScheme::Bearer).description(Some(
-        "A gateway key: `bgw_<id>_<secret>`. What is named of an operation are the scopes of which the key needs one.",
-    ));
-    let components = document.components.get_or_insert_default();
-    components.add_security_scheme("key", SecurityScheme::Http(bearer.build()));
-    OpenApiRouter::with_openapi(document)
+    document::declare_keys(&mut document);
+    let mut all = OpenApiRouter::with_openapi(document)
         .merge(openai::router())
         .merge(anthropic::router())
         .merge(models::router())
@@ -129,7 +123,9 @@ fn documented() -> OpenApiRouter<Gateway> {
         .merge(bedrock::router())
         .merge(catalog::router())
         .merge(usage::router())
-        .merge(admin::router())
+        .merge(admin::router());
+    document::complete(all.get_openapi_mut());
+    all
 }
 
 /// Browsers of these origins may call; none by default, `*` when it is written out.
@@ -160,10 +156,8 @@ async fn wrong_method(method: Method, uri: Uri) -> Response {
     Error::new(Kind::MethodNotAllowed, format!("The route {} does not take {method}.", uri.path())).into_response()
 }
 
-/// A panic is a fault of ours: the caller gets a 500 in its dialect, the log gets a line.
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
-fn after_panic(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    tracing::error!(panic = text.unwrap_or("of an unknown kind"), "a handler panicked");
-    Error::new(Kind::Internal, "The gateway failed to handle the request.").into_response()
+/// A panic is a fault of ours: the caller gets a 500 in its dialect. What it says may hold what the caller sent; what of
+/// it goes to the log decides `telemetry::panics`.
+fn after_panic(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
+    access_log::panicked().into_response()
 }

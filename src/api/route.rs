@@ -53,6 +53,20 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
     }
 }
 
+/// Whether it is known how long a request waited for others: files and batches wait for S3 in between, at places that
+/// nobody times.
+pub(super) fn is_timed(operation: &str) -> bool {
+    !matches!(
+        operation,
+        "files"
+            | "batches"
+            | "message_batches"
+            | "message_batch_results"
+            | "model_invocation_job"
+            | "model_invocation_jobs"
+    )
+}
+
 /// Whether a POST to this route pattern costs money, so that it matters whether it is made twice.
 pub(super) fn costs(pattern: &str) -> bool {
     matches!(

@@ -1,11 +1,12 @@
 //! The command line: `serve`, `simulate`, `keys`, `teams`, `limits`, `budgets`, `usage`, `audit`, `batches`,
-//! `config check`, `doctor`, `iam-policy`, `openapi`.
+//! `config check|schema`, `doctor`, `health`, `iam-policy`, `openapi`.
 //!
 //! The environment and the arguments are read here and nowhere else.
 
 mod admin;
 mod batches;
 mod doctor;
+mod health;
 mod iam_policy;
 mod serve;
 mod usage;
@@ -62,6 +63,8 @@ enum Command {
     Config(ConfigCommand),
     /// Try what the configuration needs against AWS, and say what is missing.
     Doctor(doctor::Doctor),
+    /// Tell by the exit code whether the gateway on this machine takes requests.
+    Health(health::Health),
     /// Print the least that AWS has to allow, as IAM policies.
     IamPolicy(iam_policy::IamPolicy),
     /// Print the OpenAPI document.
@@ -72,6 +75,8 @@ enum Command {
 enum ConfigCommand {
     /// Name every problem at once, with its path. Exit code 1 if there is one.
     Check(ConfigFile),
+    /// Print a JSON Schema of the configuration file, by which editors complete and check it.
+    Schema,
 }
 
 /// Where settings come from besides the environment.
@@ -188,6 +193,7 @@ fn run(command: Command) -> Result<(), Failure> {
             block_on(file.check())?;
             print(&"The configuration is good.")
         }
+        Command::Config(ConfigCommand::Schema) => print(&format!("{:#}", config::schema())),
         Command::Serve(serve) => block_on(serve.run()),
         Command::Simulate(simulate) => block_on(simulate.run()),
         Command::Keys(keys) => block_on(keys.run()),
@@ -198,6 +204,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Batches(batches) => block_on(batches.run()),
         Command::Usage(usage) => block_on(usage.run()),
         Command::Doctor(doctor) => block_on(doctor.run()),
+        Command::Health(health) => block_on(health.run()),
         Command::IamPolicy(policy) => block_on(policy.run()),
     }
 }

@@ -12,7 +12,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::Error;
-use crate::simulator::{Settings, Simulator};
+use crate::simulator::{Bucket, Settings, Simulator};
 use crate::telemetry;
 
 /// Run the gateway.
@@ -32,6 +32,7 @@ impl Serve {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let (mut config, catalog) = self.config.load()?;
         let _log = telemetry::install(&config.telemetry.log)?;
+        telemetry::panics::report();
         let mut signals = Signals::new()?;
         if self.local {
             refuse_shared_store(&config)?;
@@ -143,6 +144,16 @@ pub(super) struct Simulate {
     /// Address and port to listen on.
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:4567")]
     listen: SocketAddr,
+    /// A bucket that S3 has; may be given several times.
+    #[arg(long = "bucket", value_name = "REGION=NAME", value_parser = bucket)]
+    buckets: Vec<(String, Bucket)>,
+}
+
+/// `REGION=NAME`.
+fn bucket(text: &str) -> Result<(String, Bucket), &'static str> {
+    let named = text.split_once('=').filter(|(region, name)| !region.is_empty() && !name.is_empty());
+    let (region, name) = named.ok_or("write REGION=NAME, such as us-east-1=my-bucket")?;
+    Ok((name.to_owned(), Bucket { region: region.to_owned(), ..Bucket::default() }))
 }
 
 impl Simulate {
@@ -153,7 +164,7 @@ impl Simulate {
             .await
             .map_err(|error| Error::invalid("--listen", format!("cannot listen on {}: {error}", self.listen)))?;
         let address = listener.local_addr()?;
-        let settings = Settings::default();
+        let settings = Settings { buckets: self.buckets.into_iter().collect(), ..Settings::default() };
         print(&format!(
             "Simulated Bedrock on http://{address}; the Region is the one a call is signed for.\n\n\
              export AWS_ENDPOINT_URL=http://{address}\n\

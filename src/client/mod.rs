@@ -5,6 +5,7 @@
 //! the key, or is the gateway away for now ([`is_passing`] tells the last apart).
 
 mod download;
+mod health;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -20,6 +21,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 pub use self::download::{Piece, Sink, Unfinished};
+pub use self::health::answers;
 use crate::config::Secret;
 use crate::error::{Error, Kind, Result};
 use crate::ids;

@@ -1,35 +1,38 @@
 //! `[[models]]`: other names for models.
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::Problems;
 
 /// `[[models]]`: a name that clients may use, and what it stands for. It wins over a model's own name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Alias {
-    /// The name: 1 to 128 letters, digits and `-_.:/`.
+    /// The name, which wins over a model's own: at most 128 letters, digits and `-_.:/`.
     pub alias: String,
-    /// Any name of a model but another alias.
+    /// What it stands for: a short id, a Bedrock id, an inference profile, an ARN; not another alias.
     pub model: String,
-    /// The model or system profile behind an ARN that hides it, such as that of a provisioned model.
+    /// The model, or the system inference profile, behind an ARN that hides it, such as that of a provisioned model.
     pub base: Option<String>,
-    /// The Regions that calls may touch; none given: all.
+    /// The Regions that its calls may touch, those that a profile leads to included. None given: all.
     pub regions: Option<Vec<String>>,
-    /// The geography that calls have to stay in, such as `eu`.
+    /// The geography that its calls may not leave: `us`, `eu`, `apac`, `jp`, `au`, `in`, `ca`, `sa`, `mx`, `me`, `il`, `af`
+    /// or `us-gov`.
     pub geography: Option<String>,
     /// Who says what of a prompt is worth caching.
     pub prompt_cache: PromptCache,
 }
 
 /// Who says what of a prompt is worth caching.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PromptCache {
-    /// The caller.
+    /// The caller, by marking it.
     #[default]
     Explicit,
-    /// The gateway, in requests in which the caller says nothing of it.
+    /// The gateway, where the caller marks nothing and the request is translated: the tools, the instructions and the last
+    /// turn of the user.
     Auto,
 }
 

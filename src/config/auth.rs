@@ -4,30 +4,33 @@ use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
 use super::{Problems, Secret};
 
 /// `[auth]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
-    /// SHA-256, in hex, of whole key strings that may administer without being in the store.
+    /// SHA-256, in 64 hex digits, of whole key strings (`bgw_<id>_<secret>`) that may administer without being in the store.
     pub admin_key_sha256: Vec<String>,
-    /// Base64 of the 32 bytes under which the secrets of keys for signing are sealed; empty: no key is made for signing.
+    /// Base64 of the 32 bytes under which the secrets of keys for signing, and of webhooks, are sealed in the store, as
+    /// `openssl rand -base64 32` makes them. Empty: none can be made. Better set by environment than in a file.
     pub sealing_key: Secret,
     /// OIDC issuers whose tokens stand for keys.
     pub jwt: Vec<Jwt>,
 }
 
 /// `[[auth.jwt]]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Jwt {
-    /// The issuer's URL, exactly as its tokens have it in `iss`; http on a loopback address only.
+    /// The issuer's URL, exactly as its tokens have it in `iss`; http on a loopback address only. What tokens are signed
+    /// with is discovered from there, kept, and fetched again when it changes.
     pub issuer: String,
-    /// What the token must be meant for.
+    /// What tokens must have in `aud`.
     pub audience: String,
     /// The claim that names the team, by id or name.
     pub team_claim: String,
@@ -40,7 +43,7 @@ pub struct Jwt {
 
 /// An algorithm that tokens are signed with: <https://www.rfc-editor.org/rfc/rfc7518#section-3.1>. Those that anybody
 /// who can check a token can make one with (HS256), and `none`, are not among them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, strum::Display)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema, strum::Display)]
 pub enum Algorithm {
     /// RSA, PKCS#1 v1.5, SHA-256.
     RS256,

@@ -4,22 +4,24 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::decode::key_text;
 use super::{Problems, shape};
 
 /// `[aws]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Aws {
     /// Regions to call, in order of preference.
     pub regions: Vec<String>,
-    /// Which of several candidates is tried first.
+    /// Which of several candidates of a call is tried first.
     pub order: Order,
-    /// A role to assume for every call; empty: the credentials of the AWS chain as they are.
+    /// The ARN of a role to assume for every call; empty: the credentials of the AWS chain as they are.
     pub role_arn: String,
-    /// Minutes between two looks at which models and inference profiles AWS has in each Region: 1 to 1440; 0: never.
+    /// Minutes between two looks at which models and inference profiles AWS has in each Region, the first at the start: 1 to
+    /// 1440; 0: never, and what is compiled in holds.
     pub catalog_refresh_minutes: u64,
     /// Attempts of one call over all candidates, the first included: 1 to 10.
     pub max_attempts: u32,
@@ -32,7 +34,8 @@ pub struct Aws {
     /// Seconds for all attempts of one call and the pauses between them, up to the whole answer or a stream's first
     /// event: 1 to 3600.
     pub call_timeout_s: u64,
-    /// Milliseconds without an answer after which another candidate is asked as well: 0 (never) to 600000.
+    /// Milliseconds without an answer after which another candidate is asked as well: 1 to 600000; 0: never. The first
+    /// that answers is taken; AWS may charge for the other, too.
     pub hedge_after_ms: u64,
     /// What the account really has, by Region and model, where it differs from the catalog.
     pub quotas: BTreeMap<String, BTreeMap<String, Quota>>,
@@ -135,42 +138,43 @@ impl Aws {
 }
 
 /// Which of several candidates is tried first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Order {
-    /// The one in the Region that `aws.regions` names first, by the profile with the fewest destinations.
+    /// The one in the Region that `aws.regions` names first, by the id that leads to the fewest Regions.
     #[default]
     Preference,
-    /// The cheapest; among equals, as preferred.
+    /// The cheapest; among equals, as preferred. A price that is not known is the dearest.
     Price,
 }
 
 /// The account's quota for one model in one Region.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Quota {
-    /// Tokens per minute.
+    /// Tokens per minute that the account has for the model, however it is called, or for one inference profile, which
+    /// goes first: 1 to 1000000000000. None: the catalog's.
     pub tokens_per_minute: Option<u64>,
-    /// Requests per minute.
+    /// Requests per minute, likewise: 1 to 1000000000000. None: the catalog's.
     pub requests_per_minute: Option<u64>,
 }
 
 /// Other hosts than AWS's own for one Region.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Endpoints {
-    /// Base URL of `bedrock-runtime`.
+    /// Base URL of `bedrock-runtime`: `http(s)://HOST[:PORT]`. None: AWS's own.
     pub runtime: Option<String>,
-    /// Base URL of `bedrock`.
+    /// Base URL of `bedrock`, the control plane.
     pub control: Option<String>,
-    /// Base URL of S3.
+    /// Base URL of S3, for files and batches.
     pub s3: Option<String>,
-    /// Base URL of STS, which is asked for roles in the first of the Regions.
+    /// Base URL of STS. Roles are assumed at that of the first Region in `aws.regions`.
     pub sts: Option<String>,
 }
 
 /// Text that never shows in a log or an error.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Secret(String);
 

@@ -2,49 +2,51 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::decode::key_text;
 use super::{Problems, shape};
 
 /// `[batch]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Batch {
-    /// The bucket to use in each Region; empty: no asynchronous invocations, no batches.
+    /// The bucket of each Region whose batch jobs and asynchronous invocations are to be used. None: there are no files, no
+    /// batches and no asynchronous invocations.
     pub bucket: BTreeMap<String, String>,
-    /// The first part of every object key.
+    /// The first part of every object key in the buckets.
     pub prefix: String,
-    /// The role that Bedrock assumes to read and write the bucket.
+    /// The ARN of the role that Bedrock assumes to read and write the buckets. Without it there are no batches.
     pub role_arn: String,
     /// Seconds between two looks at running jobs: 1 to 3600.
     pub poll_seconds: u64,
-    /// What becomes of a batch below AWS's minimum.
+    /// What becomes of a batch below AWS's minimum of records.
     pub small_batches: SmallBatches,
     /// Hours that inputs and results are kept: 1 to 8760.
     pub retention_hours: u64,
-    /// The largest upload, in MiB: 1 to 5120.
+    /// The largest upload, in MiB: 1 to 5120. `server.max_body_mb` is for inference bodies.
     pub max_file_mb: u64,
-    /// What the files of one team may take altogether, in MiB: up to 1000000000; 0: as much as it likes.
+    /// What the files of one team may take altogether, in MiB: 1 to 1000000000; 0: as much as it likes.
     pub team_storage_mb: u64,
     /// The largest body of an Anthropic message batch, in MiB: 1 to 1024.
     pub max_inline_mb: u64,
-    /// Whether records with tools go to AWS in the model's native body; otherwise they run online.
+    /// Whether records with tools go to AWS in the model's native body; false: they run online.
     pub native_tools: bool,
     /// Limits below AWS's own.
     pub limits: BatchLimits,
 }
 
 /// `[batch.limits]`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct BatchLimits {
-    /// Records of one job, for every model; none: AWS's own limit.
+    /// Records of one job, for every model: at least 1. None: AWS's own limit.
     pub max_records_per_job: Option<u64>,
 }
 
 /// What becomes of a batch below AWS's minimum.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SmallBatches {
     /// It runs through the ordinary completion path.

@@ -3,12 +3,13 @@
 use std::path::Path;
 
 use regex::Regex;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Problems;
 
 /// `[telemetry.capture]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Capture {
     /// The file that prompts and answers are appended to, one JSON object a line, readable by its owner alone. Empty:

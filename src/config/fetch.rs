@@ -1,23 +1,25 @@
 //! `[fetch]`: what may be fetched on behalf of a caller, and how much of it.
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Problems;
 
 /// `[fetch]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fetch {
-    /// Whether what a request names by URL is fetched at all.
+    /// Whether pictures and documents that a request names by `https://` URL are fetched; false: such a request is refused.
+    /// Only public addresses are reached, whatever a name resolves to and wherever a redirect leads.
     pub enabled: bool,
-    /// The largest file, in MiB: 1 to 1024.
+    /// The largest file, in MiB: 1 to 1024. All files of one request together: `server.max_body_mb`.
     pub max_mb: u64,
     /// Seconds for one file, redirects included: 1 to 300.
     pub timeout_s: u64,
-    /// Networks that are reached although they are not public.
+    /// Networks (CIDR) that are reached although they are not public, such as `10.1.2.0/24` with a file server in it.
     pub allow_networks: Vec<String>,
-    /// PEM file of authorities to trust besides the system's; empty: those alone.
+    /// PEM file of certificate authorities to trust besides the system's; empty: those alone.
     pub extra_ca: String,
 }
 

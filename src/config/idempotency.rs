@@ -1,18 +1,19 @@
 //! `[idempotency]`: what is kept of answers to calls with an `Idempotency-Key`.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Problems;
 
 /// `[idempotency]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Idempotency {
-    /// Hours that an answer is kept: 1 to 168.
+    /// Hours that the answer to a call with the header `Idempotency-Key` is kept for who repeats it: 1 to 168.
     pub retention_hours: u64,
-    /// The largest answer that is kept, in KiB: 1 to 16384.
+    /// The largest answer that is kept, in KiB: 1 to 16384. Who repeats a call with a larger one is refused (409).
     pub max_answer_kb: u64,
-    /// What answers may take of this process's memory, in MiB: 1 to 4096.
+    /// What answers may take of this process's memory, in MiB: 1 to 4096. Older ones are then read from the store.
     pub memory_mb: u64,
 }
 

@@ -1,16 +1,18 @@
 //! `[ledger]`: how long the record of calls, and of administrative acts, is kept.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Problems;
 
 /// `[ledger]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Ledger {
-    /// Days that each call is kept, 1 to 3650; after them only sums by UTC day are. 0: for ever.
+    /// Days that each call is kept: 1 to 3650; 0: for ever. After them what a UTC day's calls used and cost is kept in sums
+    /// by team, key, model, Region, tier, route and outcome: no total shrinks.
     pub retention_days: u32,
-    /// Days that lines of the audit log are kept, 1 to 3650; 0: for ever.
+    /// Days that lines of the audit log are kept: 1 to 3650; 0: for ever.
     pub audit_retention_days: u32,
 }
 

@@ -26,6 +26,8 @@ mod telemetry;
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::Deserialize;
 
 pub use alias::{Alias, PromptCache};
@@ -48,7 +50,7 @@ pub use suggest::nearest;
 pub use telemetry::Telemetry;
 
 /// Everything that can be set.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Listeners and bodies.
@@ -109,6 +111,14 @@ pub fn read(sources: &Sources) -> (Config, Problems) {
     config.validate(&mut problems);
     problems.sort();
     (config, problems)
+}
+
+/// What can be set, as a JSON Schema (draft 2020-12): every key with its type, its default and what it means, as the doc
+/// comments here say it. Editors complete and check a configuration file by it; the reference in the documents is
+/// written of it.
+pub fn schema() -> serde_json::Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    settings.into_generator().into_root_schema_for::<Config>().to_value()
 }
 
 impl Config {

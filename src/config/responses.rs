@@ -1,14 +1,16 @@
 //! `[responses]`: what is kept of `/v1/responses`, and for how long.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Problems;
 
 /// `[responses]`.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Responses {
-    /// Whether responses are kept, unless their request says `store: false`.
+    /// Whether answers of `/v1/responses` are kept, so that a later request can go on from them by `previous_response_id`. A
+    /// request that says `store: false` is not kept in any case.
     pub store: bool,
     /// Hours that a response is kept: 1 to 8760.
     pub retention_hours: u64,

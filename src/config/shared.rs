@@ -2,19 +2,23 @@
 
 use std::fmt;
 
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::{Problems, shape};
 
 /// `[shared]`.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shared {
-    /// `redis://...`; empty: this process alone.
+    /// The Redis or Valkey that replicas share their limits and budgets through:
+    /// `redis://[USER:PASSWORD@]HOST[:PORT][/DB]`, `rediss://...` for TLS, or `unix:///PATH`. Empty: this process counts
+    /// alone.
     pub url: String,
-    /// What admission does while it is unreachable.
+    /// What admission does while it cannot be reached.
     pub on_failure: OnFailure,
-    /// How long what a process's calls held stays held after the process has died. Leases are renewed at a third of it.
+    /// Seconds that what a process's calls held stays held after the process has died: 1 to 3600. Leases are renewed at a
+    /// third of it.
     pub lease_seconds: u64,
 }
 
@@ -25,13 +29,13 @@ impl Default for Shared {
 }
 
 /// What admission does while the shared store is unreachable.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
-    /// Refuse the call.
+    /// Calls that a limit or a budget counts get a 503.
     #[default]
     Deny,
-    /// Let it pass.
+    /// Each process counts alone.
     Allow,
 }
 

@@ -3,18 +3,20 @@
 use std::fmt;
 use std::path::Path;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{Problems, shape};
 
 /// `[store]`.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Store {
     /// `sqlite://FILE` or `postgres://USER:PASSWORD@HOST/DATABASE`.
     pub url: String,
-    /// The folder in which calls are written down before they are sent, so that a crash loses none; relative to the
-    /// working directory; empty: none. A SQLite store in memory has none by default.
+    /// The folder in which calls are written down before they are sent, so that a crash loses none; on a disk of this
+    /// machine. Gateways with the same store may share it. Empty: none. A SQLite store in memory has none unless another
+    /// folder is named.
     pub journal: String,
 }
 

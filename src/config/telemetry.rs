@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use http::{HeaderName, HeaderValue};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tracing_subscriber::filter::EnvFilter;
 use url::Url;
@@ -17,7 +18,7 @@ const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 pub(super) const TRACES_PATH: &str = "/v1/traces";
 
 /// `[telemetry]`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
     /// A level, or several `MODULE=LEVEL` with commas between.

@@ -121,8 +121,18 @@ struct Try {
     began: Instant,
 }
 
-/// Makes attempts with `one` until one succeeds.
+/// Makes attempts with `one` until one succeeds. Whatever is waited for here is AWS: answers, credentials, pauses.
 pub(super) async fn first_success<T, F: Future<Output = Result<T, Failure>>>(
+    gateway: &Gateway,
+    ask: Ask<'_>,
+    settlement: &mut Settlement,
+    one: impl Fn(Region, Arc<str>) -> F,
+) -> Result<(T, Attempt), Error> {
+    let trail = settlement.trail().clone();
+    trail.wait_for(search(gateway, ask, settlement, one)).await
+}
+
+async fn search<T, F: Future<Output = Result<T, Failure>>>(
     gateway: &Gateway,
     ask: Ask<'_>,
     settlement: &mut Settlement,

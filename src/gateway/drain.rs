@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Gateway, Origin};
 use crate::error::{Error, Result};
+use crate::telemetry::panics::Work;
 use crate::tenancy::{Caller, OnDisconnect};
 
 /// Whether somebody still waits for the answer of a call.
@@ -66,7 +67,7 @@ pub async fn outlive<T: Send + 'static>(
     tracker: &TaskTracker,
     future: impl Future<Output = T> + Send + 'static,
 ) -> Result<T> {
-    match tracker.spawn(future).await {
+    match tracker.spawn(Work::of_current().finish(future)).await {
         Ok(made) => Ok(made),
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         Err(error) => Err(Error::internal(error)),

@@ -22,6 +22,7 @@ mod stream;
 mod traced;
 mod trail;
 mod unveil;
+mod waits;
 mod weight;
 
 use std::fmt;
@@ -40,6 +41,7 @@ pub use service::{LATENCY, Latency, Service, TIER};
 pub use settle::{Booked, Charge, Receipt};
 pub use stream::{EventStream, FrameStream};
 pub use trail::Trail;
+pub use waits::Waiting;
 
 use crate::catalog::{self, Catalog, Charged, Freshness, Live, Order, Place, Quotas, Resolved};
 use crate::clock::Clock;

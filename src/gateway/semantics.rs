@@ -9,7 +9,7 @@ pub(super) fn operation_name(operation: &str, model: Option<Kind>) -> &'static s
     match (operation, model) {
         ("count_tokens" | "input_tokens", _) => "count_tokens",
         ("apply_guardrail", _) => "apply_guardrail",
-        ("async_invoke", _) => "async_invoke",
+        ("start_async_invoke" | "get_async_invoke", _) => "async_invoke",
         (_, Some(Kind::Embedding)) => "embeddings",
         (_, Some(Kind::Image | Kind::ImageEdit | Kind::Video)) => "generate_content",
         (_, Some(Kind::Rerank)) => "rerank",

@@ -12,6 +12,7 @@ use super::attempt::Attempt;
 use super::drain::go_on;
 use super::meter::{Meter, Told};
 use super::settle::Settlement;
+use super::waits::Waiting;
 use crate::converse::Event;
 use crate::error::{Error, Kind};
 use crate::money::MicroUsd;
@@ -30,6 +31,7 @@ struct Flow {
     open_call: Option<(Settlement, Attempt)>,
     /// The end of the drain: a stream still open then is told so and cut.
     cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    waiting: Waiting,
     ended: bool,
     _open: Open,
 }
@@ -44,8 +46,9 @@ impl FrameStream {
     ) -> Self {
         settlement.first_event();
         settlement.seen(meter.partial(settlement.input_estimate()));
+        let waiting = Waiting::new(settlement.trail().clone());
         let open_call = Some((settlement, attempt));
-        Self(Some(Flow { frames, meter, open_call, cut: Box::pin(cut), ended: false, _open: open }))
+        Self(Some(Flow { frames, meter, open_call, cut: Box::pin(cut), waiting, ended: false, _open: open }))
     }
 
     /// AWS broke the answer off.
@@ -121,6 +124,12 @@ impl Stream for FrameStream {
 
 impl Flow {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Error>>> {
+        self.waiting.end();
+        let poll = self.poll_frame(cx);
+        self.waiting.polled(poll)
+    }
+
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, Error>>> {
         let this = self;
         if this.ended {
             return Poll::Ready(None);

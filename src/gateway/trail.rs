@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::drain::Attendance;
+use super::waits::Waits;
 use super::{Booked, Receipt};
 use crate::ids::RequestId;
 use crate::telemetry::traces;
@@ -18,6 +19,8 @@ pub struct Trail(Arc<Marks>, Attendance);
 struct Marks {
     id: RequestId,
     client: Option<IpAddr>,
+    /// How long it waited for others; began with it.
+    waits: Waits,
     caller: OnceLock<Caller>,
     /// Whether the request is to be sent as it is, or not at all.
     strict: AtomicBool,
@@ -44,6 +47,7 @@ impl Trail {
         let marks = Arc::new(Marks {
             id,
             client,
+            waits: Waits::new(),
             caller: OnceLock::new(),
             strict: AtomicBool::new(false),
             paid_for: AtomicBool::new(false),
@@ -63,6 +67,10 @@ impl Trail {
     /// The address that it came from, if it came by a connection.
     pub fn client(&self) -> Option<IpAddr> {
         self.0.client
+    }
+
+    pub(super) fn waits(&self) -> &Waits {
+        &self.0.waits
     }
 
     /// Who sent it, once the key was accepted.

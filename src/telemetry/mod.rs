@@ -1,7 +1,8 @@
-//! What the gateway tells about itself: the log subscriber, every metric, traces; and what is captured of prompts.
+//! What the gateway tells about itself: the log subscriber, every metric, traces and panics; and what is captured of prompts.
 
 pub mod capture;
 pub mod metrics;
+pub mod panics;
 mod subscriber;
 pub mod traces;
 

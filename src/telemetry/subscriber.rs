@@ -77,15 +77,20 @@ pub fn write_json(line: &impl Serialize) -> bool {
     true
 }
 
+/// Writes what was gathered, at once.
+pub(super) fn write_out() {
+    if let Some(lines) = LINES.get() {
+        lines.write_out();
+    }
+}
+
 /// Writes what was gathered when dropped.
 #[must_use]
 pub struct Flush;
 
 impl Drop for Flush {
     fn drop(&mut self) {
-        if let Some(lines) = LINES.get() {
-            lines.write_out();
-        }
+        write_out();
     }
 }
 

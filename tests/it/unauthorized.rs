@@ -40,8 +40,8 @@ fn operations() -> Vec<Operation> {
                 continue;
             }
             let ways = operation["security"].as_array().unwrap_or_else(|| panic!("{method} {pattern} needs no key"));
-            let scope = |way: &Value| Scope::parse(way["key"][0].as_str().expect(pattern)).unwrap();
-            let scopes: Vec<Scope> = ways.iter().map(scope).collect();
+            let scope = |way: &Value| Some(Scope::parse(way["key"][0].as_str()?).unwrap());
+            let scopes: Vec<Scope> = ways.iter().filter_map(scope).collect();
             assert!(!scopes.is_empty(), "{method} {pattern}");
             let method = method.to_uppercase().parse().unwrap();
             all.push(Operation { method, pattern: pattern.clone(), scopes });

@@ -60,7 +60,7 @@ pub(super) async fn count(
     Body(text): Body,
 ) -> Result<Response> {
     let members = body::object(&text)?;
-    let (model, lane) = messages::model(&gateway, &caller, &members).await?;
+    let (model, lane) = trail.wait_for(messages::model(&gateway, &caller, &members)).await?;
     native::refuse_impossible(&members)?;
     let exchange = Exchange { gateway, caller, trail, strictness, operation: "count_tokens", model };
     let mut report = Report::default();
@@ -92,13 +92,13 @@ impl Exchange {
         report: &mut Report,
     ) -> Result<Input> {
         let draft = Draft::read(text, members, Purpose::Count)?;
-        let fetched = remote::fetch_all(self.gateway.fetcher(), draft.remotes()).await?;
+        let fetched = self.trail.wait_for(remote::fetch_all(self.gateway.fetcher(), draft.remotes())).await?;
         Ok(Input::native(&draft.call(lane, headers, fetched, report)?.body))
     }
 
     /// What is counted for the others: the parts of the translation that are input.
     async fn translated_input(&self, wire: MessagesRequest, report: &mut Report) -> Result<Input> {
-        let wire = messages::fetch(&self.gateway, wire, report).await?;
+        let wire = self.trail.wait_for(messages::fetch(&self.gateway, wire, report)).await?;
         let traits = families::traits(self.model.resolved.model.as_deref());
         let request = translate::request(wire, &traits, report)?.request;
         Input::converse(&request)

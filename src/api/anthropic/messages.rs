@@ -56,7 +56,7 @@ pub(super) async fn create(
     Body(text): Body,
 ) -> Result<Response> {
     let members = body::object(&text)?;
-    let (model, lane) = model(&gateway, &caller, &members).await?;
+    let (model, lane) = trail.wait_for(model(&gateway, &caller, &members)).await?;
     native::refuse_impossible(&members)?;
     let purpose = if streams(&members)? { Purpose::Stream } else { Purpose::Whole };
     let exchange = Exchange { gateway, caller, trail, strictness, operation: "messages", model };
@@ -122,7 +122,7 @@ impl Exchange {
         headers: &HeaderMap,
         mut report: Report,
     ) -> Result<Response> {
-        let wire = fetch(&self.gateway, wire, &mut report).await?;
+        let wire = self.trail.wait_for(fetch(&self.gateway, wire, &mut report)).await?;
         if wire.max_tokens.is_none() {
             return Err(Error::invalid("max_tokens", "`max_tokens` is missing."));
         }
@@ -159,7 +159,7 @@ impl Exchange {
     ) -> Result<Response> {
         let mut report = Report::default();
         let draft = Draft::read(text, members, purpose)?;
-        let fetched = remote::fetch_all(self.gateway.fetcher(), draft.remotes()).await?;
+        let fetched = self.trail.wait_for(remote::fetch_all(self.gateway.fetcher(), draft.remotes())).await?;
         let call = draft.call(lane, headers, fetched, &mut report)?;
         self.strictness.judge(&report)?;
         let origin = self.origin(native::end_user(members));

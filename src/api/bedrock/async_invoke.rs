@@ -62,7 +62,7 @@ pub(super) async fn start(
         record.places().check(team, &location.field, &location.uri)?;
     }
     // AWS takes foundation models alone here, and no profiles.
-    let model = gateway.model_itself(&caller, &*start.model).await?;
+    let model = trail.wait_for(gateway.model_itself(&caller, &*start.model)).await?;
     let has = |region: &str| if record.places().has(region) { Ok(()) } else { Err(no_bucket()) };
     let own_token = token.map(|token| record.token(team, token));
     let call = |region: &str, id: &str| {

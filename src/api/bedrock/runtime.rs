@@ -155,7 +155,7 @@ impl Native {
     async fn unary(self, name: &'static str, operation: Operation) -> Result<Response> {
         let Self { gateway, caller, trail, model, headers, body } = self;
         let call = call(operation, &headers, body)?;
-        let model = gateway.model(&caller, model).await?;
+        let model = trail.wait_for(gateway.model(&caller, model)).await?;
         let answer = gateway.forward(&caller, origin(name, trail), &model, call).await?;
         let response = respond(&answer.body.headers, HttpBody::from(answer.body.body));
         Ok(annotate(response, &answer.served, &Report::default()))
@@ -164,7 +164,7 @@ impl Native {
     async fn streamed(self, name: &'static str, operation: Operation) -> Result<Response> {
         let Self { gateway, caller, trail, model, headers, body } = self;
         let call = call(operation, &headers, body)?;
-        let model = gateway.model(&caller, model).await?;
+        let model = trail.wait_for(gateway.model(&caller, model)).await?;
         let answer = gateway.forward_stream(&caller, origin(name, trail), &model, call).await?;
         let (headers, frames) = answer.body;
         let response = respond(&headers, HttpBody::new(Raw { operation, frames }));

@@ -47,7 +47,7 @@ pub(super) async fn create(
 ) -> Result<Response> {
     if native::may_take(&body, &gateway.catalog()) {
         let head = native::head(&body)?;
-        let model = gateway.model(&caller, head.model.clone()).await?;
+        let model = trail.wait_for(gateway.model(&caller, head.model.clone())).await?;
         if native::lane(&model.resolved, &head) == native::Lane::Native {
             return native::create(&gateway, &caller, (trail, strictness), (&model, head), (&headers, body)).await;
         }
@@ -55,7 +55,7 @@ pub(super) async fn create(
     let mut request = wire::parse(&body)?;
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
-    let model = gateway.model(&caller, request.model.clone()).await?;
+    let model = trail.wait_for(gateway.model(&caller, request.model.clone())).await?;
     purpose::converses(&model, "POST /v1/chat/completions")?;
     let origin = Origin {
         surface: "openai",
@@ -64,7 +64,7 @@ pub(super) async fn create(
         end_user: request.user.clone(),
         status: error::status,
     };
-    pointed::fetch(gateway.fetcher(), &mut request).await?;
+    trail.wait_for(pointed::fetch(gateway.fetcher(), &mut request)).await?;
     let traits = families::traits(model.resolved.model.as_deref());
     let Translated { mut request, report, tools, calling, form, choices, stream, include_usage } =
         translate::request(request, &traits)?;

@@ -107,7 +107,7 @@ pub(super) async fn create(
 ) -> Result<Response> {
     let mut report = Report::default();
     let mut headers = bedrocks(headers);
-    let (body, usage) = prepare(gateway, &head, (&mut headers, body), &mut report).await?;
+    let (body, usage) = trail.wait_for(prepare(gateway, &head, (&mut headers, body), &mut report)).await?;
     strictness.judge(&report)?;
     let call = Call { operation: Operation::ChatCompletions, headers, body };
     let origin = Origin {
@@ -128,7 +128,7 @@ pub(super) async fn create(
     }
 }
 
-/// The body as it goes to AWS, without its model.
+/// The body as it goes to AWS, without its model. Waits for nothing but the files that it points to.
 async fn prepare(
     gateway: &Gateway,
     head: &Head,

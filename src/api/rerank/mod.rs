@@ -64,7 +64,7 @@ async fn create(
     request.extra.retain(|_, value| !value.is_null());
     let mut report = Report::default();
     let texts = documents::texts(&request.documents, request.rank_fields.as_deref(), &mut report)?;
-    let model = gateway.model(&caller, request.model).await?;
+    let model = trail.wait_for(gateway.model(&caller, request.model)).await?;
     let family = purpose::family(&model, "reranking", Rerank::of)?;
     if family == Rerank::Amazon && request.extra.remove("max_tokens_per_doc").is_some() {
         report.add(Action::Dropped, "max_tokens_per_doc");

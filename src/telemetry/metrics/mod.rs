@@ -76,6 +76,7 @@ impl Metrics {
 
     /// The scrape, in Prometheus's text format.
     pub fn render(&self) -> String {
+        self.count_panics();
         let families = self.0.registry.gather();
         let mut text = Vec::with_capacity(16 * 1024);
         // Writing to memory fails only for a family without series, and gathering leaves those out.

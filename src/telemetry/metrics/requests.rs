@@ -6,6 +6,7 @@ use prometheus::IntGauge;
 
 use super::Metrics;
 use super::labels::itoa;
+use crate::telemetry::panics;
 
 impl Metrics {
     /// A request came in; it counts as in flight until the guard is dropped.
@@ -37,10 +38,10 @@ impl Metrics {
         self.families().rejected.with_label_values(&[reason]).inc();
     }
 
-    /// So many panics there were in this process.
-    pub fn panics(&self, count: u64) {
+    /// The panics of this process so far.
+    pub(super) fn count_panics(&self) {
         let counter = &self.families().panics;
-        counter.inc_by(count.saturating_sub(counter.get()));
+        counter.inc_by(panics::count().saturating_sub(counter.get()));
     }
 }
 

@@ -40,14 +40,21 @@ fn names_follow_the_conventions_of_prometheus() {
 }
 
 #[test]
-fn a_flood_of_model_names_adds_a_bounded_number_of_series() {
+fn a_flood_of_names_adds_a_bounded_number_of_series() {
     let metrics = Metrics::new().unwrap();
     for n in 0..NAMES * 3 {
-        metrics.request(("openai", "chat"), "team", &format!("model-{n}"), 200, Duration::from_millis(3));
+        let (team, model) = (format!("team-{n}"), format!("model-{n}"));
+        metrics.request(("openai", "chat"), &team, "", 200, Duration::from_millis(3));
+        metrics.request(("openai", "chat"), "", &model, 200, Duration::from_millis(3));
+        metrics.operation(GenAi { operation: "chat", model: &model }, Duration::from_millis(3), None);
+        metrics.webhook(&team, "delivered");
     }
     let text = metrics.render();
-    assert_eq!(text.lines().filter(|line| line.starts_with("gateway_requests_total{")).count(), NAMES + 1);
-    assert!(text.contains(r#"model="other""#));
+    let series = |start: &str| text.lines().filter(|line| line.starts_with(start)).count();
+    assert_eq!(series("gateway_requests_total{"), 2 * (NAMES + 1));
+    assert_eq!(series("gen_ai_client_operation_duration_seconds_count{"), NAMES + 1);
+    assert_eq!(series("gateway_webhook_deliveries_total{"), NAMES + 1);
+    assert!(text.contains(r#"model="other""#) && text.contains(r#"team="other""#));
 }
 
 #[test]

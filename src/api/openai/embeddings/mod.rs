@@ -57,7 +57,7 @@ pub(super) async fn create(
 ) -> Result<Response> {
     let mut wish = Wish::read(&body)?;
     drop(body);
-    let model = gateway.model(&caller, std::mem::take(&mut wish.model)).await?;
+    let model = trail.wait_for(gateway.model(&caller, std::mem::take(&mut wish.model))).await?;
     let (family, report) = wish.fit(&model)?;
     strictness.judge(&report)?;
     let origin =

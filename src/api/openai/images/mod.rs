@@ -53,7 +53,7 @@ pub(super) async fn create(
     let mut request: Request = body::read(&body)?;
     drop(body);
     settings::refuse_impossible(&request)?;
-    let model = gateway.model(&caller, std::mem::take(&mut request.model)).await?;
+    let model = trail.wait_for(gateway.model(&caller, std::mem::take(&mut request.model))).await?;
     let family = purpose::family(&model, "images", ImageModel::of)?;
     let mut report = Report::default();
     let Settings { count, ratio, format } = settings::read(&request, family, &mut report)?;

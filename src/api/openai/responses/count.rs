@@ -46,9 +46,9 @@ pub(super) async fn count(
     drop(body);
     // Nothing is answered, so there is nothing to keep.
     wire.store = Some(false);
-    let model = gateway.model(&caller, wire.model.clone()).await?;
+    let model = trail.wait_for(gateway.model(&caller, wire.model.clone())).await?;
     let origin = origin("input_tokens", &trail, end_user(&wire));
-    let (asked, _) = gather(&gateway, &caller, wire, &model).await?;
+    let (asked, _) = gather((&gateway, &trail), &caller, wire, &model).await?;
     let traits = families::traits(model.resolved.model.as_deref());
     let translate::Translated { request, report, .. } = translate::request(asked, &traits)?;
     strictness.judge(&report)?;

@@ -82,7 +82,7 @@ pub(super) async fn create(
     caller.require(trail.scope())?;
     if native::may_take(&body, &gateway.catalog()) {
         let head = native::head(&body)?;
-        let model = gateway.model(&caller, head.model.clone()).await?;
+        let model = trail.wait_for(gateway.model(&caller, head.model.clone())).await?;
         if native::lane(&caller, &model.resolved, &head) == native::Lane::Native {
             return native::create(&gateway, &caller, (trail, strictness), (&model, head), (&headers, body)).await;
         }
@@ -91,11 +91,11 @@ pub(super) async fn create(
 
     // The parsed request owns its text; a 25 MB image need not be held twice while the model answers.
     drop(body);
-    let model = gateway.model(&caller, wire.model.clone()).await?;
+    let model = trail.wait_for(gateway.model(&caller, wire.model.clone())).await?;
     purpose::converses(&model, "POST /v1/responses")?;
     let stream = wire.stream.unwrap_or(false);
     let origin = origin("responses", &trail, end_user(&wire));
-    let (asked, keeper) = gather(&gateway, &caller, wire, &model).await?;
+    let (asked, keeper) = gather((&gateway, &trail), &caller, wire, &model).await?;
     let traits = families::traits(model.resolved.model.as_deref());
     let Translated { mut request, report, context } = translate::request(asked, &traits)?;
     native_headers::apply(&headers, &mut request)?;
@@ -138,7 +138,7 @@ fn end_user(wire: &wire::Request) -> Option<String> {
 /// Puts everything together that a request points to: the conversation it goes on from, the items it refers to. A
 /// request that points to nothing and is not to be kept costs the store nothing.
 async fn gather(
-    gateway: &Gateway,
+    (gateway, trail): (&Gateway, &Trail),
     caller: &Caller,
     mut wire: wire::Request,
     model: &AskedModel,
@@ -157,7 +157,7 @@ async fn gather(
         return Err(nothing_said());
     }
     state::resolve(&mut own, responses, team).await?;
-    pointed::fetch(gateway.fetcher(), &mut own).await?;
+    trail.wait_for(pointed::fetch(gateway.fetcher(), &mut own)).await?;
     let keeper = if store { Some(Keeper::new(responses, team, previous.clone(), (&id, &mut own))?) } else { None };
     let mut items = match &previous {
         Some(previous) => state::history(responses, team, previous).await?,

@@ -109,7 +109,7 @@ pub(super) async fn create(
     (headers, body): (&HeaderMap, Bytes),
 ) -> Result<Response> {
     let headers = bedrocks(headers);
-    let Draft { body, report, keeper } = prepare(gateway, caller, model, &head, (&headers, body)).await?;
+    let Draft { body, report, keeper } = prepare((gateway, &trail), caller, model, &head, (&headers, body)).await?;
     strictness.judge(&report)?;
     let call = Call { operation: Operation::Responses, headers, body };
     let origin = origin("responses", &trail, head.user.or(head.safety_identifier));
@@ -142,7 +142,7 @@ async fn whole(body: Bytes, mut state: State, keeper: Option<Keeper>) -> Bytes {
 /// Puts together what goes to AWS, and what is to be kept of it. A request that points to nothing and is not to be kept
 /// costs the store nothing.
 async fn prepare(
-    gateway: &Gateway,
+    (gateway, trail): (&Gateway, &Trail),
     caller: &Caller,
     model: &Asked,
     head: &Head,
@@ -166,7 +166,7 @@ async fn prepare(
     let needs_a_look = is_kept || previous.is_some() || value.is_some_and(input::may_point_elsewhere);
     let mut kept = None;
     if needs_a_look {
-        let mut input = read(gateway, caller, value, &mut report).await?;
+        let mut input = read((gateway, trail), caller, value, &mut report).await?;
         if is_kept {
             kept = Some(input.to_keep());
         }
@@ -204,7 +204,7 @@ fn maker(gateway: &Gateway, model: &str) -> String {
 
 /// The request's own input, all that it points to put in its place.
 async fn read<'a>(
-    gateway: &Gateway,
+    (gateway, trail): (&Gateway, &Trail),
     caller: &Caller,
     value: Option<&'a RawValue>,
     report: &mut Report,
@@ -218,7 +218,7 @@ async fn read<'a>(
     let pointed = input.pointed();
     if !pointed.is_empty() {
         let wanted = pointed.iter().map(input::Pointed::remote).collect();
-        let found = fetch_all(gateway.fetcher(), wanted).await?;
+        let found = trail.wait_for(fetch_all(gateway.fetcher(), wanted)).await?;
         input.fill(pointed, found, report)?;
     }
     Ok(input)
