@@ -308,7 +308,7 @@ async fn the_loser_of_two_attempts_is_told_apart() {
 async fn the_callers_trace_goes_on_and_its_word_on_sampling_holds() {
     let collector = Collector::start().await;
     let t = TestGateway::tapped(|config| collector.configure(config)).await;
-    let send = async |headers: &[(&str, String)]| {
+    let call = async |headers: &[(&str, String)]| {
         let request = t.openai().request().json(&chat("hello"));
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
         let reply = Reply::to(request).await;
@@ -318,7 +318,7 @@ async fn the_callers_trace_goes_on_and_its_word_on_sampling_holds() {
         (reply.header("traceresponse").to_owned(), of("traceparent").unwrap(), of("tracestate"))
     };
     let state = ("tracestate", "vendor=1,other=2".to_owned());
-    let (told, sent, passed) = send(&[("traceparent", traceparent("01")), state.clone()]).await;
+    let (told, sent, passed) = call(&[("traceparent", traceparent("01")), state.clone()]).await;
     assert!(
         told.contains(TRACE) && sent.starts_with(&format!("00-{TRACE}-")) && sent.ends_with("-01"),
         "{told} {sent}"
@@ -327,7 +327,7 @@ async fn the_callers_trace_goes_on_and_its_word_on_sampling_holds() {
 
     // Not sampled: passed on, and told to nobody.
     let other = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-    let (told, sent, _) = send(&[("traceparent", format!("00-{other}-{PARENT}-00"))]).await;
+    let (told, sent, _) = call(&[("traceparent", format!("00-{other}-{PARENT}-00"))]).await;
     assert!(
         told.contains(other) && sent.starts_with(&format!("00-{other}-")) && sent.ends_with("-00"),
         "{told} {sent}"
@@ -341,11 +341,11 @@ async fn the_callers_trace_goes_on_and_its_word_on_sampling_holds() {
         &format!("ff-{other}-{PARENT}-01"),
         &format!("00-{other}-x-01"),
     ] {
-        let (_, sent, _) = send(&[("traceparent", wrong.to_owned())]).await;
+        let (_, sent, _) = call(&[("traceparent", wrong.to_owned())]).await;
         assert!(!sent.contains(other) && sent.ends_with("-01"), "{wrong:?}: {sent}");
     }
     let twice = [("traceparent", format!("00-{other}-{PARENT}-01")), ("traceparent", traceparent("01"))];
-    assert!(!send(&twice).await.1.contains(other));
+    assert!(!call(&twice).await.1.contains(other));
     t.finish().await;
 
     let spans = collector.trace(TRACE);
