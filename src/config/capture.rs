@@ -51,7 +51,7 @@ impl Capture {
             let path = format!("telemetry.capture.redact[{index}]");
             match Regex::new(pattern) {
                 Ok(regex) if regex.is_match("") => {
-                    problems.add(path, "matches the empty text, so that it would stand everywhere")
+                    problems.add(path, "matches the empty text, so that it would stand everywhere");
                 }
                 Ok(_) => {}
                 Err(error) => {

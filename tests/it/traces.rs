@@ -44,7 +44,7 @@ async fn a_request_is_a_tree_of_its_call_and_its_attempt() {
         config.telemetry.otel.resource = vec![("deployment.environment.name".into(), "test".into())];
     })
     .await;
-    let body = with(chat("hello"), json!({"max_tokens": 50, "temperature": 0.5, "top_p": 1}));
+    let body = with(chat("hello"), json!({"max_tokens": 50, "temperature": 0.5}));
     let reply = t.openai().send(&body).await;
     assert_eq!(reply.status(), 200, "{reply:?}");
     let entry = t.only_call().await;
@@ -85,7 +85,7 @@ async fn a_request_is_a_tree_of_its_call_and_its_attempt() {
         (call, "gen_ai.request.stream", json!(false)),
         (call, "gen_ai.request.max_tokens", json!(50)),
         (call, "gen_ai.request.temperature", json!(0.5)),
-        (call, "gen_ai.request.top_p", json!(1.0)),
+        (call, "gen_ai.request.top_p", Value::Null),
         (call, "gen_ai.response.finish_reasons", json!(["end_turn"])),
         (call, "gen_ai.usage.input_tokens", json!(entry.input_tokens)),
         (call, "gen_ai.usage.output_tokens", json!(entry.output_tokens)),
@@ -308,7 +308,7 @@ async fn the_loser_of_two_attempts_is_told_apart() {
 async fn the_callers_trace_goes_on_and_its_word_on_sampling_holds() {
     let collector = Collector::start().await;
     let t = TestGateway::tapped(|config| collector.configure(config)).await;
-    let send = async |headers: &[(&str, String)]| {
+    let call = async |headers: &[(&str, String)]| {
         let request = t.openai().request().json(&chat("hello"));
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, value));
         let reply = Reply::to(request).await;
@@ -318,7 +318,7 @@ async fn the_callers_trace_goes_on_and_its_word_on_sampling_holds() {
         (reply.header("traceresponse").to_owned(), of("traceparent").unwrap(), of("tracestate"))
     };
     let state = ("tracestate", "vendor=1,other=2".to_owned());
-    let (told, sent, passed) = send(&[("traceparent", traceparent("01")), state.clone()]).await;
+    let (told, sent, passed) = call(&[("traceparent", traceparent("01")), state.clone()]).await;
     assert!(
         told.contains(TRACE) && sent.starts_with(&format!("00-{TRACE}-")) && sent.ends_with("-01"),
         "{told} {sent}"
@@ -327,7 +327,7 @@ async fn the_callers_trace_goes_on_and_its_word_on_sampling_holds() {
 
     // Not sampled: passed on, and told to nobody.
     let other = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-    let (told, sent, _) = send(&[("traceparent", format!("00-{other}-{PARENT}-00"))]).await;
+    let (told, sent, _) = call(&[("traceparent", format!("00-{other}-{PARENT}-00"))]).await;
     assert!(
         told.contains(other) && sent.starts_with(&format!("00-{other}-")) && sent.ends_with("-00"),
         "{told} {sent}"
@@ -341,11 +341,11 @@ async fn the_callers_trace_goes_on_and_its_word_on_sampling_holds() {
         &format!("ff-{other}-{PARENT}-01"),
         &format!("00-{other}-x-01"),
     ] {
-        let (_, sent, _) = send(&[("traceparent", wrong.to_owned())]).await;
+        let (_, sent, _) = call(&[("traceparent", wrong.to_owned())]).await;
         assert!(!sent.contains(other) && sent.ends_with("-01"), "{wrong:?}: {sent}");
     }
     let twice = [("traceparent", format!("00-{other}-{PARENT}-01")), ("traceparent", traceparent("01"))];
-    assert!(!send(&twice).await.1.contains(other));
+    assert!(!call(&twice).await.1.contains(other));
     t.finish().await;
 
     let spans = collector.trace(TRACE);
