@@ -3,6 +3,7 @@
 //! Everything is put together here and handed what it needs; background work runs on one tracker, and the shutdown
 //! waits for it.
 
+mod assembly;
 mod connection;
 mod descriptors;
 mod listener;
@@ -16,9 +17,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-
 pub use descriptors::raise as raise_open_files;
 pub use local::{
     Local, again as local_again, buckets as local_buckets, development_tls, key as local_key,
@@ -28,24 +26,14 @@ pub use tls::Tls;
 pub use watched::Watched;
 
 use crate::api::{self, ops};
-use crate::batch::webhook::Webhooks;
 use crate::batch::{self, Batches, Files};
-use crate::catalog::{Catalog, Live, Quotas};
+use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::{self, Aws, Config, Problems};
-use crate::error::{Error, Result};
-use crate::fetch::{Documents, Fetcher};
-use crate::gateway::{Failover, Gateway, Guests, Parts, Present};
-use crate::idempotency::Idempotency;
-use crate::invocations::Invocations;
-use crate::issuers::Issuers;
+use crate::config::{self, Config, Problems};
+use crate::error::Result;
+use crate::gateway::{Gateway, Present};
 use crate::refresh::Refresher;
-use crate::responses::Responses;
-use crate::store::Store;
-use crate::telemetry::{Capture, Metrics, Traces};
-use crate::tenancy::usage::Usage;
-use crate::tenancy::{Administrators, Options, Sealer, Tenancy, journal};
-use crate::upstream::Upstream;
+use assembly::{Assembly, Tasks};
 use connection::Limits;
 use listener::{Listener, Terms};
 use reload::Reloader;
@@ -67,77 +55,17 @@ pub struct App {
     readiness: ops::Readiness,
     clients: Listener,
     operators: Listener,
-    unattended: TaskTracker,
-    cut: CancellationToken,
-    stop: CancellationToken,
-    tracker: TaskTracker,
+    tasks: Tasks,
 }
 
 impl App {
     /// Opens the store, loads keys and catalog, and listens. Asks nothing of AWS: an outage there does not keep a
     /// gateway from starting.
     pub async fn start(config: &Config, catalog: Catalog, clock: Clock, tls: Option<Tls>) -> Result<Self> {
-        let (tracker, unattended) = (TaskTracker::new(), TaskTracker::new());
-        let (cut, stop) = (CancellationToken::new(), CancellationToken::new());
-        let metrics = Metrics::new().map_err(Error::internal)?;
-        let traces = Traces::start(&config.telemetry, &metrics, &tracker, stop.clone())?;
-        let capture = Capture::start(&config.telemetry.capture, clock.now(), &metrics, (&tracker, stop.clone()))?;
         let clients = listener::bind("server.listen", config.server.listen)?;
         let operators = listener::bind("server.ops_listen", config.server.ops_listen)?;
-
-        let store = Store::open(&config.store.url).await?;
-        let invocations = Invocations::new(store.clone(), &config.batch);
-        let responses = Responses::new(store.clone(), clock.clone(), &config.responses, config.server.max_body_bytes());
-        responses.purge_in_background(&tracker, stop.clone());
-        let idempotency = Idempotency::new(
-            store.clone(),
-            clock.clone(),
-            &config.idempotency,
-            config.server.max_body_bytes(),
-            tracker.clone(),
-        );
-        idempotency.purge_in_background(stop.clone());
-        let usage = Usage::new(store.clone(), clock.clone(), &config.ledger);
-        usage.retain_in_background(&tracker, stop.clone());
-        let journal = config.store.journal_folder().map(|folder| journal::Setup::new(folder, metrics.clone()));
-        let options = Options { metrics: metrics.clone(), journal, shared: config.shared.clone() };
-        let tenancy = Tenancy::open(store.clone(), clock.clone(), options, &tracker, stop.clone()).await?;
-        let issuers = Issuers::new(&config.auth.jwt, Documents::new(&config.fetch)?, clock.clone(), &tracker, &stop);
-        let administrators = Administrators::new(&config.auth.admin_key_sha256);
-        let guests = Guests::new(administrators, issuers, Sealer::configured(&config.auth));
-        let upstream = Upstream::connect(&config.aws, clock.clone(), &tracker).await?;
-        let files = (!config.batch.bucket.is_empty())
-            .then(|| Files::new(store, upstream.clone(), &config.batch, clock.clone(), tracker.clone()));
-        if let Some(files) = &files {
-            files.sweep_in_background(stop.clone());
-        }
-        let quotas = Quotas::configured(config, &catalog)?;
-        let fetcher = Arc::new(Fetcher::new(&config.fetch, config.server.max_body_bytes())?);
-        let sealer = Sealer::configured(&config.auth);
-        Webhooks::new(tenancy.store().clone(), clock.clone(), sealer, Arc::clone(&fetcher), metrics.clone())
-            .deliver_in_background(&tracker, stop.clone());
-        let live = Live::new(catalog);
-        let refresher = Refresher::new(live.clone(), upstream.clone(), &config.models, metrics.clone(), clock.clone());
-        let gateway = Gateway::new(Parts {
-            catalog: live,
-            tenancy,
-            guests,
-            invocations,
-            upstream,
-            responses,
-            usage,
-            idempotency,
-            fetcher,
-            metrics,
-            traces,
-            capture,
-            clock,
-            quotas,
-            failover: failover(&config.aws),
-            order: config.aws.order,
-            unattended: unattended.clone(),
-            cut: cut.clone(),
-        });
+        let tasks = Tasks::default();
+        let Assembly { gateway, files, refresher } = Assembly::of(config, catalog, clock, &tasks).await?;
 
         let readiness = ops::Readiness::default();
         let reading = ops::Reading::default();
@@ -163,7 +91,7 @@ impl App {
         let operators = Listener::serve(operators, Terms { service, limits, most: OPERATORS, tls: None })?;
         readiness.ready();
         if let Some(period) = config.aws.catalog_refresh() {
-            refresher.in_background(period, &tracker, stop.clone());
+            refresher.in_background(period, &tasks.tracker, tasks.stop.clone());
         }
         let reloader = Reloader {
             started: config.clone(),
@@ -171,8 +99,8 @@ impl App {
             extras,
             refresher,
             reading,
-            tracker: tracker.clone(),
-            stop: stop.clone(),
+            tracker: tasks.tracker.clone(),
+            stop: tasks.stop.clone(),
             changing: tokio::sync::Mutex::default(),
         };
         Ok(Self {
@@ -182,10 +110,7 @@ impl App {
             readiness,
             clients,
             operators,
-            unattended,
-            cut,
-            stop,
-            tracker,
+            tasks,
         })
     }
 
@@ -231,8 +156,8 @@ impl App {
             self.clients.close();
             self.clients.closed().await;
             // Nobody is left who could leave.
-            self.unattended.close();
-            self.unattended.wait().await;
+            self.tasks.unattended.close();
+            self.tasks.unattended.wait().await;
         };
         // Batches are handed over at once; records under way are let end, as clients' calls are.
         let handed_over = async {
@@ -247,20 +172,20 @@ impl App {
             () = hurry => {}
         }
         self.clients.close();
-        self.cut.cancel();
+        self.tasks.cut.cancel();
         if tokio::time::timeout(LAST_WORDS, self.clients.closed()).await.is_err() {
             self.clients.abort();
             self.clients.closed().await;
         }
-        self.unattended.close();
-        if tokio::time::timeout(LAST_WORDS, self.unattended.wait()).await.is_err() {
+        self.tasks.unattended.close();
+        if tokio::time::timeout(LAST_WORDS, self.tasks.unattended.wait()).await.is_err() {
             tracing::error!("calls whose clients left did not end in time; they may not be booked");
         }
         // Nothing can be booked any more: the ledger's writer may empty its queue and end.
-        self.stop.cancel();
+        self.tasks.stop.cancel();
         self.operators.abort();
-        self.tracker.close();
-        if tokio::time::timeout(LAST_WORDS, self.tracker.wait()).await.is_err() {
+        self.tasks.tracker.close();
+        if tokio::time::timeout(LAST_WORDS, self.tasks.tracker.wait()).await.is_err() {
             tracing::error!("background work did not end in time; the last rows of the ledger may be missing");
         }
     }
@@ -274,9 +199,4 @@ fn batches(settings: &config::Batch, gateway: Present, files: &Files, routes: &a
     let (door, codecs) = (api::batch::door(routes), api::batch::CODECS);
     let (settings, files) = (settings.clone(), files.clone());
     Some(Batches::new(batch::Parts { gateway, settings, files, codecs, door }))
-}
-
-fn failover(aws: &Aws) -> Failover {
-    let hedge_after = Some(Duration::from_millis(aws.hedge_after_ms)).filter(|after| !after.is_zero());
-    Failover { max_attempts: aws.max_attempts, call_timeout: Duration::from_secs(aws.call_timeout_s), hedge_after }
 }

@@ -91,7 +91,7 @@ impl Reloader {
             guests,
             upstream,
             quotas,
-            failover: super::failover(&config.aws),
+            failover: super::assembly::failover(&config.aws),
             order: config.aws.order,
         });
         let routes = self.extras.routes(&gateway, &config);

@@ -12,6 +12,7 @@ mod drain;
 mod identify;
 mod meter;
 mod outline;
+mod parts;
 mod plain;
 mod profile;
 mod semantics;
@@ -30,12 +31,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::HeaderMap;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 pub use attempt::Failover;
 pub use drain::outlive;
 pub use identify::Guests;
+pub use parts::{Changes, Parts};
 pub use plain::Target;
 pub use service::{LATENCY, Latency, Service, TIER};
 pub use settle::{Booked, Charge, Receipt};
@@ -43,7 +43,7 @@ pub use stream::{EventStream, FrameStream};
 pub use trail::Trail;
 pub use waits::Waiting;
 
-use crate::catalog::{self, Catalog, Charged, Freshness, Live, Order, Place, Quotas, Resolved};
+use crate::catalog::{self, Catalog, Charged, Freshness, Live, Place, Quotas, Resolved};
 use crate::clock::Clock;
 use crate::converse::{self, Usage};
 use crate::error::{Error, Kind};
@@ -110,66 +110,10 @@ struct Inner {
     ratios: Arc<Ratios>,
 }
 
-/// What of a gateway another configuration changes.
-pub struct Changes {
-    /// See [`Parts::catalog`].
-    pub catalog: Live,
-    /// See [`Parts::guests`].
-    pub guests: Guests,
-    /// See [`Parts::upstream`].
-    pub upstream: Upstream,
-    /// See [`Parts::quotas`].
-    pub quotas: Quotas,
-    /// See [`Parts::failover`].
-    pub failover: Failover,
-    /// See [`Parts::order`].
-    pub order: Order,
-}
-
 impl fmt::Debug for Changes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Changes(..)")
     }
-}
-
-/// What a gateway is made of.
-pub struct Parts {
-    /// Models and where they can be called, as it is known at any time.
-    pub catalog: Live,
-    /// Teams, keys, and the ledger.
-    pub tenancy: Tenancy,
-    /// Who calls without a key of the store.
-    pub guests: Guests,
-    /// Whose the asynchronous invocations are.
-    pub invocations: Invocations,
-    /// AWS, Region by Region.
-    pub upstream: Upstream,
-    /// What is kept of answers.
-    pub responses: Responses,
-    /// What calls used and cost.
-    pub usage: Reports,
-    /// Calls that are made once, however often they are asked for.
-    pub idempotency: Idempotency,
-    /// Files that requests point to.
-    pub fetcher: Arc<Fetcher>,
-    /// What is counted.
-    pub metrics: Metrics,
-    /// Makes spans, if somebody collects them.
-    pub traces: Traces,
-    /// Keeps prompts and answers, if somebody asks for that.
-    pub capture: Capture,
-    /// What time it is.
-    pub clock: Clock,
-    /// How much of AWS's models the account may use.
-    pub quotas: Quotas,
-    /// How long and how often a call is tried.
-    pub failover: Failover,
-    /// Which of several candidates is tried first.
-    pub order: Order,
-    /// Calls that go on though their client has left; the drain waits for them as for clients.
-    pub unattended: TaskTracker,
-    /// Cancelled when the drain is over: streams still open are told so and cut.
-    pub cut: CancellationToken,
 }
 
 impl fmt::Debug for Gateway {
@@ -242,37 +186,18 @@ pub enum Cost {
 impl Gateway {
     /// Puts a gateway together.
     pub fn new(parts: Parts) -> Self {
-        let regions = parts.upstream.regions().map(|region| region.name().clone()).collect();
+        let regions = regions(&parts);
         let (profiles, ratios) = (Arc::default(), Arc::default());
         Self(Arc::new(Inner { parts, regions, sticky: Sticky::default(), profiles, ratios }))
     }
 
     /// The gateway by another configuration. It shares with this one what is remembered and counted; this one stays what
     /// it is, for the calls that it has begun.
+    #[must_use]
     pub fn changed(&self, changes: Changes) -> Self {
-        let Changes { catalog, guests, upstream, quotas, failover, order } = changes;
         let Inner { parts, sticky, profiles, ratios, .. } = &*self.0;
-        let regions = upstream.regions().map(|region| region.name().clone()).collect();
-        let parts = Parts {
-            catalog,
-            tenancy: parts.tenancy.clone(),
-            guests,
-            invocations: parts.invocations.clone(),
-            upstream,
-            responses: parts.responses.clone(),
-            usage: parts.usage.clone(),
-            idempotency: parts.idempotency.clone(),
-            fetcher: Arc::clone(&parts.fetcher),
-            metrics: parts.metrics.clone(),
-            traces: parts.traces.clone(),
-            capture: parts.capture.clone(),
-            clock: parts.clock.clone(),
-            quotas,
-            failover,
-            order,
-            unattended: parts.unattended.clone(),
-            cut: parts.cut.clone(),
-        };
+        let parts = parts.changed(changes);
+        let regions = regions(&parts);
         let (sticky, profiles, ratios) = (sticky.clone(), Arc::clone(profiles), Arc::clone(ratios));
         Self(Arc::new(Inner { parts, regions, sticky, profiles, ratios }))
     }
@@ -620,6 +545,10 @@ impl Gateway {
     pub fn regions_of(&self, caller: &Caller) -> Vec<Arc<str>> {
         self.0.regions.iter().filter(|region| caller.allows_region(region)).cloned().collect()
     }
+}
+
+fn regions(parts: &Parts) -> Vec<Arc<str>> {
+    parts.upstream.regions().map(|region| region.name().clone()).collect()
 }
 
 /// The wire call that carries a canonical request.
