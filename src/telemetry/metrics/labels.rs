@@ -11,8 +11,11 @@ pub const NAMES: usize = 200;
 pub(super) struct Bound(RwLock<HashSet<Box<str>>>);
 
 impl Bound {
-    /// The name itself while it is one of the first, else `other`.
+    /// The name itself while it is one of the first, else `other`. No name at all takes no place.
     pub(super) fn label<'a>(&self, name: &'a str) -> &'a str {
+        if name.is_empty() {
+            return name;
+        }
         if self.0.read().is_ok_and(|seen| seen.contains(name)) {
             return name;
         }
