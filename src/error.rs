@@ -37,6 +37,8 @@ pub enum Kind {
     Stale,
     /// The body is over its limit.
     TooLarge,
+    /// The caller did not send the body in time.
+    TooSlow,
     /// One of our own limits was reached.
     RateLimited,
     /// A budget is spent.

@@ -595,6 +595,22 @@ def process():
         steps=((None, "green"), (1, "red")),
         size=(4, 7),
     )
+    yield stat(
+        "Lost spans",
+        "Spans of traces that were not exported within the time that is shown.",
+        f"{grown('gateway_spans_dropped_total')} or vector(0)",
+        "short",
+        steps=((None, "green"), (1, "orange")),
+        size=(4, 7),
+    )
+    yield stat(
+        "Lost captures",
+        "Requests that should have been captured within the time that is shown, and were not.",
+        f"{grown('gateway_captures_dropped_total')} or vector(0)",
+        "short",
+        steps=((None, "green"), (1, "orange")),
+        size=(4, 7),
+    )
 
 
 ROWS = [

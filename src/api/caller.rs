@@ -71,6 +71,9 @@ impl<S: Send + Sync> FromRequest<S> for Body {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection: BytesRejection| {
+            if let Some(slow) = super::slow::cause(&rejection) {
+                return slow.told();
+            }
             let too_large = rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE;
             if too_large {
                 Error::new(Kind::TooLarge, "The request body is larger than this gateway takes (server.max_body_mb).")

@@ -36,6 +36,7 @@ mod rerank;
 mod root;
 mod route;
 mod sigv4;
+pub mod slow;
 mod sse;
 mod standing;
 mod surface;

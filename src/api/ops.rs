@@ -1,7 +1,8 @@
 //! The ops port: `/metrics`, `/livez`, `/readyz`. Never public: it asks for no key.
 
-use std::sync::Arc;
+use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
 use axum::extract::{RawQuery, State};
@@ -9,7 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{StatusCode, header};
 
-use crate::gateway::Gateway;
+use crate::clock::Timestamp;
+use crate::gateway::Present;
+use crate::tenancy::admin::moment::tell;
 
 /// Whether new requests are welcome; false from the start of the drain on. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -31,16 +34,61 @@ impl Readiness {
     }
 }
 
+/// What became of the configuration whenever it was read. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Reading(Arc<Mutex<Read>>);
+
+#[derive(Debug, Default)]
+struct Read {
+    applied: Timestamp,
+    /// When it was last refused, and why, problem by problem; `None`: it counts.
+    refused: Option<(Timestamp, Vec<String>)>,
+    needing_restart: Vec<&'static str>,
+}
+
+impl Reading {
+    /// It was read at `at` and counts since, but for these settings, which need a restart.
+    pub fn applied(&self, at: Timestamp, needing_restart: Vec<&'static str>) {
+        *self.lock() = Read { applied: at, refused: None, needing_restart };
+    }
+
+    /// It was read at `at` and changed nothing, because of these problems.
+    pub fn refused(&self, at: Timestamp, problems: Vec<String>) {
+        self.lock().refused = Some((at, problems));
+    }
+
+    /// For people: a line for what counts, and one for each thing that does not.
+    fn tell(&self, text: &mut String) {
+        let read = self.lock();
+        // Writing into a text does not fail.
+        let _ = writeln!(text, "settings: read {}", tell(read.applied));
+        for setting in &read.needing_restart {
+            let _ = writeln!(text, "settings: {setting} has changed and needs a restart");
+        }
+        if let Some((at, problems)) = &read.refused {
+            let _ = writeln!(text, "settings: refused {}, those of before go on", tell(*at));
+            for problem in problems {
+                let _ = writeln!(text, "settings: {}", problem.replace('\n', " "));
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Read> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The routes of the ops port.
-pub fn router(gateway: Gateway, readiness: Readiness) -> Router {
+pub fn router(gateway: Present, readiness: Readiness, reading: Reading) -> Router {
     Router::new()
         .route("/metrics", get(scrape).with_state(gateway.clone()))
         .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(readyz).with_state((gateway, readiness)))
+        .route("/readyz", get(readyz).with_state((gateway, readiness, reading)))
 }
 
 /// The scrape; what is a state rather than an event is read when it is asked for.
-async fn scrape(State(gateway): State<Gateway>) -> Response {
+async fn scrape(State(gateway): State<Present>) -> Response {
+    let gateway = gateway.now();
     let metrics = gateway.metrics();
     metrics.ledger_lag(gateway.tenancy().ledger().lag);
     if let Some(shared) = gateway.tenancy().shared_state() {
@@ -69,7 +117,10 @@ async fn scrape(State(gateway): State<Gateway>) -> Response {
 
 /// Whether new requests are welcome. With `?verbose` a line more for each thing that does not decide it: a gateway whose
 /// shared store is away answers by itself what becomes of a call, and taking all replicas out would help nobody.
-async fn readyz(State((gateway, readiness)): State<(Gateway, Readiness)>, RawQuery(query): RawQuery) -> Response {
+async fn readyz(
+    State((gateway, readiness, reading)): State<(Present, Readiness, Reading)>,
+    RawQuery(query): RawQuery,
+) -> Response {
     let (status, mut text) = if readiness.is_ready() {
         (StatusCode::OK, "ready\n".to_owned())
     } else {
@@ -77,11 +128,12 @@ async fn readyz(State((gateway, readiness)): State<(Gateway, Readiness)>, RawQue
     };
     let is_verbose = query.is_some_and(|query| query.split('&').any(|part| part.split('=').next() == Some("verbose")));
     if is_verbose {
-        text.push_str(match gateway.tenancy().shared_state() {
+        text.push_str(match gateway.now().tenancy().shared_state() {
             None => "shared store: none, limits and budgets are counted by this process alone\n",
             Some(shared) if shared.up => "shared store: up\n",
             Some(_) => "shared store: away\n",
         });
+        reading.tell(&mut text);
     }
     (status, text).into_response()
 }

@@ -25,6 +25,7 @@ fn meaning(kind: Kind) -> &'static str {
         Kind::Conflict => "The request contradicts the present state",
         Kind::Stale => "What is to be changed has another version than `If-Match` names",
         Kind::TooLarge => "The body is larger than `server.max_body_mb`",
+        Kind::TooSlow => "Nothing more of the body came for `server.body_timeout_s`",
         Kind::RateLimited => "A limit of the gateway is reached",
         Kind::BudgetExhausted => "A budget is spent",
         Kind::Unsupported => "Understood, but this model or surface cannot do it; also strict mode",

@@ -1,119 +1,53 @@
-//! A port that is listened on, with or without TLS. Certificate files that change are read again; a pair that cannot be
-//! used changes nothing.
+//! A port that is listened on, with or without TLS, for HTTP/1.1 and HTTP/2: how many connections it takes, and how it
+//! stops taking them.
+//!
+//! It stops in two steps. From the notice on everything is served as before, but clients are told to come by another
+//! connection. From the close on nobody can connect, and who has nothing open is let go.
 
-use std::io;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use axum::Router;
-use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
-use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use hyper_util::rt::TokioTimer;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use axum::response::Response;
+use axum_server::accept::Accept as _;
+use axum_server::tls_rustls::RustlsAcceptor;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::{HeaderValue, Version, header};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tower::Service;
 
-use crate::error::{Error, Kind, Result};
+use super::connection::{Guarded, Limits, Open, Pulse};
+use super::tls::Tls;
+use crate::api::slow::Patient;
+use crate::error::{Error, Result};
 
-/// How long a client may take to send the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How often the certificate files are looked at.
-const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
-
-/// The certificate of a listener.
-#[derive(Clone)]
-pub struct Tls {
-    config: RustlsConfig,
-    /// Where it was read from, if from files.
-    files: Option<Files>,
-}
-
-impl Tls {
-    /// From a chain and its private key, both in PEM.
-    pub async fn from_pem(chain: String, key: String) -> Result<Self> {
-        let config = RustlsConfig::from_pem(chain.into_bytes(), key.into_bytes()).await;
-        config
-            .map(|config| Self { config, files: None })
-            .map_err(|error| Error::new(Kind::Invalid, "The TLS certificate cannot be used.").source(error))
-    }
-
-    /// From PEM files, which are read again when they change. The setting whose file is at fault is to blame.
-    pub async fn from_files(chain: &str, key: &str) -> Result<Self> {
-        for (setting, path) in [("server.tls_cert", chain), ("server.tls_key", key)] {
-            std::fs::read(path)
-                .map_err(|error| Error::invalid(setting, format!("{path} cannot be read: {error}")).source(error))?;
-        }
-        // Before they are read: what is written meanwhile counts as a change.
-        let files = Files::seen(chain, key);
-        let config = RustlsConfig::from_pem_file(chain, key).await.map_err(|error| {
-            Error::invalid("server.tls_cert", format!("cannot use {chain} with {key}: {error}")).source(error)
-        })?;
-        Ok(Self { config, files: Some(files) })
-    }
-
-    /// Looks at the files now and then, for ever; without files there is nothing to do.
-    async fn watch(self) {
-        let Self { config, files: Some(mut files) } = self else { return };
-        loop {
-            tokio::time::sleep(CERTIFICATE_LOOK).await;
-            match files.reload(&config).await {
-                Reload::Unchanged => {}
-                Reload::Done => tracing::info!("the TLS certificate was read again"),
-                Reload::Refused(error) => {
-                    tracing::error!(%error, "the changed TLS certificate cannot be used; the one before goes on");
-                }
-            }
-        }
-    }
-}
-
-/// The files of a certificate, and what they were like when they were last read.
-#[derive(Clone)]
-struct Files {
-    chain: PathBuf,
-    key: PathBuf,
-    stamps: [Stamp; 2],
-}
-
-/// When a file was modified, and its length; `None` without the file.
-type Stamp = Option<(SystemTime, u64)>;
-
-/// What came of a look at the files.
-#[derive(Debug)]
-enum Reload {
-    Unchanged,
-    Done,
-    /// They changed and cannot be used; not tried again until they change again.
-    Refused(io::Error),
-}
-
-impl Files {
-    fn seen(chain: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        let (chain, key) = (chain.into(), key.into());
-        let stamps = [stamp(&chain), stamp(&key)];
-        Self { chain, key, stamps }
-    }
-
-    /// Reads the files again if they changed. New connections get the new certificate.
-    async fn reload(&mut self, config: &RustlsConfig) -> Reload {
-        let stamps = [stamp(&self.chain), stamp(&self.key)];
-        if stamps == self.stamps {
-            return Reload::Unchanged;
-        }
-        self.stamps = stamps;
-        match config.reload_from_pem_file(&self.chain, &self.key).await {
-            Ok(()) => Reload::Done,
-            Err(error) => Reload::Refused(error),
-        }
-    }
-}
-
-fn stamp(path: &Path) -> Stamp {
-    let metadata = std::fs::metadata(path).ok()?;
-    Some((metadata.modified().ok()?, metadata.len()))
-}
+/// Requests at once on one connection of HTTP/2.
+const STREAMS: u32 = 256;
+/// The heads of one request together, in bytes.
+const HEADS: u32 = 64 * 1024;
+/// How often a client of HTTP/2 is asked whether it is still there, and how long it may take to say so.
+const PING: Duration = Duration::from_secs(20);
+/// After an error of accepting that does not pass by itself, such as too many open files.
+const BREATH: Duration = Duration::from_millis(200);
+/// How long who has just connected may take for its request when nobody else can connect any more.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// Takes a port, or says which setting asked for one that cannot be had.
 pub(super) fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpListener> {
@@ -124,138 +58,284 @@ pub(super) fn bind(setting: &'static str, address: SocketAddr) -> Result<TcpList
     listener.map_err(|error| Error::invalid(setting, format!("cannot listen on {address}: {error}")))
 }
 
+/// What a port is served with.
+pub(super) struct Terms<S> {
+    /// What answers.
+    pub(super) service: S,
+    /// What clients may take their time for, asked for each connection.
+    pub(super) limits: Arc<dyn Fn() -> Limits + Send + Sync>,
+    /// Connections at once.
+    pub(super) most: usize,
+    /// What they are encrypted with.
+    pub(super) tls: Option<Tls>,
+}
+
+/// How far the end is.
+#[derive(Clone, Default)]
+struct Closing {
+    /// Clients are told.
+    notice: CancellationToken,
+    /// Nobody can connect.
+    closed: CancellationToken,
+    /// Nothing more is sent.
+    abort: CancellationToken,
+}
+
 /// A port that is served.
 pub(super) struct Listener {
     pub(super) address: SocketAddr,
-    handle: Handle<SocketAddr>,
-    done: CancellationToken,
+    closing: Closing,
+    connections: TaskTracker,
 }
 
 impl Listener {
-    /// Serves `router` until told otherwise.
-    pub(super) fn serve(
-        listener: TcpListener,
-        router: Router,
-        tls: Option<Tls>,
-        tracker: &TaskTracker,
-    ) -> Result<Self> {
+    /// Serves until told otherwise.
+    pub(super) fn serve<S>(listener: TcpListener, terms: Terms<S>) -> Result<Self>
+    where
+        S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static,
+    {
         let address = listener.local_addr().map_err(Error::internal)?;
-        let handle = Handle::new();
-        let done = CancellationToken::new();
-        let mut server = axum_server::from_tcp(listener).map_err(Error::internal)?.handle(handle.clone());
-        // Without a timer hyper waits for a head for ever.
-        server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let guard = done.clone().drop_guard();
-        if let Some(tls) = tls.clone() {
-            tracker.spawn(done.clone().run_until_cancelled_owned(tls.watch()));
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(Error::internal)?;
+        let (closing, connections) = (Closing::default(), TaskTracker::new());
+        if let Some(tls) = terms.tls.clone() {
+            connections.spawn(closing.closed.clone().run_until_cancelled_owned(tls.watch()));
         }
-        tracker.spawn(async move {
-            let ended = match tls {
-                None => server.acceptor(NoDelayAcceptor::new()).serve(service).await,
-                Some(Tls { config, .. }) => {
-                    let acceptor = RustlsAcceptor::new(config).acceptor(NoDelayAcceptor::new());
-                    server.acceptor(acceptor).serve(service).await
-                }
-            };
-            if let Err(error) = ended {
-                tracing::error!(%error, "a listener failed");
-            }
-            drop(guard);
-        });
-        Ok(Self { address, handle, done })
+        let door = Door { address, slots: Arc::new(Semaphore::new(terms.most)), terms, closing: closing.clone() };
+        connections.spawn(door.keep(listener, connections.clone()));
+        Ok(Self { address, closing, connections })
+    }
+
+    /// Tells clients to come by other connections from now on; all are served as before.
+    pub(super) fn give_notice(&self) {
+        self.closing.notice.cancel();
     }
 
     /// Takes no more connections, and lets those that are open end their answers.
     pub(super) fn close(&self) {
-        self.handle.graceful_shutdown(None);
+        self.closing.notice.cancel();
+        self.closing.closed.cancel();
     }
 
     /// Ends at once, answers or not.
     pub(super) fn abort(&self) {
-        self.handle.shutdown();
+        self.close();
+        self.closing.abort.cancel();
     }
 
     /// Waits until every connection has ended.
     pub(super) async fn closed(&self) {
-        self.done.cancelled().await;
+        self.closing.closed.cancelled().await;
+        self.connections.close();
+        self.connections.wait().await;
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
+/// Where connections come in.
+struct Door<S> {
+    address: SocketAddr,
+    slots: Arc<Semaphore>,
+    terms: Terms<S>,
+    closing: Closing,
+}
 
-    use rcgen::{CertificateParams, KeyPair};
-    use tempfile::TempDir;
-
-    use super::*;
-
-    /// A self-signed certificate and its key, in PEM.
-    fn pair() -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let certificate = CertificateParams::new(vec!["localhost".into()]).unwrap().self_signed(&key).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    struct Folder(TempDir);
-
-    impl Folder {
-        fn path(&self, name: &str) -> String {
-            self.0.path().join(name).display().to_string()
+impl<S> Door<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static,
+{
+    /// Takes connections until it is closed. No error ends it: a client that has gone is no loss, and without files there
+    /// will be some again.
+    async fn keep(self, listener: tokio::net::TcpListener, connections: TaskTracker) {
+        let closed = self.closing.closed.clone();
+        let mut is_failing = false;
+        while let Some(slot) = closed.run_until_cancelled(self.slot()).await {
+            let Some(accepted) = closed.run_until_cancelled(listener.accept()).await else { break };
+            match accepted {
+                Ok((stream, client)) => {
+                    is_failing = false;
+                    self.let_in((stream, client), slot, &connections);
+                }
+                Err(error) if is_of_client(&error) => {}
+                Err(error) => {
+                    if !is_failing {
+                        tracing::error!(%error, address = %self.address, "connections cannot be accepted");
+                    }
+                    is_failing = true;
+                    if closed.run_until_cancelled(tokio::time::sleep(BREATH)).await.is_none() {
+                        break;
+                    }
+                }
+            }
         }
-
-        /// Writes a file as if `minutes` after the others, however coarse the clock of the file system is.
-        fn write(&self, name: &str, text: &str, minutes: u64) {
-            std::fs::write(self.path(name), text).unwrap();
-            let file = std::fs::File::options().write(true).open(self.path(name)).unwrap();
-            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_mins(minutes)).unwrap();
+        // Who stands at the door already has been told by the operating system that it is connected.
+        while let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned()
+            && let Some(Ok((stream, client))) = listener.accept().now_or_never()
+        {
+            self.let_in((stream, client), slot, &connections);
         }
     }
 
-    #[tokio::test]
-    async fn a_changed_certificate_is_read_again_and_a_broken_one_changes_nothing() {
-        let folder = Folder(TempDir::new().unwrap());
-        let (chain, key) = pair();
-        folder.write("chain", &chain, 1);
-        folder.write("key", &key, 1);
-        let tls = Tls::from_files(&folder.path("chain"), &folder.path("key")).await.unwrap();
-        let (config, mut files) = (tls.config, tls.files.unwrap());
-        let first = config.get_inner();
-        assert!(matches!(files.reload(&config).await, Reload::Unchanged));
-
-        // As a renewal that has written one of the two files.
-        let (chain, key) = pair();
-        folder.write("chain", &chain, 2);
-        assert!(matches!(files.reload(&config).await, Reload::Refused(_)), "the key is not this certificate's");
-        assert!(matches!(files.reload(&config).await, Reload::Unchanged), "the same is told once");
-        assert!(Arc::ptr_eq(&first, &config.get_inner()));
-
-        folder.write("key", &key, 2);
-        assert!(matches!(files.reload(&config).await, Reload::Done));
-        assert!(!Arc::ptr_eq(&first, &config.get_inner()));
-
-        let second = config.get_inner();
-        std::fs::remove_file(folder.path("key")).unwrap();
-        assert!(matches!(files.reload(&config).await, Reload::Refused(_)));
-        assert!(Arc::ptr_eq(&second, &config.get_inner()));
+    /// A place for one connection more; those that wait for one are not accepted.
+    async fn slot(&self) -> OwnedSemaphorePermit {
+        loop {
+            if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
+                return slot;
+            }
+            let most = self.terms.most;
+            tracing::warn!(most, address = %self.address, "no more connections are accepted until one ends");
+            if let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await {
+                return slot;
+            }
+        }
     }
 
-    #[tokio::test]
-    async fn a_certificate_file_that_cannot_be_read_is_named_by_its_setting() {
-        let folder = Folder(TempDir::new().unwrap());
-        let (chain, key) = pair();
-        folder.write("chain", &chain, 1);
-        let blamed = |chain: String, key: String| async move {
-            let Err(error) = Tls::from_files(&chain, &key).await else { return None };
-            error.blamed().map(str::to_owned)
+    fn let_in(&self, (stream, client): (TcpStream, SocketAddr), slot: OwnedSemaphorePermit, connections: &TaskTracker) {
+        // It fails for a connection that is gone already.
+        stream.set_nodelay(true).ok();
+        let (limits, pulse) = ((self.terms.limits)(), Pulse::new());
+        let io = Guarded::new(stream, Arc::clone(&pulse), limits);
+        let closing = self.closing.clone();
+        let requests = Requests {
+            service: self.terms.service.clone(),
+            client,
+            pulse: Arc::clone(&pulse),
+            limits,
+            notice: closing.notice.clone(),
         };
-        let (good, missing) = (folder.path("chain"), folder.path("missing"));
-        assert_eq!(blamed(missing.clone(), good.clone()).await.as_deref(), Some("server.tls_cert"));
-        assert_eq!(blamed(good.clone(), missing).await.as_deref(), Some("server.tls_key"));
-        folder.write("key", &key, 1);
-        assert_eq!(blamed(good.clone(), folder.path("key")).await, None);
-        folder.write("key", "no key", 1);
-        assert_eq!(blamed(good, folder.path("key")).await.as_deref(), Some("server.tls_cert"));
+        let tls = self.terms.tls.as_ref().map(|tls| RustlsAcceptor::new(tls.config()));
+        connections.spawn(async move {
+            match tls {
+                None => serve(io, requests, &pulse, &closing).await,
+                Some(tls) => {
+                    // Whoever does not shake hands has nothing to lose.
+                    let shaken = closing.abort.run_until_cancelled(tls.accept(io, ())).await;
+                    if let Some(Ok((io, _))) = shaken {
+                        serve(io, requests, &pulse, &closing).await;
+                    }
+                }
+            }
+            drop(slot);
+        });
+    }
+}
+
+/// Errors of accepting that are about the one connection alone.
+fn is_of_client(error: &io::Error) -> bool {
+    use ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    // The time for heads is kept where bytes pass: between two requests another one holds.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADS)
+        .keep_alive_interval(PING)
+        .keep_alive_timeout(PING);
+    builder
+}
+
+/// Serves one connection to its end.
+async fn serve<I, S>(io: I, requests: Requests<S>, pulse: &Pulse, closing: &Closing)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    let builder = builder();
+    let service = TowerToHyperService::new(requests);
+    let mut connection = Box::pin(builder.serve_connection(TokioIo::new(io), service));
+    let closed = async {
+        closing.closed.cancelled().await;
+        if !pulse.has_served() {
+            tokio::time::sleep(GRACE).await;
+        }
+    };
+    let mut closed = std::pin::pin!(closed.fuse());
+    let mut noticed = std::pin::pin!(closing.notice.cancelled().fuse());
+    loop {
+        tokio::select! {
+            // How a connection ends is its client's affair; what it had open is told and booked elsewhere.
+            _ = connection.as_mut() => return,
+            () = &mut noticed => {
+                // It has a way to say so that loses nothing. To HTTP/1.1 it is said with the next answer.
+                if pulse.is_http2() {
+                    connection.as_mut().graceful_shutdown();
+                }
+            }
+            () = pulse.enough.notified() => connection.as_mut().graceful_shutdown(),
+            () = &mut closed => connection.as_mut().graceful_shutdown(),
+            () = closing.abort.cancelled() => return,
+        }
+    }
+}
+
+/// The requests of one connection.
+#[derive(Clone)]
+struct Requests<S> {
+    service: S,
+    client: SocketAddr,
+    pulse: Arc<Pulse>,
+    limits: Limits,
+    notice: CancellationToken,
+}
+
+impl<S> Service<http::Request<Incoming>> for Requests<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    type Response = http::Response<Answer>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<http::Response<Answer>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Incoming>) -> Self::Future {
+        let version = request.version();
+        let open = self.pulse.begin(version);
+        let patience = self.limits.body;
+        let mut request = request
+            .map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(Patient::new(body, patience)) });
+        request.extensions_mut().insert(ConnectInfo(self.client));
+        let answer = self.service.call(request);
+        let (notice, pulse) = (self.notice.clone(), Arc::clone(&self.pulse));
+        Box::pin(async move {
+            let Ok(mut response) = answer.await;
+            if notice.is_cancelled() {
+                if version < Version::HTTP_2 {
+                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                } else {
+                    pulse.enough.notify_one();
+                }
+            }
+            Ok(response.map(|body| Answer { body, _open: open }))
+        })
+    }
+}
+
+/// The body of an answer; the request is open until it has ended.
+struct Answer {
+    body: Body,
+    _open: Open,
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Poll::Ready(ready!(Pin::new(&mut self.body).poll_frame(cx)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }

@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use super::Tls;
 use crate::clock::Clock;
-use crate::config::{Config, Secret};
+use crate::config::{Config, Problems, Secret};
 use crate::error::{Error, Result};
 use crate::ids;
 use crate::simulator::{Bucket, Settings, Simulator};
@@ -44,6 +44,8 @@ impl Local {
         config.aws.credentials = Some((settings.access_key.clone(), Secret::new(settings.secret_key.clone())));
         config.aws.bearer_token = None;
         config.aws.role_arn.clear();
+        // Nobody balances load over it.
+        config.server.notice_seconds = 0;
         let simulator = Simulator::new(settings);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         for region in config.aws.regions.clone() {
@@ -96,6 +98,27 @@ pub fn sealing_key(config: &mut Config) {
     if config.auth.sealing_key.expose().is_empty() {
         config.auth.sealing_key = Secret::new(STANDARD.encode(Sha256::digest(ids::secret())));
     }
+}
+
+/// Has settings that were read again count in front of the simulator that `started` is in front of.
+///
+/// # Errors
+/// A Region that the simulator was not started with.
+pub fn again(config: &mut Config, started: &Config) -> Result<(), Problems> {
+    let mut problems = Problems::default();
+    config.aws.credentials.clone_from(&started.aws.credentials);
+    config.aws.bearer_token = None;
+    config.aws.role_arn.clear();
+    for (index, region) in config.aws.regions.iter().enumerate() {
+        match started.aws.endpoints.get(region) {
+            Some(endpoints) => drop(config.aws.endpoints.insert(region.clone(), endpoints.clone())),
+            None => problems.add(format!("aws.regions[{index}]"), "is simulated by --local after a restart only"),
+        }
+    }
+    config.server.notice_seconds = 0;
+    config.batch.clone_from(&started.batch);
+    config.auth.sealing_key.clone_from(&started.auth.sealing_key);
+    problems.or(())
 }
 
 /// Makes the key of local mode, which may sign if there is a sealing key; those of earlier starts cease to work.

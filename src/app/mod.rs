@@ -3,8 +3,14 @@
 //! Everything is put together here and handed what it needs; background work runs on one tracker, and the shutdown
 //! waits for it.
 
+mod connection;
+mod descriptors;
 mod listener;
 mod local;
+mod reload;
+mod serving;
+mod tls;
+mod watched;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,18 +19,23 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use listener::Tls;
-pub use local::{Local, buckets as local_buckets, development_tls, key as local_key, sealing_key as local_sealing_key};
+pub use descriptors::raise as raise_open_files;
+pub use local::{
+    Local, again as local_again, buckets as local_buckets, development_tls, key as local_key,
+    sealing_key as local_sealing_key,
+};
+pub use tls::Tls;
+pub use watched::Watched;
 
 use crate::api::{self, ops};
 use crate::batch::webhook::Webhooks;
 use crate::batch::{self, Batches, Files};
 use crate::catalog::{Catalog, Live, Quotas};
 use crate::clock::Clock;
-use crate::config::{self, Aws, Config};
+use crate::config::{self, Aws, Config, Problems};
 use crate::error::{Error, Result};
 use crate::fetch::{Documents, Fetcher};
-use crate::gateway::{Failover, Gateway, Guests, Parts};
+use crate::gateway::{Failover, Gateway, Guests, Parts, Present};
 use crate::idempotency::Idempotency;
 use crate::invocations::Invocations;
 use crate::issuers::Issuers;
@@ -35,7 +46,13 @@ use crate::telemetry::{Capture, Metrics, Traces};
 use crate::tenancy::usage::Usage;
 use crate::tenancy::{Administrators, Options, Sealer, Tenancy, journal};
 use crate::upstream::Upstream;
-use listener::Listener;
+use connection::Limits;
+use listener::{Listener, Terms};
+use reload::Reloader;
+use serving::{Extras, Serving, Switch};
+
+/// Connections to the ops port at once.
+const OPERATORS: usize = 64;
 
 /// How long what is left may take once the drain is over: the last words of cut streams, the last rows of the ledger.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -46,9 +63,7 @@ pub struct App {
     pub address: SocketAddr,
     /// Where operators reach it.
     pub ops_address: SocketAddr,
-    gateway: Gateway,
-    refresher: Refresher,
-    batches: Option<Batches>,
+    reloader: Reloader,
     readiness: ops::Readiness,
     clients: Listener,
     operators: Listener,
@@ -56,7 +71,6 @@ pub struct App {
     cut: CancellationToken,
     stop: CancellationToken,
     tracker: TaskTracker,
-    drain: Duration,
 }
 
 impl App {
@@ -126,27 +140,45 @@ impl App {
         });
 
         let readiness = ops::Readiness::default();
-        let mut routes = api::router(&gateway, &config.server);
-        let batches = files.as_ref().and_then(|files| batches(&config.batch, &gateway, files, &routes));
-        if let Some(files) = files {
-            routes = api::batch::with(routes, files);
-        }
-        if let Some(batches) = &batches {
-            routes = api::batch::with(routes, batches.clone());
+        let reading = ops::Reading::default();
+        gateway.metrics().config_read(gateway.clock().now());
+        reading.applied(gateway.clock().now(), Vec::new());
+        let none = Serving { config: config.clone(), gateway: gateway.clone(), routes: axum::Router::new() };
+        let switch = Switch::new(none);
+        let routes = axum::Router::new().fallback_service(switch.clone());
+        let batches = files.as_ref().and_then(|files| batches(&config.batch, switch.gateway(), files, &routes));
+        let extras = Extras { files, batches };
+        let all = extras.routes(&gateway, config);
+        switch.replace(Serving { config: config.clone(), gateway, routes: all });
+        if let Some(batches) = &extras.batches {
             batches.work();
         }
-        let clients = Listener::serve(clients, routes, tls, &tracker)?;
-        let operators = Listener::serve(operators, ops::router(gateway.clone(), readiness.clone()), None, &tracker)?;
+        let present = switch.clone();
+        let limits: Arc<dyn Fn() -> Limits + Send + Sync> = Arc::new(move || Limits::new(&present.now().config.server));
+        let most = descriptors::connections(config.server.max_connections);
+        tracing::info!(most, "connections of clients at once");
+        let terms = Terms { service: switch.clone(), limits: Arc::clone(&limits), most, tls };
+        let clients = Listener::serve(clients, terms)?;
+        let service = ops::router(switch.gateway(), readiness.clone(), reading.clone());
+        let operators = Listener::serve(operators, Terms { service, limits, most: OPERATORS, tls: None })?;
         readiness.ready();
         if let Some(period) = config.aws.catalog_refresh() {
             refresher.in_background(period, &tracker, stop.clone());
         }
+        let reloader = Reloader {
+            started: config.clone(),
+            switch,
+            extras,
+            refresher,
+            reading,
+            tracker: tracker.clone(),
+            stop: stop.clone(),
+            changing: tokio::sync::Mutex::default(),
+        };
         Ok(Self {
             address: clients.address,
             ops_address: operators.address,
-            gateway,
-            refresher,
-            batches,
+            reloader,
             readiness,
             clients,
             operators,
@@ -154,31 +186,49 @@ impl App {
             cut,
             stop,
             tracker,
-            drain: Duration::from_secs(config.server.drain_seconds),
         })
     }
 
-    /// What every request needs.
-    pub fn gateway(&self) -> &Gateway {
-        &self.gateway
+    /// What every request needs, by the settings as they are now.
+    pub fn gateway(&self) -> Gateway {
+        self.reloader.switch.now().gateway.clone()
+    }
+
+    /// What it was started with.
+    pub fn started(&self) -> &Config {
+        &self.reloader.started
+    }
+
+    /// Goes on by a configuration that was read again and checked as at the start, as far as that needs no restart. All or
+    /// nothing: what has problems changes nothing. Either is in the log, in the metrics and in `/readyz?verbose`; what needs
+    /// a restart is a warning. Requests under way are served to their end by what they began with.
+    pub async fn reload(&self, read: Result<(Config, Catalog), Problems>) {
+        self.reloader.reload(read).await;
     }
 
     /// The batches, where there are a bucket and a role for them.
     pub fn batches(&self) -> Option<&Batches> {
-        self.batches.as_ref()
+        self.reloader.extras.batches.as_ref()
     }
 
     /// What keeps the catalog fresh; with `aws.catalog_refresh_minutes = 0` only when it is told to.
     pub fn refresher(&self) -> &Refresher {
-        &self.refresher
+        &self.reloader.refresher
     }
 
-    /// Takes no more connections, lets open answers, those whose client has left and that go on among them, end for
-    /// `server.drain_seconds` or until `hurry` ends, tells those still open that they are cut, books everything, and stops.
+    /// Is not ready from now on. Serves as before for `server.notice_seconds`, so that load balancers notice; then takes no
+    /// more connections, and lets open answers, those whose client has left and that go on among them, end for
+    /// `server.drain_seconds`. Tells those still open that they are cut, books everything, and stops. `hurry` ends both
+    /// waits.
     pub async fn drain(self, hurry: impl Future<Output = ()>) {
+        let settings = &self.reloader.switch.now().config.server;
+        let notice = Duration::from_secs(settings.notice_seconds);
+        let patience = Duration::from_secs(settings.drain_seconds);
         self.readiness.draining();
-        self.clients.close();
+        self.clients.give_notice();
         let answered = async {
+            tokio::time::sleep(notice).await;
+            self.clients.close();
             self.clients.closed().await;
             // Nobody is left who could leave.
             self.unattended.close();
@@ -186,16 +236,17 @@ impl App {
         };
         // Batches are handed over at once; records under way are let end, as clients' calls are.
         let handed_over = async {
-            if let Some(batches) = &self.batches {
+            if let Some(batches) = self.batches() {
                 batches.stop().await;
             }
         };
         let answered = futures_util::future::join(answered, handed_over);
         tokio::select! {
             ((), ()) = answered => {}
-            () = tokio::time::sleep(self.drain) => {}
+            () = tokio::time::sleep(notice + patience) => {}
             () = hurry => {}
         }
+        self.clients.close();
         self.cut.cancel();
         if tokio::time::timeout(LAST_WORDS, self.clients.closed()).await.is_err() {
             self.clients.abort();
@@ -216,12 +267,12 @@ impl App {
 }
 
 /// The batches; none without the role that AWS's jobs run as. Records that are no job come back in by `routes`.
-fn batches(settings: &config::Batch, gateway: &Gateway, files: &Files, routes: &axum::Router) -> Option<Batches> {
+fn batches(settings: &config::Batch, gateway: Present, files: &Files, routes: &axum::Router) -> Option<Batches> {
     if settings.role_arn.is_empty() {
         return None;
     }
     let (door, codecs) = (api::batch::door(routes), api::batch::CODECS);
-    let (gateway, settings, files) = (gateway.clone(), settings.clone(), files.clone());
+    let (settings, files) = (settings.clone(), files.clone());
     Some(Batches::new(batch::Parts { gateway, settings, files, codecs, door }))
 }
 

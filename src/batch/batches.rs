@@ -12,7 +12,7 @@ use super::run::Crew;
 use crate::clock::Timestamp;
 use crate::config;
 use crate::error::{Error, Kind, Result};
-use crate::gateway::Gateway;
+use crate::gateway::{Gateway, Present};
 use crate::ids::{self, TeamId};
 use crate::store::Store;
 use crate::tenancy::{Caller, Hold, Scope};
@@ -23,6 +23,7 @@ pub struct Batches(Arc<Inner>);
 
 struct Inner {
     parts: Parts,
+    store: Store,
     /// This process, as the store knows it.
     worker: String,
     crew: Crew,
@@ -31,7 +32,7 @@ struct Inner {
 /// What batches are made of.
 pub struct Parts {
     /// Models, teams, AWS.
-    pub gateway: Gateway,
+    pub gateway: Present,
     /// `[batch]`.
     pub settings: config::Batch,
     /// What batches are made of, and what they make.
@@ -80,9 +81,10 @@ pub(super) fn worker_of(writer: &str) -> String {
 impl Batches {
     /// Nothing runs until [`Batches::work`].
     pub fn new(parts: Parts) -> Self {
-        let writer = parts.gateway.tenancy().writer().map(worker_of);
+        let gateway = parts.gateway.now();
+        let (writer, store) = (gateway.tenancy().writer().map(worker_of), gateway.tenancy().store().clone());
         let worker = writer.unwrap_or_else(|| ids::fresh("worker_"));
-        Self(Arc::new(Inner { parts, worker, crew: Crew::default() }))
+        Self(Arc::new(Inner { parts, store, worker, crew: Crew::default() }))
     }
 
     /// The team's batch of this id.
@@ -168,12 +170,12 @@ impl Batches {
         Ok(standing)
     }
 
-    pub(super) fn gateway(&self) -> &Gateway {
-        &self.0.parts.gateway
+    pub(super) fn gateway(&self) -> Gateway {
+        self.0.parts.gateway.now()
     }
 
     pub(super) fn store(&self) -> &Store {
-        self.gateway().tenancy().store()
+        &self.0.store
     }
 
     pub(super) fn settings(&self) -> &config::Batch {

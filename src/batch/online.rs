@@ -196,10 +196,10 @@ impl Batches {
     pub(super) async fn collect_online(&self, view: &View, shard: &Shard) -> Result<()> {
         let batch = &view.batch;
         let keys = self.keys(&batch.id).shard(shard.number);
-        let upstream = self.gateway().upstream();
-        let index = read_index(&objects(upstream, &shard.region)?, shard, &keys).await?;
+        let gateway = self.gateway();
+        let index = read_index(&objects(gateway.upstream(), &shard.region)?, shard, &keys).await?;
         let mut results = Results::new(batch, shard, &keys, self.codec(batch)?);
-        let mut writers = Writers::new(upstream);
+        let mut writers = Writers::new(gateway.upstream());
         let mut pieces = Vec::new();
         let mut written = Vec::new();
         let mut next = 0;

@@ -86,7 +86,7 @@ impl Batches {
         };
         let worst = |group: &Group, kind: Kind, load: &Load| {
             let way = what.groups.iter().position(|known| known.name == group.name).and_then(|at| ways.get(at));
-            way.and_then(|way| way.worst_as(self.gateway(), kind, load)).unwrap_or_default()
+            way.and_then(|way| way.worst_as(&self.gateway(), kind, load)).unwrap_or_default()
         };
         let source = |range| self.files().open_range(&file, range).boxed();
         Box::pin(plan::plan(&what, &source, file.bytes, &worst, self.gateway().upstream())).await

@@ -62,7 +62,8 @@ impl Batches {
         };
         let at = shard.ended_at.unwrap_or_else(|| self.now());
         let what = Joining { shard: shard.clone(), codec: *self.codec(batch)?, again, ending, at };
-        let upstream = self.gateway().upstream();
+        let gateway = self.gateway();
+        let upstream = gateway.upstream();
         let collected = Box::pin(collect::collect(&what, &self.keys(&batch.id), upstream)).await?;
         let places = &collected.tally.again;
         let retry = if places.is_empty() { None } else { Some(self.retry(view, shard, places).await?) };
@@ -100,7 +101,8 @@ impl Batches {
         if !queries::settle(self.store(), mine, settled).await? {
             return Ok(());
         }
-        let metrics = self.gateway().metrics();
+        let gateway = self.gateway();
+        let metrics = gateway.metrics();
         let Settled { done, failed, cancelled, expired, .. } = settled;
         metrics.batch_records("completed", done.saturating_sub(failed));
         metrics.batch_records("failed", failed.saturating_sub(cancelled + expired));
@@ -116,7 +118,7 @@ impl Batches {
         let load = Load { records: places.len() as u64, ..Load::default() };
         let way = self.way(caller, &shard.model, &load).await?;
         let limits = self.gateway().catalog().batch_limits(&shard.model_id).filter(|_| !way.jobs.is_empty());
-        let worst = |kind: Kind, load: &Load| way.worst_as(self.gateway(), kind, load).unwrap_or_default();
+        let worst = |kind: Kind, load: &Load| way.worst_as(&self.gateway(), kind, load).unwrap_or_default();
         let source = |range| self.files().open_range(&file, range).boxed();
         let retry = Retry {
             shard,

@@ -91,7 +91,8 @@ impl Batches {
             check_size(self.settings(), &way, load, new.param)?;
             ways.push((way, *load));
         }
-        batch.estimate = ways.iter().map(|(way, load)| way.worst(self.gateway(), load)).sum();
+        let gateway = self.gateway();
+        batch.estimate = ways.iter().map(|(way, load)| way.worst(&gateway, load)).sum();
         let hold = self.hold(caller, &batch).await?;
         self.insert(&batch, Some(self.worker()), new.param).await?;
         tracing::info!(batch = %batch.id, records = survey.records, "a batch was submitted");

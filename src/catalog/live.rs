@@ -16,13 +16,19 @@ pub struct Live(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     facts: ArcSwap<Facts>,
-    freshness: Mutex<BTreeMap<Arc<str>, Freshness>>,
+    freshness: Arc<Mutex<BTreeMap<Arc<str>, Freshness>>>,
 }
 
 impl Live {
     /// Starts with `catalog`.
     pub fn new(catalog: Catalog) -> Self {
-        Self(Arc::new(Inner { facts: ArcSwap::new(catalog.0), freshness: Mutex::default() }))
+        Self(Arc::new(Inner { facts: ArcSwap::new(catalog.0), freshness: Arc::default() }))
+    }
+
+    /// What follows this one when the settings change: `catalog`, and the same freshness. This one stays what it is.
+    #[must_use]
+    pub fn followed_by(&self, catalog: Catalog) -> Self {
+        Self(Arc::new(Inner { facts: ArcSwap::new(catalog.0), freshness: Arc::clone(&self.0.freshness) }))
     }
 
     /// The catalog as it is now. It does not change any more; a call takes it once.

@@ -7,10 +7,10 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{ConfigFile, Failure, print};
-use crate::app::{self, App, Local, Tls};
+use crate::app::{self, App, Local, Tls, Watched};
 use crate::catalog::Catalog;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Problems};
 use crate::error::Error;
 use crate::simulator::{Bucket, Settings, Simulator};
 use crate::telemetry;
@@ -30,18 +30,58 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) async fn run(self) -> Result<(), Failure> {
+        // Before anything that takes time: as the first process of a container it has no default for what it does not handle.
+        let mut signals = Signals::new()?;
+        let watched = Watched::new(self.config.file.clone());
         let (mut config, catalog) = self.config.load()?;
         let _log = telemetry::install(&config.telemetry.log)?;
         telemetry::panics::report();
-        let mut signals = Signals::new()?;
+        app::raise_open_files();
         if self.local {
             refuse_shared_store(&config)?;
-            return self.run_local(&mut config, catalog, &mut signals).await;
         }
-        run(&config, catalog, &mut signals).await
+        let starting = async {
+            if self.local { self.start_local(&mut config, catalog).await } else { start(&config, catalog).await }
+        };
+        let (app, local) = tokio::select! {
+            started = Box::pin(starting) => started?,
+            () = signals.end() => {
+                tracing::info!("told to stop before it was ready");
+                return Ok(());
+            }
+        };
+        self.work(&app, watched, &mut signals).await;
+        tracing::info!("draining");
+        app.drain(signals.end()).await;
+        if let Some(local) = local {
+            local.stop().await;
+        }
+        Ok(())
     }
 
-    async fn run_local(&self, config: &mut Config, catalog: Catalog, signals: &mut Signals) -> Result<(), Failure> {
+    /// Reads the configuration again whenever that is asked for, until it is time to stop.
+    async fn work(&self, app: &App, mut watched: Watched, signals: &mut Signals) {
+        loop {
+            tokio::select! {
+                told = signals.next() => match told {
+                    Told::End => return,
+                    Told::Reload => watched.reading(),
+                },
+                () = watched.changed() => {}
+            }
+            app.reload(self.read_again(app.started())).await;
+        }
+    }
+
+    fn read_again(&self, started: &Config) -> Result<(Config, Catalog), Problems> {
+        let (mut config, catalog) = self.config.load()?;
+        if self.local {
+            app::local_again(&mut config, started)?;
+        }
+        Ok((config, catalog))
+    }
+
+    async fn start_local(&self, config: &mut Config, catalog: Catalog) -> Result<(App, Option<Local>), Failure> {
         let mut settings = Settings::default();
         app::local_buckets(config, &mut settings);
         let local = Local::start(config, settings).await?;
@@ -64,24 +104,18 @@ impl Serve {
             authority: authority.map(|path| path.display().to_string()),
         };
         print(&welcome.text())?;
-        signals.wait().await;
-        app.drain(signals.wait()).await;
-        local.stop().await;
-        Ok(())
+        Ok((app, Some(local)))
     }
 }
 
-async fn run(config: &Config, catalog: Catalog, signals: &mut Signals) -> Result<(), Failure> {
+async fn start(config: &Config, catalog: Catalog) -> Result<(App, Option<Local>), Failure> {
     let tls = match config.server.tls_cert.as_str() {
         "" => None,
         chain => Some(Tls::from_files(chain, &config.server.tls_key).await?),
     };
     let app = App::start(config, catalog, Clock::system(), tls).await?;
     tracing::info!(address = %app.address, ops_address = %app.ops_address, "ready");
-    signals.wait().await;
-    tracing::info!("draining");
-    app.drain(signals.wait()).await;
-    Ok(())
+    Ok((app, None))
 }
 
 /// Local mode makes a team and a key: not in a database that a real gateway may share.
@@ -172,12 +206,19 @@ impl Simulate {
              export AWS_SECRET_ACCESS_KEY={}\n",
             settings.access_key, settings.secret_key
         ))?;
-        Simulator::new(settings).serve(listener, async move { signals.wait().await }).await?;
+        Simulator::new(settings).serve(listener, async move { signals.end().await }).await?;
         Ok(())
     }
 }
 
-/// The signals that end the process, and the one that does not.
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Told {
+    End,
+    Reload,
+}
+
+/// The signals that end the process, and the one that has it read its configuration again.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
@@ -193,17 +234,18 @@ impl Signals {
         })
     }
 
-    /// Waits for the next SIGTERM or SIGINT. SIGHUP, by which a reload is usually asked for, ends nothing.
-    async fn wait(&mut self) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => tracing::warn!(
-                    "SIGHUP: settings are read at the start only, so nothing changed; restart to apply them"
-                ),
-            }
+    /// Waits for the next signal.
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.terminate.recv() => Told::End,
+            _ = self.interrupt.recv() => Told::End,
+            _ = self.hangup.recv() => Told::Reload,
         }
+    }
+
+    /// Waits for the next SIGTERM or SIGINT. SIGHUP ends nothing, and there is nothing that could read its configuration.
+    async fn end(&mut self) {
+        while self.next().await != Told::End {}
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Problems;
 
-/// `[[models]]`: a name that clients may use, and what it stands for. It wins over a model's own name.
+/// `[[models]]`: a name that clients may use, and what it stands for. Reloaded.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Alias {

@@ -15,11 +15,12 @@ use super::{Problems, Secret};
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
     /// SHA-256, in 64 hex digits, of whole key strings (`bgw_<id>_<secret>`) that may administer without being in the store.
+    /// Reloaded.
     pub admin_key_sha256: Vec<String>,
     /// Base64 of the 32 bytes under which the secrets of keys for signing, and of webhooks, are sealed in the store, as
     /// `openssl rand -base64 32` makes them. Empty: none can be made. Better set by environment than in a file.
     pub sealing_key: Secret,
-    /// OIDC issuers whose tokens stand for keys.
+    /// OIDC issuers whose tokens stand for keys. Reloaded.
     pub jwt: Vec<Jwt>,
 }
 

@@ -14,32 +14,32 @@ use super::{Problems, shape};
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Aws {
-    /// Regions to call, in order of preference.
+    /// Regions to call, in order of preference. Reloaded.
     pub regions: Vec<String>,
-    /// Which of several candidates of a call is tried first.
+    /// Which of several candidates of a call is tried first. Reloaded.
     pub order: Order,
     /// The ARN of a role to assume for every call; empty: the credentials of the AWS chain as they are.
     pub role_arn: String,
     /// Minutes between two looks at which models and inference profiles AWS has in each Region, the first at the start: 1 to
     /// 1440; 0: never, and what is compiled in holds.
     pub catalog_refresh_minutes: u64,
-    /// Attempts of one call over all candidates, the first included: 1 to 10.
+    /// Attempts of one call over all candidates, the first included: 1 to 10. Reloaded.
     pub max_attempts: u32,
-    /// Milliseconds to wait for a connection: 50 to 60000.
+    /// Milliseconds to wait for a connection: 50 to 60000. Reloaded.
     pub connect_timeout_ms: u64,
-    /// Seconds from sending a request to the head of its answer: 1 to 3600.
+    /// Seconds from sending a request to the head of its answer: 1 to 3600. Reloaded.
     pub first_byte_timeout_s: u64,
-    /// Seconds between two pieces of an answer: 1 to 3600.
+    /// Seconds between two pieces of an answer: 1 to 3600. Reloaded.
     pub idle_timeout_s: u64,
     /// Seconds for all attempts of one call and the pauses between them, up to the whole answer or a stream's first
-    /// event: 1 to 3600.
+    /// event: 1 to 3600. Reloaded.
     pub call_timeout_s: u64,
     /// Milliseconds without an answer after which another candidate is asked as well: 1 to 600000; 0: never. The first
-    /// that answers is taken; AWS may charge for the other, too.
+    /// that answers is taken; AWS may charge for the other, too. Reloaded.
     pub hedge_after_ms: u64,
-    /// What the account really has, by Region and model, where it differs from the catalog.
+    /// What the account really has, by Region and model, where it differs from the catalog. Reloaded.
     pub quotas: BTreeMap<String, BTreeMap<String, Quota>>,
-    /// Other hosts than AWS's own, by Region: VPC endpoints, the simulator, tests.
+    /// Other hosts than AWS's own, by Region: VPC endpoints, the simulator, tests. Reloaded.
     pub endpoints: BTreeMap<String, Endpoints>,
     /// An Amazon Bedrock API key, sent instead of a SigV4 signature. From `AWS_BEARER_TOKEN_BEDROCK` only.
     #[serde(skip)]

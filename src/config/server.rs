@@ -18,17 +18,28 @@ pub struct Server {
     pub ops_listen: SocketAddr,
     /// The largest body of an inference call, in MiB: 1 to 1024.
     pub max_body_mb: u64,
-    /// Origins that a browser may call from, exactly; `*` for any. Empty: none.
+    /// Origins that a browser may call from, exactly; `*` for any. Empty: none. Reloaded.
     pub cors_origins: Vec<String>,
-    /// Seconds that open streams get to finish on SIGTERM: 0 to 3600.
+    /// Seconds between `/readyz` saying no, on SIGTERM, and the port taking no more connections, so that load balancers
+    /// notice: 0 to 300. Reloaded.
+    pub notice_seconds: u64,
+    /// Seconds that open streams get to finish after that: 0 to 3600. Reloaded.
     pub drain_seconds: u64,
+    /// Seconds that a client may take between two pieces of a request's body: 1 to 3600. Reloaded.
+    pub body_timeout_s: u64,
+    /// Seconds for which a client may take nothing of its answer: 1 to 3600. Reloaded.
+    pub send_timeout_s: u64,
+    /// Seconds that a connection is kept open between two requests: 1 to 3600. Reloaded.
+    pub keep_alive_s: u64,
+    /// Connections of clients at once: up to 1000000; 0: what the limit of open files leaves room for.
+    pub max_connections: u64,
     /// PEM file with the certificate chain; empty: plain HTTP.
     pub tls_cert: String,
     /// PEM file with the private key; empty: plain HTTP.
     pub tls_key: String,
-    /// Networks, or single addresses, whose `X-Forwarded-For` is believed.
+    /// Networks, or single addresses, whose `X-Forwarded-For` is believed. Reloaded.
     pub trusted_proxies: Vec<String>,
-    /// Whether `/docs` and `/openapi.json` need no key.
+    /// Whether `/docs` and `/openapi.json` need no key. Reloaded.
     pub public_docs: bool,
 }
 
@@ -39,7 +50,12 @@ impl Default for Server {
             ops_listen: (Ipv4Addr::LOCALHOST, 9090).into(),
             max_body_mb: 25,
             cors_origins: Vec::new(),
+            notice_seconds: 5,
             drain_seconds: 120,
+            body_timeout_s: 30,
+            send_timeout_s: 60,
+            keep_alive_s: 75,
+            max_connections: 0,
             tls_cert: String::new(),
             tls_key: String::new(),
             trusted_proxies: Vec::new(),
@@ -64,7 +80,12 @@ impl Server {
             problems.add("server.ops_listen", "is the same address as server.listen; the ops port is never public");
         }
         problems.add_unless_within("server.max_body_mb", self.max_body_mb, 1, 1024);
+        problems.add_unless_within("server.notice_seconds", self.notice_seconds, 0, 300);
         problems.add_unless_within("server.drain_seconds", self.drain_seconds, 0, 3600);
+        problems.add_unless_within("server.body_timeout_s", self.body_timeout_s, 1, 3600);
+        problems.add_unless_within("server.send_timeout_s", self.send_timeout_s, 1, 3600);
+        problems.add_unless_within("server.keep_alive_s", self.keep_alive_s, 1, 3600);
+        problems.add_unless_within("server.max_connections", self.max_connections, 0, 1_000_000);
         match (self.tls_cert.is_empty(), self.tls_key.is_empty()) {
             (true, false) => problems.add("server.tls_cert", "is missing, but server.tls_key is set"),
             (false, true) => problems.add("server.tls_key", "is missing, but server.tls_cert is set"),

@@ -21,7 +21,7 @@ pub(super) const TRACES_PATH: &str = "/v1/traces";
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Telemetry {
-    /// A level, or several `MODULE=LEVEL` with commas between.
+    /// A level, or several `MODULE=LEVEL` with commas between. Reloaded.
     pub log: String,
     /// Base URL of a collector that takes traces by OTLP over HTTP, such as `http://collector:4318`; `/v1/traces` is
     /// added unless the URL ends with it. Empty: no traces, unless `OTEL_EXPORTER_OTLP_ENDPOINT` or

@@ -15,14 +15,15 @@ use crate::tenancy::{Administrators, Caller, Claimed, Membership, Scoped, Sealer
 /// So many bearers of tokens are remembered.
 const REMEMBERED: usize = 10_000;
 
-/// Who calls without a key of the store.
+/// Who calls without a key of the store. A cheap clone.
+#[derive(Clone)]
 pub struct Guests {
     administrators: Administrators,
     issuers: Issuers,
     /// What the secrets of those who sign are sealed with; `None`: nobody signs.
     sealer: Option<Sealer>,
     /// Who came last under an id: what it has in flight outlives the token.
-    known: Recent<KeyId, Guest>,
+    known: Arc<Recent<KeyId, Guest>>,
 }
 
 /// What was shown, and the caller that it made.
@@ -36,7 +37,14 @@ struct Guest {
 impl Guests {
     /// Those that are told by these.
     pub fn new(administrators: Administrators, issuers: Issuers, sealer: Option<Sealer>) -> Self {
-        Self { administrators, issuers, sealer, known: Recent::new(REMEMBERED) }
+        Self { administrators, issuers, sealer, known: Arc::new(Recent::new(REMEMBERED)) }
+    }
+
+    /// The same with these administrators, and other issuers if there are some; who is remembered stays so.
+    #[must_use]
+    pub fn changed(&self, administrators: Administrators, issuers: Option<Issuers>) -> Self {
+        let issuers = issuers.unwrap_or_else(|| self.issuers.clone());
+        Self { administrators, issuers, ..self.clone() }
     }
 }
 

@@ -77,15 +77,59 @@ pub fn used(operation: Operation, answer: &[u8]) -> Option<Usage> {
 #[derive(Clone)]
 pub struct Gateway(Arc<Inner>);
 
+/// The gateway as it is now, for what outlives a change of the configuration. A cheap clone.
+#[derive(Clone)]
+pub struct Present(Arc<dyn Fn() -> Gateway + Send + Sync>);
+
+impl Present {
+    /// What `find` finds whenever it is asked.
+    pub fn new(find: impl Fn() -> Gateway + Send + Sync + 'static) -> Self {
+        Self(Arc::new(find))
+    }
+
+    /// By the settings as they are now. A piece of work takes it once.
+    pub fn now(&self) -> Gateway {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Present {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Present(..)")
+    }
+}
+
 struct Inner {
     parts: Parts,
     /// The Regions that are called, in order of preference.
     regions: Vec<Arc<str>>,
     /// Who served which conversation last.
     sticky: Sticky,
-    profiles: unveil::Profiles,
+    profiles: Arc<unveil::Profiles>,
     /// What bodies weighed so far.
-    ratios: Ratios,
+    ratios: Arc<Ratios>,
+}
+
+/// What of a gateway another configuration changes.
+pub struct Changes {
+    /// See [`Parts::catalog`].
+    pub catalog: Live,
+    /// See [`Parts::guests`].
+    pub guests: Guests,
+    /// See [`Parts::upstream`].
+    pub upstream: Upstream,
+    /// See [`Parts::quotas`].
+    pub quotas: Quotas,
+    /// See [`Parts::failover`].
+    pub failover: Failover,
+    /// See [`Parts::order`].
+    pub order: Order,
+}
+
+impl fmt::Debug for Changes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Changes(..)")
+    }
 }
 
 /// What a gateway is made of.
@@ -199,8 +243,48 @@ impl Gateway {
     /// Puts a gateway together.
     pub fn new(parts: Parts) -> Self {
         let regions = parts.upstream.regions().map(|region| region.name().clone()).collect();
-        let profiles = unveil::Profiles::default();
-        Self(Arc::new(Inner { parts, regions, sticky: Sticky::default(), profiles, ratios: Ratios::default() }))
+        let (profiles, ratios) = (Arc::default(), Arc::default());
+        Self(Arc::new(Inner { parts, regions, sticky: Sticky::default(), profiles, ratios }))
+    }
+
+    /// The gateway by another configuration. It shares with this one what is remembered and counted; this one stays what
+    /// it is, for the calls that it has begun.
+    pub fn changed(&self, changes: Changes) -> Self {
+        let Changes { catalog, guests, upstream, quotas, failover, order } = changes;
+        let Inner { parts, sticky, profiles, ratios, .. } = &*self.0;
+        let regions = upstream.regions().map(|region| region.name().clone()).collect();
+        let parts = Parts {
+            catalog,
+            tenancy: parts.tenancy.clone(),
+            guests,
+            invocations: parts.invocations.clone(),
+            upstream,
+            responses: parts.responses.clone(),
+            usage: parts.usage.clone(),
+            idempotency: parts.idempotency.clone(),
+            fetcher: Arc::clone(&parts.fetcher),
+            metrics: parts.metrics.clone(),
+            traces: parts.traces.clone(),
+            capture: parts.capture.clone(),
+            clock: parts.clock.clone(),
+            quotas,
+            failover,
+            order,
+            unattended: parts.unattended.clone(),
+            cut: parts.cut.clone(),
+        };
+        let (sticky, profiles, ratios) = (sticky.clone(), Arc::clone(profiles), Arc::clone(ratios));
+        Self(Arc::new(Inner { parts, regions, sticky, profiles, ratios }))
+    }
+
+    /// Who calls without a key of the store.
+    pub fn guests(&self) -> &Guests {
+        &self.0.parts.guests
+    }
+
+    /// The catalog that is replaced when AWS tells something new.
+    pub fn live(&self) -> &Live {
+        &self.0.parts.catalog
     }
 
     /// Models and where they can be called, as it is known now.

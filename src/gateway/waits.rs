@@ -151,7 +151,7 @@ impl Trail {
 mod tests {
     use super::*;
 
-    const AGE: Duration = Duration::from_nanos(1_000);
+    const AGE: Duration = Duration::from_micros(1);
 
     #[test]
     fn what_is_not_waited_is_our_own() {

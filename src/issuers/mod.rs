@@ -17,7 +17,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use url::Url;
 
@@ -44,6 +44,8 @@ struct Inner {
     clock: Clock,
     issuers: Vec<Issuer>,
     believed: Recent<[u8; 32], Believed>,
+    /// Ends what is fetched in the background.
+    _end: DropGuard,
 }
 
 /// One `[[auth.jwt]]`.
@@ -77,7 +79,7 @@ pub struct Badge {
 }
 
 impl Issuers {
-    /// By the settings. What issuers publish is fetched on `tracker`, until `stop`: at once, whenever it has become old,
+    /// By the settings. What issuers publish is fetched on `tracker`, until `stop` or the last clone is gone: at once, whenever it has become old,
     /// and when a token names a key that is not known.
     pub fn new(
         settings: &[Jwt],
@@ -86,14 +88,14 @@ impl Issuers {
         tracker: &TaskTracker,
         stop: &CancellationToken,
     ) -> Self {
-        let documents = Arc::new(documents);
+        let (documents, stop) = (Arc::new(documents), stop.child_token());
         let issuer = |jwt: &Jwt| {
             let (published, asking) = published::new(jwt.issuer.clone(), Arc::clone(&documents));
             tracker.spawn(stop.clone().run_until_cancelled_owned(asking.run()));
             Issuer { settings: jwt.clone(), host: host(&jwt.issuer), published }
         };
         let issuers = settings.iter().map(issuer).collect();
-        Self(Arc::new(Inner { clock, issuers, believed: Recent::new(REMEMBERED) }))
+        Self(Arc::new(Inner { clock, issuers, believed: Recent::new(REMEMBERED), _end: stop.drop_guard() }))
     }
 
     /// Whether `text` is to be read as a token: it is built as one, and there is an issuer.

@@ -8,5 +8,5 @@ pub mod traces;
 
 pub use capture::Capture;
 pub use metrics::Metrics;
-pub use subscriber::{Flush, install, write_json};
+pub use subscriber::{Filter, Flush, install, write_json};
 pub use traces::Traces;

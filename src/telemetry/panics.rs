@@ -200,7 +200,8 @@ mod tests {
         let prompt = String::from("ravens carry the wörds");
         let sliced = line(|| drop(prompt[..19].to_owned()));
         let formatted = line(|| panic!("cannot read {prompt}"));
-        let failed = line(|| Err(prompt.clone()).unwrap());
+        let refuse = |text: &str| -> Result<(), String> { Err(text.to_owned()) };
+        let failed = line(|| refuse(&prompt).unwrap());
         for line in [sliced, formatted, failed] {
             assert!(line.get("said").is_none() && !line.to_string().contains("ravens"), "{line}");
         }

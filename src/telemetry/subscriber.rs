@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::reload::Handle;
 
 use crate::error::{Error, Result};
 
@@ -23,21 +24,60 @@ const ENOUGH: usize = 64 * 1024;
 /// Where JSON lines go, if that is how the log is written.
 static LINES: OnceLock<Lines> = OnceLock::new();
 
+/// Changes what is logged; the subscriber is there in one form only.
+static CHANGE: OnceLock<Box<dyn Fn(EnvFilter) + Send + Sync>> = OnceLock::new();
+
+/// What is logged, as `[telemetry] log` says it.
+#[derive(Debug)]
+pub struct Filter(EnvFilter);
+
+impl Filter {
+    /// Reads the setting: a level, or a `tracing` filter. Of the dependencies only errors are logged, unless it names them.
+    ///
+    /// # Errors
+    /// It is neither.
+    pub fn parse(text: &str) -> Result<Self> {
+        let parsed = EnvFilter::try_new(capped(text));
+        parsed
+            .map(Self)
+            .map_err(|error| Error::invalid("telemetry.log", format!("not a level or a tracing filter: {error}")))
+    }
+
+    /// From now on this is logged, if [`install`] has set up the log.
+    pub fn apply(self) {
+        if let Some(change) = CHANGE.get() {
+            change(self.0);
+        }
+    }
+}
+
+/// Keeps the way to another filter.
+fn changeable<S: 'static>(handle: Handle<EnvFilter, S>) {
+    // It fails only without a subscriber.
+    CHANGE.set(Box::new(move |filter| drop(handle.reload(filter)))).ok();
+}
+
 /// Sends the log to standard error at the level, or by the `tracing` filter, that `[telemetry] log` names; of the
 /// dependencies only errors, unless the filter names them.
 ///
 /// Standard output stays free for what commands print. Call once; a second call changes nothing.
 pub fn install(filter: &str) -> Result<Flush> {
-    let filter = EnvFilter::try_new(capped(filter))
-        .map_err(|error| Error::invalid("telemetry.log", format!("not a level or a tracing filter: {error}")))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
+    let log = tracing_subscriber::fmt().with_env_filter(Filter::parse(filter)?.0);
     // A failure means that a subscriber is there already, as in tests that start several gateways.
     if stderr().is_terminal() {
-        log.with_writer(stderr).compact().try_init().ok();
+        let log = log.with_writer(stderr).compact().with_filter_reloading();
+        let handle = log.reload_handle();
+        if log.try_init().is_ok() {
+            changeable(handle);
+        }
     } else {
         let lines = LINES.get_or_init(Lines::start).clone();
         let log = log.with_writer(move || lines.clone()).with_ansi(false);
-        log.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init().ok();
+        let log = log.json().flatten_event(true).with_current_span(false).with_span_list(false).with_filter_reloading();
+        let handle = log.reload_handle();
+        if log.try_init().is_ok() {
+            changeable(handle);
+        }
     }
     Ok(Flush)
 }

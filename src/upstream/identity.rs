@@ -110,6 +110,18 @@ impl Identities {
         Some(assumed.regions.clone())
     }
 
+    /// The same teams, with Regions that are made of theirs.
+    pub(super) fn changed(&self, make: impl Fn(&Regions) -> Regions) -> Self {
+        let changed = |(team, assumed): (&Arc<str>, &Arc<Assumed>)| {
+            let Assumed { name, arn, regions, last_use } = &**assumed;
+            let last_use = AtomicI64::new(last_use.load(Ordering::Relaxed));
+            let assumed = Assumed { name: name.clone(), arn: arn.clone(), regions: make(regions), last_use };
+            (Arc::clone(team), Arc::new(assumed))
+        };
+        let known: Known = self.known.load().iter().map(changed).collect();
+        Self { known: ArcSwap::from_pointee(known), adding: Mutex::default() }
+    }
+
     /// Every team and its Regions, in the order of their ids.
     pub(super) fn all(&self) -> Vec<(Arc<str>, Regions)> {
         let known = self.known.load();

@@ -79,6 +79,30 @@ impl Upstream {
         Ok(Self(Arc::new(Inner { own: Regions(regions.into()), teams: Identities::default(), shared, clock })))
     }
 
+    /// The Regions of `aws`, as those that are here already where they did not change: with what is known of their health,
+    /// with all connections, credentials and sessions of teams. This one stays what it is, for calls under way.
+    ///
+    /// Who calls, and where roles are assumed, stays as it was at the start.
+    ///
+    /// # Errors
+    /// A Region or an endpoint that cannot be used.
+    pub async fn changed(&self, aws: &config::Aws) -> Result<Self> {
+        let Inner { own, teams, shared, clock } = &*self.0;
+        let shared = shared.with_patience(aws);
+        let mut regions: Vec<Region> = Vec::with_capacity(aws.regions.len());
+        for name in &aws.regions {
+            let overrides = aws.endpoints.get(name).cloned().unwrap_or_default();
+            let region = match own.region(name) {
+                Some(known) if known.is_reached_by(&overrides, &shared) => known.clone(),
+                known => Region::resolve(name, &overrides, Arc::clone(&shared)).await?.with_health_of(known),
+            };
+            regions.push(region);
+        }
+        let own = Regions(regions.into());
+        let teams = teams.changed(|assumed| Region::assuming_still(assumed, &own, &shared));
+        Ok(Self(Arc::new(Inner { own, teams, shared, clock: clock.clone() })))
+    }
+
     /// The Region of that name as the gateway itself calls it, if it is configured.
     pub fn region(&self, name: &str) -> Option<&Region> {
         self.0.own.region(name)

@@ -67,6 +67,23 @@ impl Wire {
         }
     }
 
+    /// Whether it waits as `aws` says.
+    pub(super) fn has_patience_of(&self, aws: &config::Aws) -> bool {
+        let Self { connect, first_byte, idle, .. } = Self::new(aws);
+        (self.connect, self.first_byte, self.idle) == (connect, first_byte, idle)
+    }
+
+    /// The same connections, waited for as `aws` says; other ones if connecting itself is to take another time.
+    pub(super) fn with_patience(&self, aws: &config::Aws) -> Self {
+        let changed = Self::new(aws);
+        if changed.connect == self.connect
+            && let Some(client) = self.client.get()
+        {
+            return Self { client: OnceLock::from(client.clone()), ..changed };
+        }
+        changed
+    }
+
     /// Builds the client if it is not there yet: reads the system's root certificates, some 10 ms.
     pub(super) fn client(&self) -> &Client<Connector, Full<Bytes>> {
         self.client.get_or_init(|| {

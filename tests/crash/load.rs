@@ -41,6 +41,11 @@ impl Seen {
         }
     }
 
+    /// This call's answer came whole.
+    pub(crate) fn note_whole(&self, id: &str) {
+        self.whole.lock().unwrap().push(id.to_owned());
+    }
+
     pub(crate) fn whole(&self) -> Vec<String> {
         self.whole.lock().unwrap().clone()
     }

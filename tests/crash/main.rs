@@ -15,4 +15,5 @@ mod killed;
 mod load;
 mod processes;
 mod relay;
+mod rolling;
 mod store_away;

@@ -93,7 +93,7 @@ pub(crate) struct Installation {
 /// A gateway that is ready.
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
-    ops: SocketAddr,
+    pub(crate) ops: SocketAddr,
     pub(crate) process: Process,
 }
 
@@ -111,7 +111,7 @@ impl Installation {
             )
         };
         let config = format!(
-            "[server]\nlisten = \"127.0.0.1:0\"\nops_listen = \"127.0.0.1:0\"\n\
+            "[server]\nlisten = \"127.0.0.1:0\"\nops_listen = \"127.0.0.1:0\"\nnotice_seconds = 1\n\
              [store]\nurl = \"{seen_url}\"\njournal = \"{}\"\n\
              [aws]\nregions = [\"us-east-1\", \"us-west-2\"]\ncatalog_refresh_minutes = 0\n\
              {}{}",

@@ -10,7 +10,7 @@ import policies
 from conftest import ROOT, run
 
 TEXT = (ROOT / "docs/DEPLOY.md").read_text()
-BLOCKS = re.findall(r"^ *```bash\n(.*?)^ *```", TEXT, re.MULTILINE | re.DOTALL)
+BLOCKS = re.findall(r"^ *```(?:sh|bash)[^\n]*\n(.*?)^ *```", TEXT, re.MULTILINE | re.DOTALL)
 
 
 def lines():

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use bedrock_gateway::config::{self, Config, Sources};
 use serde_json::Value;
@@ -69,6 +70,7 @@ impl Setting {
             () if words => "one of",
             () if self.is("boolean") => "`true` or `false`",
             () if self.is("integer") => "whole number",
+            () if self.is("number") => "number",
             () if self.is("array") => "list",
             () if is_address => "`ADDRESS:PORT`",
             () if self.is("string") => "text",
@@ -85,21 +87,12 @@ impl Setting {
         }
     }
 
-    /// The least and the greatest, as the text tells them; what is after them may be taken as well.
-    fn limits(&self) -> Option<(u64, u64)> {
+    /// The least and the greatest, as the text tells them: `1 to 1024`.
+    fn limits<T: FromStr>(&self) -> Option<(T, T)> {
         let about = self.about();
-        let mut words = about.split(' ').map(|word| word.trim_end_matches(['.', ',', ';', ':']));
-        let mut before = None;
-        while let Some(word) = words.next() {
-            if word == "to"
-                && let Some(low) = before
-                && let Some(high) = words.clone().next().and_then(|word| word.parse().ok())
-            {
-                return Some((low, high));
-            }
-            before = word.parse().ok();
-        }
-        None
+        let words: Vec<&str> = about.split(' ').map(|word| word.trim_end_matches(['.', ',', ';', ':'])).collect();
+        let mut three = words.windows(3).filter(|words| words[1] == "to");
+        three.find_map(|words| Some((words[0].parse().ok()?, words[2].parse().ok()?)))
     }
 
     fn may_be_zero(&self) -> bool {
@@ -119,8 +112,8 @@ impl Setting {
             none if none.is_empty() => self.kind().to_owned(),
             some => some.join(", "),
         };
-        let limits = match self.limits() {
-            Some((low, high)) if self.may_be_zero() && low > 0 => format!("{low} to {high}, or 0"),
+        let limits = match self.limits::<f64>() {
+            Some((low, high)) if self.may_be_zero() && low > 0.0 => format!("{low} to {high}, or 0"),
             Some((low, high)) => format!("{low} to {high}"),
             None if self.is("integer") => "at least 1".to_owned(),
             None => "-".to_owned(),
@@ -163,7 +156,11 @@ fn settings(keys: &[String], schema: &Value, above: Counts) -> Vec<Setting> {
         return settings(&[way, &[format!("{last}[]")]].concat(), &schema["items"], counts);
     }
     if schema["additionalProperties"].is_object() {
-        let name = if keys.iter().any(|key| key == "<Region>") { "\"<model>\"" } else { "<Region>" };
+        let name = match keys {
+            [.., last] if last == "<Region>" => "\"<model>\"",
+            [section, ..] if section == "telemetry" => "<name>",
+            _ => "<Region>",
+        };
         let mut below = settings(&[keys, &[name.to_owned()]].concat(), &schema["additionalProperties"], counts);
         if let [only] = &mut below[..] {
             only.schema["description"] = schema["description"].clone();
@@ -232,9 +229,11 @@ fn keys_of(value: &Value, way: &mut Vec<String>, found: &mut Vec<String>) {
         for (key, value) in table {
             let is_model = way.len() == 3 && way[1] == "quotas";
             let is_region = key.ends_with("-1");
+            let is_header = way.last().is_some_and(|last| last == "otlp_headers");
             way.push(match key {
                 _ if is_model => "\"<model>\"".into(),
                 _ if is_region => "<Region>".into(),
+                _ if is_header => "<name>".into(),
                 key => key.clone(),
             });
             keys_of(value, way, found);
@@ -259,7 +258,7 @@ fn numbers_are_taken_within_the_limits_that_are_told_and_refused_beyond() {
     let mut tried = 0;
     for setting in all().iter().filter(|setting| setting.is("integer")) {
         let path = setting.path();
-        let (low, high) = match setting.limits() {
+        let (low, high) = match setting.limits::<u64>() {
             Some(limits) => limits,
             None if setting.about().contains("at least 1") => (1, u64::from(u32::MAX)),
             None => panic!("{path} tells no limits: {}", setting.about()),
@@ -270,7 +269,7 @@ fn numbers_are_taken_within_the_limits_that_are_told_and_refused_beyond() {
         if low > 0 {
             assert_eq!(problem(&path, &(low - 1).to_string()).is_none(), setting.may_be_zero(), "{path} = {}", low - 1);
         }
-        if high < u64::from(u32::MAX) || setting.limits().is_some() {
+        if setting.limits::<u64>().is_some() {
             assert!(problem(&path, &(high + 1).to_string()).is_some(), "{path} = {}", high + 1);
         }
         tried += 1;

@@ -178,7 +178,7 @@ class Load:
     def reloads(self):
         """A change of the settings that counts, one that is broken, and back."""
         good = self.gateway.settings.read_text()
-        for text, is_good in ((good + '\n[telemetry]\nlog = "debug"\n', 1), (good + "\nnonsense = 1\n", 0), (good, 1)):
+        for text, is_good in ((good + '\n[[models]]\nalias = "fast"\nmodel = "nova-lite"\n', 1), (good + "\nnonsense = 1\n", 0), (good, 1)):
             before = self.gateway.value("gateway_config_reloads_total")
             self.gateway.settings.write_text(text)
             self.gateway.reload()

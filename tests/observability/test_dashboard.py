@@ -15,7 +15,7 @@ from processes import ROOT
 GRAFANA = ROOT / "deploy" / "grafana"
 
 #: Panels that are rightly empty, and why. Without a shared store those of `SHARED` are, too.
-EMPTY = {}
+EMPTY = {"Lost captures": "a file that cannot be written keeps a gateway from starting, and a disk that is full is not to be had"}
 SHARED = {"Shared store", "Errors of the shared store"}
 
 #: Panel types of Grafana's core that are not on their way out.

@@ -35,6 +35,12 @@ def files_of_tests():
     return sorted(PROMETHEUS.glob("*_test.yml"))
 
 
+def test_rules_are_tested_in_the_order_in_which_they_stand():
+    groups = [group["name"] for group in yaml.safe_load((PROMETHEUS / "rules.yml").read_text())["groups"]]
+    for path in files_of_tests():
+        assert yaml.safe_load(path.read_text())["group_eval_order"] == groups, path.name
+
+
 def test_each_alert_fires_in_one_test_and_does_not_in_another():
     fires, rests = set(), set()
     for test in (test for path in files_of_tests() for test in yaml.safe_load(path.read_text())["tests"]):

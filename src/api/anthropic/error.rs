@@ -79,6 +79,7 @@ fn classify(error: &Error) -> (u16, &'static str) {
         Kind::Forbidden => (403, "permission_error"),
         Kind::NotFound | Kind::ModelNotFound => (404, "not_found_error"),
         Kind::MethodNotAllowed => (405, REQUEST),
+        Kind::TooSlow => (408, "timeout_error"),
         Kind::Conflict => (409, REQUEST),
         Kind::Stale => (412, REQUEST),
         Kind::TooLarge => (413, "request_too_large"),

@@ -64,6 +64,7 @@ fn exception(error: &Error) -> Exception {
         Kind::ModelNotFound => ("ResourceNotFoundException", 404),
         Kind::NotFound => ("UnknownOperationException", 404),
         Kind::MethodNotAllowed => ("UnknownOperationException", 405),
+        Kind::TooSlow => ("RequestTimeoutException", 408),
         Kind::RateLimited | Kind::UpstreamThrottled => ("ThrottlingException", 429),
         Kind::BudgetExhausted => ("ServiceQuotaExceededException", 400),
         Kind::Unavailable | Kind::UpstreamUnavailable => ("ServiceUnavailableException", 503),

@@ -69,6 +69,7 @@ fn classify(error: &Error) -> (u16, &'static str, Option<&'static str>) {
         Kind::NotFound => (404, REQUEST, Some("not_found")),
         Kind::ModelNotFound => (404, REQUEST, Some("model_not_found")),
         Kind::MethodNotAllowed => (405, REQUEST, Some("method_not_allowed")),
+        Kind::TooSlow => (408, REQUEST, Some("request_timeout")),
         Kind::Conflict => (409, REQUEST, Some("conflict")),
         Kind::Stale => (412, REQUEST, Some("precondition_failed")),
         Kind::TooLarge => (413, REQUEST, Some("request_too_large")),

@@ -53,7 +53,8 @@ impl Batches {
     async fn look_at_jobs(&self, name: &str) -> Result<()> {
         let open = queries::open_jobs(self.store(), self.worker(), name).await?;
         let Some(oldest) = open.iter().map(|job| job.submitted_at).min() else { return Ok(()) };
-        let Some(region) = self.gateway().upstream().region(name) else { return Ok(()) };
+        let gateway = self.gateway();
+        let Some(region) = gateway.upstream().region(name) else { return Ok(()) };
         let seen = match list(region, oldest).await {
             Ok(seen) => seen,
             Err(error) => {

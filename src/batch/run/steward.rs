@@ -77,7 +77,8 @@ impl Batches {
         if batch.state.is_over() {
             return Ok(Onward::Leave);
         }
-        let tenancy = self.gateway().tenancy();
+        let gateway = self.gateway();
+        let tenancy = gateway.tenancy();
         let caller = tenancy.caller_of(&batch.team, &batch.key).await?;
         let caller = caller.ok_or_else(|| Error::internal("a batch has no team"))?;
         let now = self.now();

@@ -23,7 +23,8 @@ impl Batches {
     /// Has AWS make the job of a shard that has a place, or finds the one that was made.
     pub(super) async fn submit_job(&self, desk: &Desk, batch: &Batch, shard: &Shard) -> Result<()> {
         let mine = Mine { worker: self.worker(), batch: &batch.id };
-        let Some(region) = self.gateway().upstream().region(&shard.region) else {
+        let gateway = self.gateway();
+        let Some(region) = gateway.upstream().region(&shard.region) else {
             let reason = format!("This gateway does not call {} any more.", shard.region);
             queries::end(self.store(), mine, shard.number, (None, Some(&reason)), self.now()).await?;
             return Ok(());
@@ -134,7 +135,8 @@ impl Batches {
 
     /// Has AWS stop the job of a shard. That it has is for the look at the Region's jobs to tell.
     pub(super) async fn stop_job(&self, mine: Mine<'_>, shard: &Shard) -> Result<()> {
-        let region = self.gateway().upstream().region(&shard.region);
+        let gateway = self.gateway();
+        let region = gateway.upstream().region(&shard.region);
         if let (Some(region), Some(arn)) = (region, shard.job_arn.as_deref()) {
             match region.stop_job(arn).await {
                 Ok(()) => {}

@@ -168,7 +168,7 @@ impl Region {
     fn endpoint_of(&self, service: Service) -> Result<(Endpoint, String)> {
         let shared = &self.0.shared;
         let chosen = match service {
-            Service::S3 => self.0.site.s3.clone(),
+            Service::S3 => self.0.site.overrides.s3.clone(),
             Service::Sts => shared.sts.url.clone(),
             _ => None,
         };

@@ -143,17 +143,18 @@ struct Inner {
     site: Arc<Site>,
     access: Access,
     signer: Signer,
-    health: Health,
+    /// Outlives a change of the settings.
+    health: Arc<Health>,
     shared: Arc<Shared>,
 }
 
 /// What is the same whoever calls.
 struct Site {
     name: Arc<str>,
+    /// What `runtime` and `control` were made of.
+    overrides: config::Endpoints,
     runtime: Endpoint,
     control: Endpoint,
-    /// Base URL of S3, where the configuration names one.
-    s3: Option<String>,
     /// Made when it is first needed.
     objects: OnceLock<Objects>,
 }
@@ -211,6 +212,22 @@ impl Shared {
         Ok(Self { wire, access, credentials, sts, clock, patience, tracker: tracker.clone() })
     }
 
+    /// The same with the timeouts of `aws`; itself if they are its own.
+    pub(super) fn with_patience(self: &Arc<Self>, aws: &config::Aws) -> Arc<Self> {
+        if self.wire.has_patience_of(aws) {
+            return Arc::clone(self);
+        }
+        Arc::new(Self {
+            wire: Arc::new(self.wire.with_patience(aws)),
+            access: self.access.clone(),
+            credentials: self.credentials.clone(),
+            sts: self.sts.clone(),
+            clock: self.clock.clone(),
+            patience: Patience::new(aws),
+            tracker: self.tracker.clone(),
+        })
+    }
+
     /// Loads in the background what the first call would have to wait for.
     pub(super) fn warm_up(&self) {
         let wire = Arc::clone(&self.wire);
@@ -254,20 +271,52 @@ impl Region {
     pub(super) async fn resolve(name: &str, overrides: &config::Endpoints, shared: Arc<Shared>) -> Result<Self> {
         let runtime = Endpoint::resolve(name, Plane::Runtime, overrides.runtime.as_deref(), &shared.sts.sdk).await?;
         let control = Endpoint::resolve(name, Plane::Control, overrides.control.as_deref(), &shared.sts.sdk).await?;
-        let site =
-            Arc::new(Site { name: name.into(), runtime, control, s3: overrides.s3.clone(), objects: OnceLock::new() });
-        Ok(Self::new(site, shared.access.clone(), shared))
+        let (name, overrides) = (name.into(), overrides.clone());
+        let site = Arc::new(Site { name, overrides, runtime, control, objects: OnceLock::new() });
+        Ok(Self::new(site, shared.access.clone(), shared, Arc::default()))
     }
 
-    fn new(site: Arc<Site>, access: Access, shared: Arc<Shared>) -> Self {
+    fn new(site: Arc<Site>, access: Access, shared: Arc<Shared>, health: Arc<Health>) -> Self {
         let signer = Signer::new(&*site.name);
-        Self(Arc::new(Inner { site, access, signer, health: Health::default(), shared }), None)
+        Self(Arc::new(Inner { site, access, signer, health, shared }), None)
+    }
+
+    /// Whether the Region is called at these endpoints, and by these means.
+    pub(super) fn is_reached_by(&self, overrides: &config::Endpoints, shared: &Arc<Shared>) -> bool {
+        self.0.site.overrides == *overrides && Arc::ptr_eq(&self.0.shared, shared)
+    }
+
+    /// This Region, with what is known of it as `known`.
+    pub(super) fn with_health_of(self, known: Option<&Self>) -> Self {
+        let Some(known) = known else { return self };
+        let Inner { site, access, shared, .. } = &*self.0;
+        Self::new(Arc::clone(site), access.clone(), Arc::clone(shared), Arc::clone(&known.0.health))
     }
 
     /// These Regions as `role` calls them.
     pub(super) fn assuming(own: &Regions, role: TeamRole<'_>, shared: &Arc<Shared>) -> Regions {
         let access = Access::Signature(shared.assumed(role));
-        let of_team = |region: &Self| Self::new(Arc::clone(&region.0.site), access.clone(), Arc::clone(shared));
+        Self::with_access(own, &access, shared, |_| None)
+    }
+
+    /// These Regions as the identity of `assumed` calls them: with its session, and what is known of its health.
+    pub(super) fn assuming_still(assumed: &Regions, own: &Regions, shared: &Arc<Shared>) -> Regions {
+        // There is no identity without a Region.
+        let Some(first) = assumed.iter().next() else { return own.clone() };
+        let access = first.0.access.clone();
+        Self::with_access(own, &access, shared, |name| assumed.region(name).map(|known| Arc::clone(&known.0.health)))
+    }
+
+    fn with_access(
+        own: &Regions,
+        access: &Access,
+        shared: &Arc<Shared>,
+        health: impl Fn(&str) -> Option<Arc<Health>>,
+    ) -> Regions {
+        let of_team = |region: &Self| {
+            let health = health(region.name()).unwrap_or_default();
+            Self::new(Arc::clone(&region.0.site), access.clone(), Arc::clone(shared), health)
+        };
         Regions(own.iter().map(of_team).collect())
     }
 
@@ -298,7 +347,7 @@ impl Region {
         let make = || {
             let means = Means {
                 sdk: &shared.sts.sdk,
-                url: site.s3.as_deref(),
+                url: site.overrides.s3.as_deref(),
                 credentials: shared.credentials.clone(),
                 clock: shared.clock.clone(),
                 patience: shared.patience,

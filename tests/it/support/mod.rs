@@ -24,7 +24,7 @@ use bedrock_gateway::app::{App, Local};
 use bedrock_gateway::batch::Batches;
 use bedrock_gateway::catalog::Catalog;
 use bedrock_gateway::clock::{Clock, Timestamp};
-use bedrock_gateway::config::{Aws, Config, Secret};
+use bedrock_gateway::config::{Aws, Config, Problems, Secret};
 use bedrock_gateway::gateway::Gateway;
 use bedrock_gateway::money::MicroUsd;
 use bedrock_gateway::simulator::{Settings, Simulator};
@@ -164,6 +164,7 @@ impl TestGateway {
         config.server.ops_listen = (Ipv4Addr::LOCALHOST, 0).into();
         config.store.url = format!("sqlite://{}", folder.path().join("it.db").display());
         config.store.journal = folder.path().join("journal").display().to_string();
+        config.server.notice_seconds = 0;
         // What a test counts at the simulator, its own calls made.
         config.aws.catalog_refresh_minutes = 0;
         change(&mut config);
@@ -198,7 +199,7 @@ impl TestGateway {
             key,
             lost: AtomicU64::new(0),
             http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap(),
-            gateway: app.gateway().clone(),
+            gateway: app.gateway(),
             app: Some(app),
             upstream,
             tracker: TaskTracker::new(),
@@ -365,6 +366,19 @@ impl TestGateway {
     /// The metrics as they are now.
     pub(crate) fn metrics(&self) -> Scrape {
         Scrape::parse(&self.gateway.metrics().render())
+    }
+
+    /// Has the gateway read its configuration again, which is the one it was started with and this change.
+    pub(crate) async fn reload(&self, change: impl FnOnce(&mut Config)) {
+        let mut config = self.config.clone();
+        change(&mut config);
+        let catalog = Catalog::configured(&config);
+        self.read(catalog.map(|catalog| (config, catalog))).await;
+    }
+
+    /// Has the gateway find this where its configuration is.
+    pub(crate) async fn read(&self, read: Result<(Config, Catalog), Problems>) {
+        self.app.as_ref().expect("the gateway is draining already").reload(read).await;
     }
 
     /// Starts the drain; `hurry` cuts it short. The returned token ends with it.
