@@ -31,7 +31,7 @@ pub struct Server {
     pub send_timeout_s: u64,
     /// Seconds that a connection is kept open between two requests: 1 to 3600. Reloaded.
     pub keep_alive_s: u64,
-    /// Connections of clients at once: up to 1000000; 0: what the limit of open files leaves room for.
+    /// Connections of clients at once: 1 to 1000000; 0: what the limit of open files leaves room for.
     pub max_connections: u64,
     /// PEM file with the certificate chain; empty: plain HTTP.
     pub tls_cert: String,

@@ -130,8 +130,8 @@ async fn http_2_by_prior_knowledge_serves_many_at_once_and_says_goodbye() {
         assert_eq!(answer.unwrap(), (200, http::Version::HTTP_2));
     }
     let drained = t.drain(CancellationToken::new());
+    // It is told to go, and not cut.
     within(&mut connection).await.unwrap();
-    assert!(call().await.is_err(), "the gateway has said that it takes no more here");
     within(drained.cancelled()).await;
     t.finish().await;
 }
