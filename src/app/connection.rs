@@ -250,7 +250,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        // Behind an answer hyper does not read again before something comes: the silence has to be timed from here. When it
+        // is over, the read that follows says so.
+        if let Some((until, _)) = self.pulse.due(&self.limits) {
+            let _ = self.reading.poll(until, cx);
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -44,8 +44,6 @@ impl Local {
         config.aws.credentials = Some((settings.access_key.clone(), Secret::new(settings.secret_key.clone())));
         config.aws.bearer_token = None;
         config.aws.role_arn.clear();
-        // Nobody balances load over it.
-        config.server.notice_seconds = 0;
         let simulator = Simulator::new(settings);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         for region in config.aws.regions.clone() {

@@ -84,6 +84,8 @@ impl Serve {
     async fn start_local(&self, config: &mut Config, catalog: Catalog) -> Result<(App, Option<Local>), Failure> {
         let mut settings = Settings::default();
         app::local_buckets(config, &mut settings);
+        // Nobody balances load over it.
+        config.server.notice_seconds = 0;
         let local = Local::start(config, settings).await?;
         app::local_sealing_key(config);
         let clock = Clock::system();

