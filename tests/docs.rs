@@ -1,6 +1,6 @@
 //! The documents say what is so: names of files and functions exist, links lead somewhere, lists are complete.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "docs/pages.rs"]
 mod pages;

@@ -75,8 +75,8 @@ mod tests {
     #[test]
     fn what_is_reloaded_is_taken_over_and_the_rest_is_named() {
         let started = Config::default();
-        let mut read = Config::default();
-        read.models = vec![Alias { alias: "fast".into(), ..Alias::default() }];
+        let models = vec![Alias { alias: "fast".into(), ..Alias::default() }];
+        let mut read = Config { models, ..Config::default() };
         read.aws.regions = vec!["eu-west-1".into()];
         read.server.max_body_mb = 7;
         read.store.url = "sqlite://other.db".into();

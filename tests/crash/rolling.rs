@@ -152,7 +152,9 @@ async fn gateways_are_replaced_one_after_the_other_and_no_stream_no_call_and_no_
     let mut tasks = JoinSet::new();
     let balancer = Balancer::start(&mut tasks).await;
     let mut gateways = vec![installation.start().await, installation.start().await];
-    gateways.iter().for_each(|gateway| balancer.add(gateway));
+    for gateway in &gateways {
+        balancer.add(gateway);
+    }
     let clients = Arc::new(Clients {
         url: format!("http://{}", balancer.address),
         key: installation.key.clone(),

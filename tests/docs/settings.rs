@@ -147,8 +147,9 @@ fn lowered(text: &str) -> String {
 fn settings(keys: &[String], schema: &Value, above: Counts) -> Vec<Setting> {
     let counts = Counts::told(schema, above);
     if let Some(properties) = schema["properties"].as_object() {
-        let below =
-            properties.iter().flat_map(|(key, schema)| settings(&[keys, &[key.clone()]].concat(), schema, counts));
+        let below = properties
+            .iter()
+            .flat_map(|(key, schema)| settings(&[keys, std::slice::from_ref(key)].concat(), schema, counts));
         return below.collect();
     }
     if schema["items"]["properties"].is_object() {
@@ -222,7 +223,9 @@ fn keys_of(value: &Value, way: &mut Vec<String>, found: &mut Vec<String>) {
     if let Some(tables) = tables {
         let last = way.pop().unwrap();
         way.push(format!("{last}[]"));
-        tables.iter().for_each(|table| keys_of(table, way, found));
+        for table in tables {
+            keys_of(table, way, found);
+        }
         way.pop();
         way.push(last);
     } else if let Some(table) = value.as_object() {

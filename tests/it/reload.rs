@@ -145,7 +145,7 @@ async fn what_needs_a_restart_is_named_and_the_rest_counts() {
 async fn what_browsers_and_administrators_may_do_changes() {
     let t = TestGateway::start().await;
     let key = "bgw_bootstrap_0123456789abcdef0123456789abcdef0123456789abcdef";
-    let hash = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    let hash = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
     let teams = async || Reply::to(t.request(Method::GET, "/admin/v1/teams").bearer_auth(key)).await.status();
     let origin = "https://app.example.com";
     let page = async || Reply::to(t.request(Method::GET, "/openapi.json").header("origin", origin)).await;

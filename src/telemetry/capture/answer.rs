@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     fn sse(events: &[Value]) -> Value {
-        let text: String = events.iter().map(|event| format!("event: x\ndata: {event}\n\n")).collect();
+        let text = events.iter().map(|event| format!("event: x\ndata: {event}\n\n")).collect::<Vec<_>>().concat();
         read("text/event-stream; charset=utf-8", (text + ": keep-alive\n\ndata: [DONE]\n\n").as_bytes())
     }
 

@@ -99,12 +99,15 @@ fn agree_with_metrics(ledger: &[Entry], metrics: &Scrape) {
     assert_eq!(metrics.count("gateway_upstream_attempts_total", &[]), attempts);
 }
 
+/// What a call counts for.
+type Count<'a> = &'a dyn Fn(&Entry) -> u64;
+
 /// A call is observed once, whatever became of it, and its tokens once.
 fn agree_by_otels_names(ledger: &[Entry], metrics: &Scrape) {
     let calls = || ledger.iter().filter(|entry| !is_job(entry));
     let input = |entry: &Entry| entry.input_tokens + entry.cache_read_tokens + entry.cache_write_tokens;
     let output = |entry: &Entry| entry.output_tokens;
-    let types: [(&str, &dyn Fn(&Entry) -> u64); 2] = [("input", &input), ("output", &output)];
+    let types: [(&str, Count<'_>); 2] = [("input", &input), ("output", &output)];
     for (kind, tokens) in types {
         let labels = [("gen_ai_token_type", kind)];
         let observed = metrics.count("gen_ai_client_token_usage_sum", &labels);

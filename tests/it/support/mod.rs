@@ -409,13 +409,13 @@ impl TestGateway {
             }
         }
         let ledger = self.ledger().await;
-        books::agree(&ledger, &self.metrics(), &self.sim, self.lost.load(Ordering::Relaxed)).await;
+        Box::pin(books::agree(&ledger, &self.metrics(), &self.sim, self.lost.load(Ordering::Relaxed))).await;
         books::agree_with_budgets(&ledger, self.gateway.tenancy()).await;
         assert_eq!(self.gateway.tenancy().ledger().lost, 0);
         log::assert_without(keys.iter().filter_map(|key| key.rsplit('_').next()));
 
         if let Some(app) = self.app.take() {
-            within(app.drain(std::future::pending())).await;
+            within(Box::pin(app.drain(std::future::pending()))).await;
         }
         self.tracker.close();
         within(self.tracker.wait()).await;
