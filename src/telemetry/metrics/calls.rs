@@ -57,12 +57,12 @@ impl Metrics {
         ];
         for (class, count) in classes {
             if count > 0 {
-                self.families().tokens.with_label_values(&[team, model, call.region, class]).inc_by(count);
+                self.families().tokens.with_label_values(&[team, call.region, model, class]).inc_by(count);
             }
         }
         match call.cost {
             #[expect(clippy::cast_precision_loss, reason = "exact up to nine billion dollars for one series")]
-            Some(cost) => self.families().cost.with_label_values(&[team, model, call.tier]).inc_by(cost.0 as f64 / 1e6),
+            Some(cost) => self.families().cost.with_label_values(&[team, call.tier, model]).inc_by(cost.0 as f64 / 1e6),
             None => self.families().unpriced.with_label_values(&[model]).inc(),
         }
     }

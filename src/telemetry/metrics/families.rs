@@ -3,6 +3,9 @@
 //!
 //! Labels are bounded sets; what callers or operators name goes through `labels.rs`. A new label multiplies the series of
 //! its family, and each series of a histogram is kept once per bucket: few labels.
+//!
+//! Between two labels that anybody names stands one with fixed values: the `prometheus` crate tells series apart by a hash
+//! of their values in a row, and would take team `a`, model `bc` for team `ab`, model `c`.
 
 use prometheus::{CounterVec, Gauge, GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge};
 
@@ -70,7 +73,7 @@ macro_rules! families {
 
 families! {
     // Requests.
-    requests: IntCounterVec "gateway_requests_total" ["surface", "operation", "team", "model", "status"]
+    requests: IntCounterVec "gateway_requests_total" ["surface", "team", "operation", "model", "status"]
         "Requests answered, by surface, operation, team, model and HTTP status.";
     request_seconds: HistogramVec "gateway_request_duration_seconds" ["surface", "operation"] in CALL_SECONDS
         "Seconds from the head of a request to the last byte of its answer.";
@@ -86,9 +89,9 @@ families! {
         "Panics of this process, in requests and in background work: faults of the gateway, each told in the log.";
 
     // Calls on AWS, and what they used and cost.
-    tokens: IntCounterVec "gateway_tokens_total" ["team", "model", "region", "type"]
+    tokens: IntCounterVec "gateway_tokens_total" ["team", "region", "model", "type"]
         "Tokens booked, by team, model, Region and class (input, output, cache_read, cache_write).";
-    cost: CounterVec "gateway_cost_usd_total" ["team", "model", "tier"]
+    cost: CounterVec "gateway_cost_usd_total" ["team", "tier", "model"]
         "US dollars booked, by team, model and service tier; calls without a known price are not in it.";
     unpriced: IntCounterVec "gateway_unpriced_requests_total" ["model"]
         "Calls booked without a cost because the model has no known price.";

@@ -23,7 +23,7 @@ impl Metrics {
     pub fn request(&self, what: (&str, &str), team: &str, model: &str, status: u16, took: Duration) {
         let (surface, operation) = what;
         let digits = itoa(status);
-        let labels = [surface, operation, self.team(team), self.model(model), digits.text()];
+        let labels = [surface, self.team(team), operation, self.model(model), digits.text()];
         self.families().requests.with_label_values(&labels).inc();
         self.families().request_seconds.with_label_values(&[surface, operation]).observe(took.as_secs_f64());
     }

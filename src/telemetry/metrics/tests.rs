@@ -58,6 +58,20 @@ fn a_flood_of_names_adds_a_bounded_number_of_series() {
 }
 
 #[test]
+fn names_that_read_alike_in_a_row_are_told_apart() {
+    let metrics = Metrics::new().unwrap();
+    for (team, model) in [("a", "bc"), ("ab", "c"), ("abc", ""), ("", "abc")] {
+        metrics.request(("openai", "chat"), team, model, 200, Duration::from_millis(3));
+        let tokens = Tokens { input: 1, ..Tokens::default() };
+        metrics.booked(&Booked { team, model, region: "us-east-1", tokens, cost: Some(MicroUsd(1)), tier: "default" });
+    }
+    let text = metrics.render();
+    for name in ["gateway_requests_total{", "gateway_tokens_total{", "gateway_cost_usd_total{"] {
+        assert_eq!(text.lines().filter(|line| line.starts_with(name)).count(), 4, "{name}");
+    }
+}
+
+#[test]
 fn cost_is_counted_in_dollars_and_a_missing_price_is_counted_apart() {
     let metrics = Metrics::new().unwrap();
     let tokens = Tokens { input: 10, ..Tokens::default() };
