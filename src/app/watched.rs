@@ -94,7 +94,7 @@ mod tests {
         assert!(!look(), "the same is told once");
         std::fs::remove_file(&path).unwrap();
         assert!(!look());
-        write(&path, "ab", 2);
+        write(&path, "ab", 3);
         assert!(!look() && look(), "it is another file");
     }
 

@@ -222,6 +222,8 @@ fn warn(text: &impl Display) {
 
 /// Writes a line to standard output.
 fn print(text: &impl Display) -> Result<(), Failure> {
-    writeln!(std::io::stdout().lock(), "{text}")?;
+    // At once: whoever has read what they wanted may have closed the pipe before the line break comes.
+    let line = format!("{text}\n");
+    std::io::stdout().lock().write_all(line.as_bytes())?;
     Ok(())
 }

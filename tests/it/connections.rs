@@ -34,7 +34,7 @@ async fn a_body_that_stops_coming_is_a_408_of_its_dialect() {
     let t = TestGateway::with(|config| config.server.body_timeout_s = 1).await;
     for (path, says) in [
         ("/v1/chat/completions", "request_timeout"),
-        ("/v1/messages", "timeout_error"),
+        ("/v1/messages", "invalid_request_error"),
         ("/model/claude-haiku-4-5/converse", "RequestTimeoutException"),
     ] {
         let mut stream = TcpStream::connect(t.address()).await.unwrap();

@@ -1,9 +1,9 @@
 //! Another configuration for a gateway that serves: all of it or nothing, and no call is lost.
 
 use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Lines};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use bedrock_gateway::config::{Alias, Config};
 use reqwest::Method;
@@ -211,6 +211,8 @@ async fn no_call_is_lost_while_the_configuration_changes_fifty_times() {
 /// `serve --local` as a process of its own.
 struct Program {
     child: Child,
+    /// Open, so that whatever else it says finds somebody.
+    _said: Lines<BufReader<ChildStdout>>,
     base: String,
     ops: String,
     key: String,
@@ -230,14 +232,13 @@ impl Program {
         }
         let log = fs::File::create(folder.path().join("log")).unwrap();
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
-        let said = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
-        let mut said = said.filter(|line| line.contains(' ') && !line.contains("curl"));
+        let mut said = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut after = |name: &str| {
-            let line = said.find(|line| line.starts_with(name)).unwrap();
+            let line = said.by_ref().map(Result::unwrap).find(|line| line.starts_with(name)).unwrap();
             line.rsplit(' ').next().unwrap().to_owned()
         };
         let (base, key, ops) = (after("base URL"), after("key"), after("metrics"));
-        Self { child, base, ops: ops.trim_end_matches("/metrics").to_owned(), key, file, folder }
+        Self { child, _said: said, base, ops: ops.trim_end_matches("/metrics").to_owned(), key, file, folder }
     }
 
     fn signal(&self, signal: &str) {
