@@ -2,6 +2,7 @@
 
 import json
 import signal
+import time
 import urllib.error
 import urllib.request
 
@@ -31,9 +32,12 @@ def test_the_simulator_that_is_printed_takes_orders_for_faults(tmp_path):
     stop(process)
 
 
-def test_a_hangup_does_not_end_it(tmp_path):
+def test_a_hangup_has_the_configuration_read_again_and_does_not_end_it(tmp_path):
     process, gateway = start(tmp_path)
     process.send_signal(signal.SIGHUP)
+    deadline = time.monotonic() + 20
+    while "the configuration was read again" not in (tmp_path / "log").read_text():
+        assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+        time.sleep(0.05)
     assert chat(gateway)["x-gateway-region"] == "us-east-1"
     stop(process)
-    assert "SIGHUP" in (tmp_path / "log").read_text()
