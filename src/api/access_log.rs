@@ -82,7 +82,7 @@ pub(super) async fn observe(
     let request = received::timed(request, &line.trail);
     let work = Work::of(line.trail.id().clone());
     let mut response = if idempotency::is_named(&request) {
-        work.finish(idempotency::answer(&line.gateway, surface, &line.trail, request, next)).await
+        work.finish(Box::pin(idempotency::answer(&line.gateway, surface, &line.trail, request, next))).await
     } else {
         work.finish(next.run(request)).await
     };

@@ -16,8 +16,13 @@ const MAX_IGNORED: usize = 256;
 
 /// Reads `body` as [`read`] does, and says which fields nobody read: those that `T` has no name for, by their paths.
 pub(crate) fn read_noting_ignored<T: DeserializeOwned>(body: &[u8]) -> Result<(T, Vec<String>), Error> {
+    // All of it at once, which is many times faster than piece by piece between the escapes of its strings.
+    let Ok(text) = simdutf8::basic::from_utf8(body) else {
+        let not_utf8 = |_: T| Error::new(Kind::Invalid, "The body is not valid UTF-8.");
+        return Err(read(body).map_or_else(|error| error, not_utf8));
+    };
     let mut ignored = Vec::new();
-    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     let read = serde_ignored::deserialize(&mut deserializer, |path| {
         if ignored.len() < MAX_IGNORED {
             ignored.push(field_path(&path));

@@ -19,7 +19,8 @@ use axum::response::Response;
 use axum_server::accept::Accept as _;
 use axum_server::tls_rustls::RustlsAcceptor;
 use bytes::Bytes;
-use futures_util::FutureExt as _;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use http::{HeaderValue, Version, header};
 use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
@@ -79,6 +80,41 @@ struct Closing {
     closed: CancellationToken,
     /// Nothing more is sent.
     abort: CancellationToken,
+}
+
+/// What a connection is told, in this order.
+#[derive(Clone, Copy)]
+enum Word {
+    /// Clients are to come by another connection.
+    Notice,
+    /// No other request is taken.
+    Close,
+    /// Nothing more is sent.
+    Abort,
+}
+
+impl Closing {
+    /// Waits for the word that follows `last` for the connection of `pulse`.
+    async fn word_after(&self, last: Option<Word>, pulse: &Pulse) -> Word {
+        match last {
+            None => {
+                self.notice.cancelled().await;
+                Word::Notice
+            }
+            Some(Word::Notice) => {
+                self.closed.cancelled().await;
+                let grace = if pulse.has_served() { Duration::ZERO } else { GRACE };
+                match self.abort.run_until_cancelled(tokio::time::sleep(grace)).await {
+                    Some(()) => Word::Close,
+                    None => Word::Abort,
+                }
+            }
+            Some(Word::Close | Word::Abort) => {
+                self.abort.cancelled().await;
+                Word::Abort
+            }
+        }
+    }
 }
 
 /// A port that is served.
@@ -247,27 +283,26 @@ where
     let builder = builder();
     let service = TowerToHyperService::new(requests);
     let mut connection = Box::pin(builder.serve_connection(TokioIo::new(io), service));
-    let closed = async {
-        closing.closed.cancelled().await;
-        if !pulse.has_served() {
-            tokio::time::sleep(GRACE).await;
-        }
-    };
-    let mut closed = std::pin::pin!(closed.fuse());
-    let mut noticed = std::pin::pin!(closing.notice.cancelled().fuse());
+    // Behind these are locks that all connections share. Here they are looked at when there is a word, and not whenever
+    // the connection has something to do.
+    let mut words = FuturesUnordered::new();
+    words.push(closing.word_after(None, pulse));
     loop {
         tokio::select! {
+            biased;
             // How a connection ends is its client's affair; what it had open is told and booked elsewhere.
             _ = connection.as_mut() => return,
-            () = &mut noticed => {
-                // It has a way to say so that loses nothing. To HTTP/1.1 it is said with the next answer.
-                if pulse.is_http2() {
-                    connection.as_mut().graceful_shutdown();
-                }
-            }
             () = pulse.enough.notified() => connection.as_mut().graceful_shutdown(),
-            () = &mut closed => connection.as_mut().graceful_shutdown(),
-            () = closing.abort.cancelled() => return,
+            Some(word) = words.next() => {
+                match word {
+                    // It has a way to say so that loses nothing. To HTTP/1.1 it is said with the next answer.
+                    Word::Notice if pulse.is_http2() => connection.as_mut().graceful_shutdown(),
+                    Word::Notice => {}
+                    Word::Close => connection.as_mut().graceful_shutdown(),
+                    Word::Abort => return,
+                }
+                words.push(closing.word_after(Some(word), pulse));
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One candidate after another until one answers, or nothing is left to try. Who is next is decided in `candidates.rs`,
 //! what follows a failure by `upstream::retry`; it is done here, once, and nowhere beneath.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -232,7 +233,8 @@ impl<'a> Search<'a> {
         one: &impl Fn(Region, Arc<str>) -> F,
     ) -> Result<(T, Try), Failure> {
         let tried = self.start(chosen);
-        let answer = one(tried.attempt.region.clone(), tried.place.id.clone());
+        // One allocation, instead of a large future that is moved into each of those around it.
+        let answer = Box::pin(one(tried.attempt.region.clone(), tried.place.id.clone()));
         match self.failover.hedge_after {
             Some(after) if self.candidates.count() > 0 && self.retry.is_left() => {
                 Box::pin(self.race((tried, answer), after, one)).await
@@ -260,11 +262,10 @@ impl<'a> Search<'a> {
     /// Waits for `first`, and when it has not answered `after` that time for another candidate beside it, if one is ready.
     async fn race<T, F: Future<Output = Result<T, Failure>>>(
         &mut self,
-        (first, answer): (Try, F),
+        (first, mut answer): (Try, Pin<Box<F>>),
         after: Duration,
         one: &impl Fn(Region, Arc<str>) -> F,
     ) -> Result<(T, Try), Failure> {
-        let mut answer = Box::pin(answer);
         tokio::select! {
             biased;
             ended = &mut answer => return match ended {

@@ -153,7 +153,7 @@ impl<'a> Candidates<'a> {
             return None;
         }
         let quota = self.quota(place, &region);
-        let reservation = match quota.as_ref().zip(self.demand()) {
+        let reservation = match self.demand_on(quota.as_ref()) {
             Some((quota, demand)) => Some(quota.reserve_if_fits(demand, self.gateway.clock()).ok()?),
             None => None,
         };
@@ -163,7 +163,13 @@ impl<'a> Candidates<'a> {
     }
 
     pub(super) fn reserve(&self, quota: Option<&Arc<Use>>) -> Option<Reservation> {
-        quota.zip(self.demand()).map(|(quota, demand)| quota.reserve(demand, self.gateway.clock()))
+        self.demand_on(quota).map(|(quota, demand)| quota.reserve(demand, self.gateway.clock()))
+    }
+
+    /// The quota and what the call may use of it. Where none is known the body is not looked at.
+    fn demand_on<'q>(&self, quota: Option<&'q Arc<Use>>) -> Option<(&'q Arc<Use>, Demand)> {
+        let quota = quota?;
+        Some((quota, self.demand()?))
     }
 
     fn standing(&self, place: &Place, now: Timestamp) -> Standing {
@@ -172,7 +178,8 @@ impl<'a> Candidates<'a> {
         if standing != Standing::Ready {
             return standing;
         }
-        let Some((quota, demand)) = self.quota(place, region).zip(self.demand()) else { return standing };
+        let quota = self.quota(place, region);
+        let Some((quota, demand)) = self.demand_on(quota.as_ref()) else { return standing };
         match quota.wait_for(demand, now) {
             Some(Duration::ZERO) => standing,
             wait => Standing::Full { until: now.plus(wait.unwrap_or(Duration::MAX)) },

@@ -66,8 +66,8 @@ impl Gateway {
                 return Ok(caller);
             }
             if guests.issuers.take(text) {
-                let badge = guests.issuers.verify(text).await?;
-                return self.bearer_of(badge).await;
+                let badge = Box::pin(guests.issuers.verify(text)).await?;
+                return Box::pin(self.bearer_of(badge)).await;
             }
         }
         self.tenancy().authenticate(presented, client).await

@@ -326,7 +326,7 @@ impl Gateway {
         let name = name.into();
         let mut resolved = self.catalog().resolve_for(&name, &|names| caller.allows_model(names))?;
         if resolved.hidden_profile().is_some() {
-            resolved = self.unveil(caller, resolved).await;
+            resolved = Box::pin(self.unveil(caller, resolved)).await;
         }
         Ok(Asked { name, resolved })
     }
@@ -343,7 +343,7 @@ impl Gateway {
         if Self::drains(caller) {
             let (gateway, caller, model) = (self.clone(), caller.clone(), model.clone());
             let make = |origin| async move { gateway.make_whole(&caller, origin, &model, call).await };
-            return self.make_to_the_end(origin, make).await;
+            return Box::pin(self.make_to_the_end(origin, make)).await;
         }
         self.make_whole(caller, origin, model, call).await
     }
@@ -396,7 +396,7 @@ impl Gateway {
         if Self::drains(caller) {
             let (gateway, caller, model) = (self.clone(), caller.clone(), model.clone());
             let make = |origin| async move { gateway.make_forward(&caller, origin, &model, call).await };
-            return self.make_to_the_end(origin, make).await;
+            return Box::pin(self.make_to_the_end(origin, make)).await;
         }
         self.make_forward(caller, origin, model, call).await
     }
@@ -465,7 +465,7 @@ impl Gateway {
         if Self::drains(caller) {
             let (gateway, caller, model) = (self.clone(), caller.clone(), model.clone());
             let make = |origin| async move { gateway.make_stream(&caller, origin, &model, call).await };
-            return self.make_to_the_end(origin, make).await;
+            return Box::pin(self.make_to_the_end(origin, make)).await;
         }
         self.make_stream(caller, origin, model, call).await
     }

@@ -18,8 +18,15 @@ impl Gateway {
     /// # Errors
     /// `Forbidden` when AWS says that a profile leads to another model, or it cannot be one of this partition.
     pub(super) async fn through_profiles(&self, caller: &Caller, resolved: Resolved) -> Result<Resolved> {
+        if caller.team.profiles.is_empty() {
+            return Ok(resolved);
+        }
+        Box::pin(self.through_those_of_team(caller, resolved)).await
+    }
+
+    async fn through_those_of_team(&self, caller: &Caller, resolved: Resolved) -> Result<Resolved> {
         let profiles = &caller.team.profiles;
-        let Some(model) = resolved.model.as_ref().filter(|_| !profiles.is_empty()) else { return Ok(resolved) };
+        let Some(model) = resolved.model.as_ref() else { return Ok(resolved) };
         // Capacity that is paid for, or a model of one's own, is not what a profile of the model leads to.
         if !matches!(resolved.hosting(), None | Some(Hosting::ApplicationProfile)) {
             return Ok(resolved);

@@ -5,11 +5,12 @@
 //! signature, a translation) is not in it. Waits of one request may overlap, on several threads: then they count once.
 //! Nothing here locks or allocates; a wait costs two looks at the clock and two changes of one word.
 
-use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use pin_project_lite::pin_project;
 
 use super::Trail;
 
@@ -127,16 +128,32 @@ impl Drop for Waiting {
     }
 }
 
+pin_project! {
+    /// A future whose waits are for somebody else.
+    ///
+    /// No `async fn`: that would hold the future twice, as its argument and pinned, and futures of whole calls are large.
+    struct WaitFor<F> {
+        #[pin]
+        future: F,
+        waiting: Waiting,
+    }
+}
+
+impl<F: Future> Future for WaitFor<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.waiting.end();
+        let poll = this.future.poll(cx);
+        this.waiting.polled(poll)
+    }
+}
+
 impl Trail {
     /// What `future` comes to, whose waits are for somebody else.
-    pub async fn wait_for<T>(&self, future: impl Future<Output = T>) -> T {
-        let (mut future, mut waiting) = (pin!(future), Waiting::new(self.clone()));
-        poll_fn(move |cx| {
-            waiting.end();
-            let poll = future.as_mut().poll(cx);
-            waiting.polled(poll)
-        })
-        .await
+    pub fn wait_for<F: Future>(&self, future: F) -> impl Future<Output = F::Output> {
+        WaitFor { future, waiting: Waiting::new(self.clone()) }
     }
 
     /// How old the request is, and how much of that was the gateway's own time.
@@ -149,6 +166,8 @@ impl Trail {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
     use super::*;
 
     const AGE: Duration = Duration::from_micros(1);

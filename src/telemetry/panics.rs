@@ -7,12 +7,14 @@
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::RefCell;
-use std::future::poll_fn;
 use std::mem;
 use std::panic::PanicHookInfo;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::thread;
+
+use pin_project_lite::pin_project;
 
 use super::subscriber;
 use crate::ids::RequestId;
@@ -99,9 +101,25 @@ impl Work {
     }
 
     /// Does all of it, piece by piece.
-    pub async fn finish<T>(mut self, future: impl Future<Output = T>) -> T {
-        let mut future = pin!(future);
-        poll_fn(move |cx| self.run(|| future.as_mut().poll(cx))).await
+    pub fn finish<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        Finish { future, work: self }
+    }
+}
+
+pin_project! {
+    struct Finish<F> {
+        #[pin]
+        future: F,
+        work: Work,
+    }
+}
+
+impl<F: Future> Future for Finish<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.work.run(|| this.future.poll(cx))
     }
 }
 

@@ -21,6 +21,9 @@ const LATENCY: Duration = Duration::from_millis(20);
 /// Bytes that are written at once even before that.
 const ENOUGH: usize = 64 * 1024;
 
+/// Bytes that a line about a request has as a rule.
+const USUAL_LINE: usize = 1024;
+
 /// Where JSON lines go, if that is how the log is written.
 static LINES: OnceLock<Lines> = OnceLock::new();
 
@@ -105,15 +108,13 @@ fn capped(filter: &str) -> String {
 /// Who calls checks first whether anybody wants the line: `tracing::enabled!`.
 pub fn write_json(line: &impl Serialize) -> bool {
     let Some(lines) = LINES.get() else { return false };
-    let mut text = lines.lock();
-    let begun = text.len();
-    if serde_json::to_writer(&mut *text, line).is_err() {
-        // Only a map with keys that are no strings fails, and no line has one.
-        text.truncate(begun);
-        return true;
+    // Made before the lock is taken, which all requests share.
+    let mut made = Vec::with_capacity(USUAL_LINE);
+    // Only a map with keys that are no strings fails, and no line has one.
+    if sonic_rs::to_writer(&mut made, line).is_ok() {
+        made.push(b'\n');
+        lines.add(&made);
     }
-    text.push(b'\n');
-    lines.arrived(text, begun);
     true
 }
 
@@ -140,12 +141,15 @@ struct Lines(Arc<Gathered>);
 
 struct Gathered {
     text: Mutex<Vec<u8>>,
+    /// Where text is while it is written. Who holds it holds standard error, so that lines keep their order.
+    leaving: Mutex<Vec<u8>>,
     arrived: Condvar,
 }
 
 impl Lines {
     fn start() -> Self {
-        let lines = Self(Arc::new(Gathered { text: Mutex::new(Vec::with_capacity(ENOUGH)), arrived: Condvar::new() }));
+        let room = || Mutex::new(Vec::with_capacity(ENOUGH));
+        let lines = Self(Arc::new(Gathered { text: room(), leaving: room(), arrived: Condvar::new() }));
         let writer = lines.clone();
         // Without the thread, lines are written when enough have come.
         thread::Builder::new().name("log".into()).spawn(move || writer.run()).ok();
@@ -156,24 +160,26 @@ impl Lines {
         self.0.text.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note that text came behind the `begun` bytes that were there.
-    fn arrived(&self, text: MutexGuard<'_, Vec<u8>>, begun: usize) {
-        if text.len() >= ENOUGH {
-            drop(text);
+    fn add(&self, bytes: &[u8]) {
+        let mut text = self.lock();
+        let is_first = text.is_empty();
+        text.extend_from_slice(bytes);
+        let is_enough = text.len() >= ENOUGH;
+        drop(text);
+        if is_enough {
             self.write_out();
-        } else if begun == 0 {
-            drop(text);
+        } else if is_first {
             self.0.arrived.notify_one();
         }
     }
 
-    /// Writes what was gathered. Whoever holds standard error takes the text, so that lines keep their order, and others
-    /// go on gathering meanwhile.
+    /// Writes what was gathered; others go on gathering meanwhile.
     fn write_out(&self) {
-        let mut out = stderr().lock();
-        let text = std::mem::take(&mut *self.lock());
+        let mut leaving = self.0.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut *self.lock(), &mut *leaving);
         // Where the log cannot be written there is nobody to tell.
-        out.write_all(&text).ok();
+        stderr().write_all(&leaving).ok();
+        leaving.clear();
     }
 
     fn run(self) {
@@ -188,10 +194,7 @@ impl Lines {
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut text = self.lock();
-        let begun = text.len();
-        text.extend_from_slice(bytes);
-        self.arrived(text, begun);
+        self.add(bytes);
         Ok(bytes.len())
     }
 

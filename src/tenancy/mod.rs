@@ -175,7 +175,7 @@ impl Tenancy {
         }
         let place = self.0.guesses.place(client, self.0.clock.now());
         let _place = place.map_err(guesses::too_many)?;
-        directory.read(id).await
+        Box::pin(directory.read(id)).await
     }
 
     /// A wrong key came from `client`: it is counted, and answered with `error`, or after too many of them not at all.

@@ -124,7 +124,8 @@ impl Credentials {
                 }
                 Ok(keys)
             }
-            _ => self.load().await,
+            // Seldom, and by a large future, which no call is to carry with it.
+            _ => Box::pin(self.load()).await,
         }
     }
 

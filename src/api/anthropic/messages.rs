@@ -1,9 +1,8 @@
 //! `POST /v1/messages`: <https://platform.claude.com/docs/en/api/messages>.
 
-use axum::Json;
 use axum::body::Body as HttpBody;
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::value::RawValue;
@@ -13,7 +12,7 @@ use super::lane::{self, Lane};
 use super::native::{self, Draft, Purpose};
 use super::translate::{self, Context, Events, Translated};
 use super::wire::{self, MessagesRequest};
-use crate::api::answer::annotate;
+use crate::api::answer::{annotate, json};
 use crate::api::caller::{Body, Strictness};
 use crate::api::conversation::auto_cache;
 use crate::api::{body, native_headers, purpose, remote, sse};
@@ -146,7 +145,7 @@ impl Exchange {
         }
         let answer = self.gateway.complete(&self.caller, origin, &self.model, &request).await?;
         let message = translate::response(answer.body, &context);
-        Ok(annotate(Json(message).into_response(), &answer.served, &report))
+        Ok(annotate(json(&message)?, &answer.served, &report))
     }
 
     /// Claude's own bytes, there and back.

@@ -1,8 +1,7 @@
 //! `POST /v1/chat/completions`: <https://platform.openai.com/docs/api-reference/chat/create>.
 
-use axum::Json;
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use bytes::BytesMut;
 use http::HeaderMap;
 
@@ -10,7 +9,7 @@ use super::choices::Calls;
 use super::error::{self, ErrorBody};
 use super::translate::{self, Chunks, Context, Translated};
 use super::{native, pointed, wire};
-use crate::api::answer::annotate;
+use crate::api::answer::{annotate, json};
 use crate::api::caller::{Body, Strictness};
 use crate::api::conversation::{Form, auto_cache};
 use crate::api::{native_headers, purpose, sse};
@@ -49,7 +48,8 @@ pub(super) async fn create(
         let head = native::head(&body)?;
         let model = trail.wait_for(gateway.model(&caller, head.model.clone())).await?;
         if native::lane(&model.resolved, &head) == native::Lane::Native {
-            return native::create(&gateway, &caller, (trail, strictness), (&model, head), (&headers, body)).await;
+            let create = native::create(&gateway, &caller, (trail, strictness), (&model, head), (&headers, body));
+            return Box::pin(create).await;
         }
     }
     let mut request = wire::parse(&body)?;
@@ -95,7 +95,7 @@ pub(super) async fn create(
     } else {
         let (answers, served) = calls.complete().await?;
         let completion = translate::response(answers, &context);
-        Ok(annotate(Json(completion).into_response(), &served, &report))
+        Ok(annotate(json(&completion)?, &served, &report))
     }
 }
 

@@ -25,8 +25,12 @@ impl Calls<'_> {
     /// All answers, whole.
     pub(super) async fn complete(self) -> Result<(Vec<Response>, Served)> {
         let Self { gateway, caller, origin, model, request, more } = self;
+        if more == 0 {
+            let answer = gateway.complete(caller, origin, model, request).await?;
+            return Ok((vec![answer.body], answer.served));
+        }
         let call = || gateway.complete(caller, origin.clone(), model, request);
-        let (first, others) = try_join(call(), try_join_all((0..more).map(|_| call()))).await?;
+        let (first, others) = Box::pin(try_join(call(), try_join_all((0..more).map(|_| call())))).await?;
         let mut bodies = Vec::with_capacity(1 + more);
         bodies.push(first.body);
         let others = others.into_iter().map(|answer| {
@@ -42,12 +46,13 @@ impl Calls<'_> {
         self,
     ) -> Result<(impl Stream<Item = Result<(usize, Event)>> + Send + Unpin + use<>, Served)> {
         let Self { gateway, caller, origin, model, request, more } = self;
-        let call = || gateway.stream(caller, origin.clone(), model, request);
-        let (first, others) = try_join(call(), try_join_all((0..more).map(|_| call()))).await?;
         let numbered = |number: usize, events: EventStream| events.map(move |event| event.map(|event| (number, event)));
-        if others.is_empty() {
-            return Ok((Either::Left(numbered(0, first.body)), first.served));
+        if more == 0 {
+            let answer = gateway.stream(caller, origin, model, request).await?;
+            return Ok((Either::Left(numbered(0, answer.body)), answer.served));
         }
+        let call = || gateway.stream(caller, origin.clone(), model, request);
+        let (first, others) = Box::pin(try_join(call(), try_join_all((0..more).map(|_| call())))).await?;
         let mut streams = SelectAll::new();
         streams.push(numbered(0, first.body));
         let others = others.into_iter().enumerate().map(|(i, answer)| {

@@ -28,7 +28,7 @@ pub(super) async fn fill(fetcher: &Fetcher, mut places: Vec<(At, &mut Url)>) -> 
         return Ok(());
     }
     let wanted = places.iter().map(|(at, url)| Remote { path: at.to_string(), url: text(url).to_owned() }).collect();
-    let found = fetch_all(fetcher, wanted).await?;
+    let found = Box::pin(fetch_all(fetcher, wanted)).await?;
     for ((_, url), found) in places.into_iter().zip(found) {
         *url = Url::Fetched { media_type: found.media_type, payload: found.base64 };
     }

@@ -387,7 +387,7 @@ impl Admission {
         let desk = &self.desk;
         let granted = match &desk.place {
             Place::Local => self.here(caller, need, Held::Local).await?,
-            Place::Shared(shared) => self.there(shared, caller, need).await?,
+            Place::Shared(shared) => Box::pin(self.there(shared, caller, need)).await?,
         };
         caller.activity.in_flight.fetch_add(1, Ordering::Relaxed);
         Ok(Hold { caller: caller.clone(), granted, desk: Arc::clone(desk) })

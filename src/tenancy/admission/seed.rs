@@ -43,7 +43,7 @@ impl Seeds {
     /// who cannot know what was spent must not spend.
     pub(super) async fn sow(&self, caller: &Caller, clock: &Clock) -> Result<()> {
         for rule in caller.rules.budgets.iter().filter(|rule| !rule.meter.is_seeded()) {
-            self.sow_one(caller, rule, clock).await.map_err(|cause| unknown(caller, rule, cause))?;
+            Box::pin(self.sow_one(caller, rule, clock)).await.map_err(|cause| unknown(caller, rule, cause))?;
         }
         Ok(())
     }

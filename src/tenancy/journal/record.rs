@@ -53,7 +53,7 @@ fn frame(payload: &Payload<'_>) -> Vec<u8> {
     bytes.extend_from_slice(&MARK);
     bytes.extend_from_slice(&[0; FRAME - MARK.len()]);
     // Text and numbers into memory: nothing of it can fail. If it did, the record would be passed over.
-    serde_json::to_writer(&mut bytes, payload).ok();
+    sonic_rs::to_writer(&mut bytes, payload).ok();
     let length = u32::try_from(bytes.len() - FRAME).unwrap_or(u32::MAX).to_le_bytes();
     let check = checksum(length, &bytes[FRAME..]).to_le_bytes();
     bytes[4..8].copy_from_slice(&length);

@@ -1,6 +1,5 @@
 //! The ledger's table.
 
-use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use sqlx::any::{AnyArguments, AnyRow};
@@ -25,22 +24,26 @@ INSERT INTO ledger (id, request_id, at, team_id, key_id, surface, operation, mod
 cache_read_tokens, cache_write_tokens, cost_micro_usd, latency_ms, ttft_ms, attempts, status, outcome, usage_source,
 streamed, end_user, tier) VALUES ";
 
-/// The insert of 8 rows and of one: a group is put together from these, so that few statements are prepared and a row
-/// costs a fraction of a statement. Not more rows, because SQLite looks each parameter up by walking the list of all.
-static LEDGER_INSERTS: LazyLock<[(usize, String); 2]> =
-    LazyLock::new(|| [8, 1].map(|rows| (rows, ledger_insert(rows))));
+/// So many rows has an insert at most; Postgres takes 65,535 parameters, SQLite 32,766.
+const MOST_ROWS: usize = 64;
+/// The inserts of these many rows: a group is put together from them, so that few statements are prepared and a row costs
+/// a fraction of a statement.
+const ROWS: [usize; 3] = [MOST_ROWS, 8, 1];
 
-fn ledger_insert(rows: usize) -> String {
-    let mut sql = LEDGER_INSERT.to_owned();
-    for row in 0..rows {
-        sql.push_str(if row == 0 { "(" } else { ", (" });
-        for column in 0..LEDGER_COLUMNS {
-            let separator = if column == 0 { "" } else { ", " };
-            let _ = write!(sql, "{separator}${}", row * LEDGER_COLUMNS + column + 1);
-        }
-        sql.push(')');
-    }
-    sql + " ON CONFLICT (id) DO NOTHING"
+/// With numbered parameters, which both databases know.
+static NUMBERED: LazyLock<[(usize, String); 3]> = LazyLock::new(|| inserts(|number| format!("${number}")));
+/// With nameless ones, for SQLite: it looks each that has a name up by walking the list of all.
+static NAMELESS: LazyLock<[(usize, String); 3]> = LazyLock::new(|| inserts(|_| "?".to_owned()));
+
+fn inserts(parameter: impl Fn(usize) -> String) -> [(usize, String); 3] {
+    ROWS.map(|rows| {
+        let row = |row: usize| {
+            let parameters = (1..=LEDGER_COLUMNS).map(|column| parameter(row * LEDGER_COLUMNS + column));
+            format!("({})", parameters.collect::<Vec<_>>().join(", "))
+        };
+        let all = (0..rows).map(row).collect::<Vec<_>>().join(", ");
+        (rows, format!("{LEDGER_INSERT}{all} ON CONFLICT (id) DO NOTHING"))
+    })
 }
 
 const KEY_TOUCH: &str = "-- tenancy.key_touch
@@ -49,8 +52,9 @@ UPDATE keys SET last_use = $2 WHERE id = $1 AND (last_use IS NULL OR last_use < 
 /// Writes a group of entries and last uses, all or nothing. An entry whose id is there already changes nothing.
 pub(in crate::tenancy) async fn write_group(store: &Store, entries: &[Entry], touches: &[Touch]) -> Result<()> {
     let mut transaction = store.begin().await?;
+    let inserts = if transaction.backend_name() == "SQLite" { &*NAMELESS } else { &*NUMBERED };
     let mut rest = entries;
-    for (rows, sql) in &*LEDGER_INSERTS {
+    for (rows, sql) in inserts {
         while rest.len() >= *rows {
             let (part, after) = rest.split_at(*rows);
             insert_entries(&mut transaction, sql, part).await?;

@@ -135,7 +135,7 @@ fn optional_timestamp(row: &AnyRow, column: &str) -> Result<Option<Timestamp>, s
 
 /// Text as both databases take it: Postgres refuses NUL, and one refused row would hold up every row behind it.
 fn clean(text: &str) -> String {
-    text.replace('\0', "\u{fffd}")
+    if text.contains('\0') { text.replace('\0', "\u{fffd}") } else { text.to_owned() }
 }
 
 fn count(number: u64) -> i64 {

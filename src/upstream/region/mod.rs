@@ -411,7 +411,7 @@ impl Region {
             }
             let (parts, body) = response.into_parts();
             // A body that breaks off still leaves the status and the name in the header.
-            let body = self.0.shared.wire.pieces(body).collect(MAX_REFUSAL).await.unwrap_or_default();
+            let body = Box::pin(self.0.shared.wire.pieces(body).collect(MAX_REFUSAL)).await.unwrap_or_default();
             let refusal = Refusal::read(parts.status.as_u16(), &parts.headers, &body, self.0.shared.clock.now());
             if !corrected && signed.is_some_and(|signed| self.correct(&refusal, &signed)) {
                 corrected = true;
