@@ -2,7 +2,7 @@
 //!
 //! A surface calls [`Gateway::complete`], [`Gateway::stream`] with a canonical request, or [`Gateway::forward`],
 //! [`Gateway::forward_stream`] with bytes that already are what the model speaks. No call that was admitted ends
-//! without being booked, once; see `settle.rs`.
+//! without being booked, once; see `settle/mod.rs`.
 //!
 //! Here are the path and its four ways in. Who may call what, and where, is in `reach.rs`; what a gateway is made of, in
 //! `parts.rs`; calls that are on no model, in `plain.rs`.
