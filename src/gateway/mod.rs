@@ -2,19 +2,26 @@
 //!
 //! A surface calls [`Gateway::complete`], [`Gateway::stream`] with a canonical request, or [`Gateway::forward`],
 //! [`Gateway::forward_stream`] with bytes that already are what the model speaks. No call that was admitted ends
-//! without being booked, once; see `settle.rs`.
+//! without being booked, once; see `settle/mod.rs`.
+//!
+//! Here are the path and its four ways in. Who may call what, and where, is in `reach.rs`; what a gateway is made of, in
+//! `parts.rs`; calls that are on no model, in `plain.rs`.
 
 mod admit;
+mod answer;
 mod attempt;
 mod candidates;
 mod carry;
+mod changes;
 mod drain;
 mod identify;
+mod jobs;
 mod meter;
 mod outline;
 mod parts;
 mod plain;
 mod profile;
+mod reach;
 mod semantics;
 mod service;
 mod settle;
@@ -32,34 +39,30 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::HeaderMap;
 
+pub use answer::{Answer, Cost, Served};
 pub use attempt::Failover;
+pub use changes::{Changes, Present};
 pub use drain::outlive;
 pub use identify::Guests;
-pub use parts::{Changes, Parts};
+pub use jobs::used;
+pub use parts::Parts;
 pub use plain::Target;
+pub use reach::Asked;
 pub use service::{LATENCY, Latency, Service, TIER};
 pub use settle::{Booked, Charge, Receipt};
 pub use stream::{EventStream, FrameStream};
 pub use trail::Trail;
 pub use waits::Waiting;
 
-use crate::catalog::{self, Catalog, Charged, Freshness, Live, Place, Quotas, Resolved};
-use crate::clock::Clock;
-use crate::converse::{self, Usage};
+use crate::catalog::{self, Charged, Place};
+use crate::converse;
 use crate::error::{Error, Kind};
 use crate::families;
-use crate::fetch::Fetcher;
-use crate::idempotency::Idempotency;
-use crate::invocations::Invocations;
-use crate::money::MicroUsd;
-use crate::report::Report;
-use crate::responses::Responses;
-use crate::telemetry::{Capture, Metrics, Traces};
-use crate::tenancy::usage::Usage as Reports;
-use crate::tenancy::{Caller, Team, Tenancy};
+use crate::tenancy::Caller;
 use crate::upstream::sticky::Sticky;
-use crate::upstream::{Call, Operation, Region, Regions, Reply, TeamRole, Upstream};
+use crate::upstream::{Call, Operation, Region, Reply};
 use admit::Admitted;
+use answer::{served, settle_tokenless, settle_whole, untold};
 use attempt::Ask;
 use candidates::Work;
 use meter::Meter;
@@ -67,37 +70,9 @@ use settle::Settlement;
 use statement::Statement;
 use weight::Ratios;
 
-/// What a whole answer to `operation` says that it used, where nothing but its body is known: a job's answers have no
-/// headers.
-pub fn used(operation: Operation, answer: &[u8]) -> Option<Usage> {
-    Statement::of(operation, &HeaderMap::new(), answer).usage
-}
-
 /// What every request needs. A cheap clone.
 #[derive(Clone)]
 pub struct Gateway(Arc<Inner>);
-
-/// The gateway as it is now, for what outlives a change of the configuration. A cheap clone.
-#[derive(Clone)]
-pub struct Present(Arc<dyn Fn() -> Gateway + Send + Sync>);
-
-impl Present {
-    /// What `find` finds whenever it is asked.
-    pub fn new(find: impl Fn() -> Gateway + Send + Sync + 'static) -> Self {
-        Self(Arc::new(find))
-    }
-
-    /// By the settings as they are now. A piece of work takes it once.
-    pub fn now(&self) -> Gateway {
-        (self.0)()
-    }
-}
-
-impl fmt::Debug for Present {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Present(..)")
-    }
-}
 
 struct Inner {
     parts: Parts,
@@ -110,25 +85,10 @@ struct Inner {
     ratios: Arc<Ratios>,
 }
 
-impl fmt::Debug for Changes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Changes(..)")
-    }
-}
-
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Gateway(..)")
     }
-}
-
-/// A model as a caller asked for it.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    /// The name that was used.
-    pub name: String,
-    /// What it stands for.
-    pub resolved: Resolved,
 }
 
 /// Where a request came from, for the ledger.
@@ -146,189 +106,12 @@ pub struct Origin {
     pub status: fn(&Error) -> u16,
 }
 
-/// An answer, and how it came about.
-#[derive(Debug)]
-pub struct Answer<T> {
-    /// What the client asked for.
-    pub body: T,
-    /// How it came about.
-    pub served: Served,
-}
-
-/// How an answer came about.
-#[derive(Clone, Debug)]
-pub struct Served {
-    /// The Region that was called.
-    pub region: Arc<str>,
-    /// Attempts made.
-    pub attempts: u32,
-    /// What the access log may know.
-    pub receipt: Arc<Receipt>,
-    /// What it cost; told only of whole answers.
-    pub cost: Cost,
-    /// How it was served, as far as AWS said so by then.
-    pub service: Service,
-    /// What the gateway changed about the call for the sake of the caller's limits.
-    pub changes: Report,
-}
-
-/// What an answer cost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cost {
-    /// Settled.
-    Known(MicroUsd),
-    /// The model has no known price.
-    Unknown,
-    /// The answer has not ended.
-    Open,
-}
-
 impl Gateway {
     /// Puts a gateway together.
     pub fn new(parts: Parts) -> Self {
-        let regions = regions(&parts);
+        let regions = parts.regions();
         let (profiles, ratios) = (Arc::default(), Arc::default());
         Self(Arc::new(Inner { parts, regions, sticky: Sticky::default(), profiles, ratios }))
-    }
-
-    /// The gateway by another configuration. It shares with this one what is remembered and counted; this one stays what
-    /// it is, for the calls that it has begun.
-    #[must_use]
-    pub fn changed(&self, changes: Changes) -> Self {
-        let Inner { parts, sticky, profiles, ratios, .. } = &*self.0;
-        let parts = parts.changed(changes);
-        let regions = regions(&parts);
-        let (sticky, profiles, ratios) = (sticky.clone(), Arc::clone(profiles), Arc::clone(ratios));
-        Self(Arc::new(Inner { parts, regions, sticky, profiles, ratios }))
-    }
-
-    /// Who calls without a key of the store.
-    pub fn guests(&self) -> &Guests {
-        &self.0.parts.guests
-    }
-
-    /// The catalog that is replaced when AWS tells something new.
-    pub fn live(&self) -> &Live {
-        &self.0.parts.catalog
-    }
-
-    /// Models and where they can be called, as it is known now.
-    pub fn catalog(&self) -> Catalog {
-        self.0.parts.catalog.now()
-    }
-
-    /// How fresh what is known of each Region is, in order of preference.
-    pub fn catalog_state(&self) -> Vec<Freshness> {
-        self.0.regions.iter().map(|region| self.0.parts.catalog.freshness(region)).collect()
-    }
-
-    /// Teams, keys, and the ledger.
-    pub fn tenancy(&self) -> &Tenancy {
-        &self.0.parts.tenancy
-    }
-
-    /// Whose the asynchronous invocations are.
-    pub fn invocations(&self) -> &Invocations {
-        &self.0.parts.invocations
-    }
-
-    /// The Regions that are called, in order of preference.
-    pub fn regions(&self) -> &[Arc<str>] {
-        &self.0.regions
-    }
-
-    /// AWS, Region by Region.
-    pub fn upstream(&self) -> &Upstream {
-        &self.0.parts.upstream
-    }
-
-    /// AWS, Region by Region, with the identity that calls of `caller` are made with: its team's role, if it has one.
-    pub fn regions_as(&self, caller: &Caller) -> Regions {
-        let team = &*caller.team;
-        let role = team.role.as_ref();
-        let role = role.map(|role| TeamRole { team: team.id.as_str(), name: &team.name, arn: role.as_str() });
-        self.upstream().regions_for(role)
-    }
-
-    /// What is kept of answers.
-    pub fn responses(&self) -> &Responses {
-        &self.0.parts.responses
-    }
-
-    /// What calls used and cost.
-    pub fn usage(&self) -> &Reports {
-        &self.0.parts.usage
-    }
-
-    /// Calls that are made once, however often they are asked for.
-    pub fn idempotency(&self) -> &Idempotency {
-        &self.0.parts.idempotency
-    }
-
-    /// Files that requests point to.
-    pub fn fetcher(&self) -> &Fetcher {
-        &self.0.parts.fetcher
-    }
-
-    /// What is counted.
-    pub fn metrics(&self) -> &Metrics {
-        &self.0.parts.metrics
-    }
-
-    /// Makes spans, if somebody collects them.
-    pub fn traces(&self) -> &Traces {
-        &self.0.parts.traces
-    }
-
-    /// Keeps prompts and answers, if somebody asks for that.
-    pub fn capture(&self) -> &Capture {
-        &self.0.parts.capture
-    }
-
-    /// How much of AWS's models the account may use.
-    pub fn quotas(&self) -> &Quotas {
-        &self.0.parts.quotas
-    }
-
-    /// How long and how often a call is tried.
-    fn failover(&self) -> Failover {
-        self.0.parts.failover
-    }
-
-    /// Who served which conversation last.
-    fn sticky(&self) -> &Sticky {
-        &self.0.sticky
-    }
-
-    /// What bodies weighed so far.
-    fn ratios(&self) -> &Ratios {
-        &self.0.ratios
-    }
-
-    /// What time it is.
-    pub fn clock(&self) -> &Clock {
-        &self.0.parts.clock
-    }
-
-    /// What a caller's name for a model stands for, by the application inference profiles of the caller's team where it has
-    /// some for the model.
-    ///
-    /// # Errors
-    /// [`Kind::ModelNotFound`] if nothing; [`Kind::Forbidden`] when a profile of the team is one of another model. Waits for
-    /// AWS only for the ARN of an application inference profile that was not seen for an hour.
-    pub async fn model(&self, caller: &Caller, name: impl Into<String>) -> Result<Asked, Error> {
-        let Asked { name, resolved } = self.model_itself(caller, name).await?;
-        Ok(Asked { name, resolved: self.through_profiles(caller, resolved).await? })
-    }
-
-    /// The same without the profiles of a team, for what cannot be called through one.
-    pub async fn model_itself(&self, caller: &Caller, name: impl Into<String>) -> Result<Asked, Error> {
-        let name = name.into();
-        let mut resolved = self.catalog().resolve_for(&name, &|names| caller.allows_model(names))?;
-        if resolved.hidden_profile().is_some() {
-            resolved = Box::pin(self.unveil(caller, resolved)).await;
-        }
-        Ok(Asked { name, resolved })
     }
 
     /// The whole answer to a canonical request.
@@ -513,42 +296,6 @@ impl Gateway {
         let work = worked.map(|model| Work { model, call, input, team: caller.team.id.as_str() });
         Ask { label: &model.resolved.name, failover: self.failover(), candidates, work }
     }
-
-    /// Where this caller may have a model called, best first.
-    ///
-    /// # Errors
-    /// `ModelNotFound` when no Region of the gateway offers it, `Forbidden` when every call would leave the Regions that
-    /// the caller or the alias is limited to.
-    pub fn candidates(&self, caller: &Caller, resolved: &Resolved) -> Result<Vec<Arc<Place>>, Error> {
-        self.catalog().candidates(resolved, &self.0.regions, caller.fence(), self.0.parts.order)
-    }
-
-    /// How many tokens so many bytes of requests will be counted as, by what the model counted before.
-    pub fn input_tokens(&self, model: &Asked, bytes: u64) -> u64 {
-        self.ratios().tokens_of(&model.resolved.name, bytes)
-    }
-
-    /// The most tokens of an answer that no request bounds.
-    pub fn longest_answer(&self, model: &Asked) -> u64 {
-        admit::longest_answer(model)
-    }
-
-    /// Why the calls of `team` cannot be part of a job of AWS's, if they cannot.
-    pub fn keeps_from_jobs(team: &Team) -> Option<&'static str> {
-        if team.guardrail.is_some() {
-            return Some("the team's guardrail, which jobs do not take");
-        }
-        team.role.is_some().then_some("the team's own AWS role")
-    }
-
-    /// The Regions that this gateway calls and this caller may use, in order of preference.
-    pub fn regions_of(&self, caller: &Caller) -> Vec<Arc<str>> {
-        self.0.regions.iter().filter(|region| caller.allows_region(region)).cloned().collect()
-    }
-}
-
-fn regions(parts: &Parts) -> Vec<Arc<str>> {
-    parts.upstream.regions().map(|region| region.name().clone()).collect()
 }
 
 /// The wire call that carries a canonical request.
@@ -556,44 +303,4 @@ fn call(operation: Operation, request: &converse::Request) -> Result<Call, Error
     // Escaping the text of a long prompt is most of what a call costs, and this library does it in SIMD registers.
     let body = sonic_rs::to_vec(request).map_err(Error::internal)?;
     Ok(Call { operation, headers: HeaderMap::new(), body: Bytes::from(body) })
-}
-
-fn served(settlement: &Settlement) -> Served {
-    Served {
-        region: settlement.region().clone(),
-        attempts: settlement.attempts(),
-        receipt: settlement.receipt().clone(),
-        cost: Cost::Open,
-        service: Service::default(),
-        changes: settlement.changes().clone(),
-    }
-}
-
-/// Books a whole answer of which nothing told tokens, and which is not charged by any.
-fn settle_tokenless(mut settlement: Settlement, told: Statement) -> Served {
-    let mut served = Served { service: told.service, ..served(&settlement) };
-    settlement.learn(told);
-    served.cost = settlement.finish_untold(Usage::default()).map_or(Cost::Unknown, Cost::Known);
-    served
-}
-
-/// Books a whole answer: the usage if it was told, else by the size of what the model wrote.
-fn settle_whole(mut settlement: Settlement, mut told: Statement, written: &[u8]) -> Served {
-    let mut served = Served { service: told.service, ..served(&settlement) };
-    let usage = told.usage.take();
-    settlement.learn(told);
-    let cost = if let Some(usage) = usage {
-        settlement.finish(usage)
-    } else {
-        let usage = untold(settlement.input_estimate(), written);
-        settlement.finish_untold(usage)
-    };
-    served.cost = cost.map_or(Cost::Unknown, Cost::Known);
-    served
-}
-
-/// The usage of an answer that does not tell it: estimated by its size.
-fn untold(input_tokens: u64, body: &[u8]) -> Usage {
-    let output_tokens = meter::estimate(body.len());
-    Usage { input_tokens, output_tokens, total_tokens: input_tokens + output_tokens, ..Usage::default() }
 }

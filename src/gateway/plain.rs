@@ -3,9 +3,10 @@
 
 use std::sync::Arc;
 
+use super::answer::served;
 use super::attempt::{self, Ask};
 use super::settle::{Charge, Settlement};
-use super::{Answer, Asked, Cost, Failover, Gateway, Origin, carry, served};
+use super::{Answer, Asked, Cost, Failover, Gateway, Origin, carry};
 use crate::catalog::Place;
 use crate::converse::Usage;
 use crate::error::{Error, Exception, Kind};
