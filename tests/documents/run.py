@@ -1,7 +1,7 @@
 """Runs the commands of the documents, page by page from top to bottom, as a reader would.
 
     run.py BINARY [PAGE...]          all pages, or these
-      --aws FOLDER                   programs of a Python environment with tests/documents/requirements.txt
+      --tools FOLDER                 programs of a Python environment with tests/documents/requirements.txt
       --docker                       Docker with Compose is here: builds images, starts containers, takes ports 8080, 9090, ...
 
 A page has a folder and, unless it starts a gateway itself, a fresh `serve --local` of its own. What a fence says decides:
@@ -10,7 +10,7 @@ A page has a folder and, unless it starts a gateway itself, a fresh `serve --loc
     ```sh fails                      run; has to fail
     ```sh background                 started, and ended with the page, or by the next block that starts a gateway
     ```sh stopped                    run while the page's gateway is stopped, which is started again
-    ```sh [...] needs THING          run where there is a `postgres` (TEST_POSTGRES_URL), `aws` (--aws), `docker` (--docker)
+    ```sh [...] needs THING          run where there is `postgres` (TEST_POSTGRES_URL), `aws`, `kubectl` (--tools), `docker` (--docker)
     ```sh [...] without THING        run where there is none
     ```sh no-run: REASON             not run; the reason is told
     ```toml FILE                     written to that file
@@ -23,9 +23,9 @@ readers: it sets up, or looks at, what the text around it takes for granted.
 
 Run as written, but for: `cargo run -- ` is BINARY, and `cargo build` puts it where cargo would; `bgw_...` is the key that
 `serve --local` printed; the ports 8080, 9090 and 4567 of 127.0.0.1 are free ones, and https://bedrock.example.com is the
-gateway's; `sudo` installs below the page's folder; `aws` talks to moto, a simulated AWS, where `vpc-...` and the like are; the
-folder is empty, and $REPOSITORY is where the repository is. The runbooks are run by tests/observability, in front of a gateway
-under load.
+gateway's; `sudo` installs below the page's folder; `aws` talks to moto, a simulated AWS; `kubectl create` makes nothing
+(--dry-run=client). The folder is empty, and $REPOSITORY is where the repository is. The runbooks are run by
+tests/observability, in front of a gateway under load.
 """
 
 import argparse
@@ -68,7 +68,12 @@ WRAPPERS = {
     "aws": """
         export AWS_ENDPOINT_URL=$MOTO_URL AWS_ACCESS_KEY_ID=AKIDMOTO AWS_SECRET_ACCESS_KEY=not-a-real-key AWS_PAGER=
         [ "$1" != iam ] || export AWS_DEFAULT_REGION=us-east-1  # which it needs with moto alone
+        "$REAL_CURL" --silent --output /dev/null --retry 120 --retry-delay 1 --retry-connrefused $MOTO_URL  # until it is up
         exec "$REAL_AWS" "$@"
+    """,
+    "kubectl": """
+        [[ " $* " != *" create "* ]] || set -- "$@" --dry-run=client --output yaml
+        exec "$REAL_KUBECTL" "$@"
     """,
     # What a page wants every container to be told, without its readers.
     "docker": '[ "$1" = run ] && shift && set -- run $DOCKER_RUN "$@"; exec "$REAL_DOCKER" "$@"\n',
@@ -90,7 +95,7 @@ class Block:
     @property
     def words(self) -> tuple[str, str, str]:
         """How it is run, and the thing `needs` or `without` which."""
-        found = re.fullmatch(r"(fails|background|stopped|)(?:(?:^| )(needs|without) (postgres|aws|docker))?", self.mark)
+        found = re.fullmatch(r"(fails|background|stopped|)(?:(?:^| )(needs|without) (postgres|aws|kubectl|docker))?", self.mark)
         if not found:
             raise Wrong(f"line {self.line}: nobody knows the mark {self.mark!r}")
         return found[1], found[2] or "", found[3] or ""
@@ -335,11 +340,6 @@ def moto(folder: Path | None):
         stderr=subprocess.DEVNULL, start_new_session=True,
     )
     try:
-        deadline = time.monotonic() + READY
-        while not is_taken(port):
-            if server.poll() is not None or time.monotonic() > deadline:
-                raise SystemExit("error: moto does not start; try tests/documents/aws.py by hand")
-            time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
         end(server)
@@ -392,19 +392,20 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("binary", type=Path)
     parser.add_argument("pages", nargs="*")
-    parser.add_argument("--aws", type=Path)
+    parser.add_argument("--tools", type=Path)
     parser.add_argument("--docker", action="store_true")
     asked = parser.parse_intermixed_args()
     chosen = [ROOT / name for name in asked.pages] or sorted(page for pattern in PAGES for page in ROOT.glob(pattern))
     failed = 0
-    with database() as store, moto(asked.aws) as aws, ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+    with database() as store, moto(asked.tools) as aws, ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         env, things = {}, set()
         if store:
             env |= {"DATABASE_URL": store}
             things.add("postgres")
         if aws:
-            env |= {"MOTO_URL": aws, "REAL_AWS": str(asked.aws.absolute() / "aws")}
-            things.add("aws")
+            tools = asked.tools.absolute()
+            env |= {"MOTO_URL": aws, "REAL_AWS": str(tools / "aws"), "REAL_KUBECTL": str(tools / "kubectl")}
+            things |= {"aws", "kubectl"}
         if asked.docker:
             env |= {"REAL_DOCKER": shutil.which("docker") or "docker"}
             things.add("docker")
