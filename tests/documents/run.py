@@ -1,26 +1,38 @@
 """Runs the commands of the documents, page by page from top to bottom, as a reader would.
 
     run.py BINARY [PAGE...]          all pages, or these
+      --tools FOLDER                 programs of a Python environment with tests/documents/requirements.txt
+      --docker                       Docker with Compose is here: builds images, starts containers, takes ports 8080, 9090, ...
 
 A page has a folder and, unless it starts a gateway itself, a fresh `serve --local` of its own. What a fence says decides:
 
     ```sh  ```bash  ```python        run; a status other than 0, or of HTTP from 400 on, fails the page
     ```sh fails                      run; has to fail
     ```sh background                 started, and ended with the page, or by the next block that starts a gateway
+    ```sh stopped                    run while the page's gateway is stopped, which is started again
+    ```sh [...] needs THING          run where there is `postgres` (TEST_POSTGRES_URL), `aws`, `kubectl` (--tools), `docker` (--docker)
+    ```sh [...] without THING        run where there is none
     ```sh no-run: REASON             not run; the reason is told
     ```toml FILE                     written to that file
     ```text output                   lines that the block before it wrote, in this order; "..." stands for anything
     any other language               shown only
 
 A fence without a language is an error: nobody would know whether it was run. What one block exports, the next ones have;
-blocks of Python with no command between them are one program. Run as written, but for: `cargo run -- ` is BINARY, `bgw_...`
-the key that `serve --local` printed, and the ports 8080, 9090 and 4567 of 127.0.0.1 are free ones. The runbooks are run by
+blocks of Python with no command between them are one program. A fence in a comment of the page (`<!-- -->`) is not shown to
+readers: it sets up, or looks at, what the text around it takes for granted.
+
+Run as written, but for: `cargo run -- ` is BINARY, and `cargo build` puts it where cargo would; `bgw_...` is the key that
+`serve --local` printed; the ports 8080, 9090 and 4567 of 127.0.0.1 are free ones, and https://bedrock.example.com is the
+gateway's; `sudo` installs below the page's folder; `aws` talks to moto, a simulated AWS; `kubectl create` makes nothing
+(--dry-run=client). The folder is empty, and $REPOSITORY is where the repository is. The runbooks are run by
 tests/observability, in front of a gateway under load.
 """
 
+import argparse
 import http.client
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -30,12 +42,14 @@ import tempfile
 import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", "docs/*.md"]
 TIMEOUT = 240  # for one block: far more than any takes, also where all cores are busy
+TIMEOUT_DOCKER = 3600  # building the image is a release build
 READY = 60
 
 WRAPPERS = {
@@ -44,11 +58,25 @@ WRAPPERS = {
         exec "$GATEWAY_BINARY" "$@"
     """,
     "cargo": """
-        [ "$1" = run ] || { echo "cargo $1 is not for a reader's page" >&2; exit 1; }
-        while [ "$1" != -- ]; do shift; done
-        shift
-        exec bedrock-gateway "$@"
+        case "$*" in
+          "build --release") mkdir -p target/release && exec ln -sf "$GATEWAY_BINARY" target/release/bedrock-gateway ;;
+          "run "*) while [ "$1" != -- ]; do shift; done; shift; exec bedrock-gateway "$@" ;;
+          *) echo "cargo $1 is not for a reader's page" >&2; exit 1 ;;
+        esac
     """,
+    "sudo": 'mkdir -p "$HOME/usr/local/bin"; exec "${@/#\\/usr\\/local\\//$HOME/usr/local/}"\n',
+    "aws": """
+        export AWS_ENDPOINT_URL=$MOTO_URL AWS_ACCESS_KEY_ID=AKIDMOTO AWS_SECRET_ACCESS_KEY=not-a-real-key AWS_PAGER=
+        [ "$1" != iam ] || export AWS_DEFAULT_REGION=us-east-1  # which it needs with moto alone
+        "$REAL_CURL" --silent --output /dev/null --retry 120 --retry-delay 1 --retry-connrefused $MOTO_URL  # until it is up
+        exec "$REAL_AWS" "$@"
+    """,
+    "kubectl": """
+        [[ " $* " != *" create "* ]] || set -- "$@" --dry-run=client --output yaml
+        exec "$REAL_KUBECTL" "$@"
+    """,
+    # What a page wants every container to be told, without its readers.
+    "docker": '[ "$1" = run ] && shift && set -- run $DOCKER_RUN "$@"; exec "$REAL_DOCKER" "$@"\n',
     "curl": 'exec "$REAL_CURL" --fail-with-body "$@"\n',
 }
 
@@ -63,6 +91,22 @@ class Block:
     language: str
     mark: str
     text: str
+
+    @property
+    def words(self) -> tuple[str, str, str]:
+        """How it is run, and the thing `needs` or `without` which."""
+        found = re.fullmatch(r"(fails|background|stopped|)(?:(?:^| )(needs|without) (postgres|aws|kubectl|docker))?", self.mark)
+        if not found:
+            raise Wrong(f"line {self.line}: nobody knows the mark {self.mark!r}")
+        return found[1], found[2] or "", found[3] or ""
+
+    @property
+    def is_run(self) -> bool:
+        return self.language in ("sh", "bash", "python") and not self.mark.startswith("no-run")
+
+    @property
+    def starts_gateway(self) -> bool:
+        return self.is_run and self.words[0] == "background" and "serve" in self.text
 
 
 def blocks(page: Path) -> list[Block]:
@@ -121,8 +165,10 @@ class Run:
     folder: Path
     env: dict
     ports: dict
+    things: set
     key: str = "bgw_none_yet"
     gateway: subprocess.Popen | None = None
+    started: Block | None = None
     others: list = field(default_factory=list)
     ran: int = 0
     skipped: list = field(default_factory=list)
@@ -130,6 +176,7 @@ class Run:
     def adapted(self, text: str) -> str:
         for said, port in self.ports.items():
             text = text.replace(f"127.0.0.1:{said}", f"127.0.0.1:{port}")
+        text = text.replace("https://bedrock.example.com", f"http://127.0.0.1:{self.ports['8080']}")
         return text.replace("bgw_...", self.key)
 
     def as_written(self, text: str) -> str:
@@ -148,7 +195,7 @@ class Run:
             stdout=log.open("w"), stderr=subprocess.STDOUT, start_new_session=True,
         )
         if is_gateway:
-            self.gateway = process
+            self.gateway, self.started = process, block
         else:
             self.others.append(process)
         deadline = time.monotonic() + READY
@@ -162,6 +209,10 @@ class Run:
             time.sleep(0.02)
         raise Wrong(f"line {block.line}: is not up after {READY} s\n{log.read_text()}")
 
+    @property
+    def timeout(self) -> int:
+        return TIMEOUT_DOCKER if "docker" in self.things else TIMEOUT
+
     def exported(self) -> Path:
         """What the page's commands have set so far."""
         state = self.folder / ".exported"
@@ -173,7 +224,7 @@ class Run:
         state = self.exported()
         script = f'set -aeo pipefail\n. "{state}"\n{script}\n{{ export -p; declare -f; }} > "{state}"\n'
         return subprocess.run(
-            ["bash", "-c", script], cwd=self.folder, env=self.env, text=True, timeout=TIMEOUT,
+            ["bash", "-c", script], cwd=self.folder, env=self.env, text=True, timeout=self.timeout,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         )
 
@@ -185,11 +236,19 @@ class Run:
         file.write_text(source)
         return self.shell(f"python {file.name}")
 
+    def without_gateway(self, block: Block) -> subprocess.CompletedProcess:
+        status = end(self.gateway)
+        if status != 0:
+            raise Wrong(f"line {block.line}: the gateway ended with {status}")
+        done = self.shell(self.adapted(block.text))
+        if done.returncode == 0:
+            self.start(self.started)
+        return done
+
     def run(self) -> None:
         found = blocks(self.page)
-        starts = any(b.mark == "background" and "serve" in b.text for b in found)
-        runs = [b for b in found if b.language in ("sh", "bash", "python") and not b.mark.startswith("no-run")]
-        if runs and not starts:
+        runs = [block for block in found if block.is_run]
+        if runs and not any(block.starts_gateway for block in runs):
             self.start(Block(0, "sh", "background", "bedrock-gateway serve --local"))
         output, at = "", 0
         while at < len(found):
@@ -203,14 +262,19 @@ class Run:
                 compare(block, self.as_written(output))
             elif block.language == "toml" and block.mark:
                 (self.folder / block.mark).write_text(self.adapted(block.text))
-            elif block.language in ("sh", "bash", "python"):
-                if block.mark not in ("", "background", "fails"):
-                    raise Wrong(f"{where}: nobody knows the mark {block.mark!r}")
+            elif block.is_run:
+                how, which, thing = block.words
+                if which and (which == "needs") != (thing in self.things):
+                    if which == "needs":
+                        self.skipped.append(f"{where}: there is no {thing}")
+                    continue
                 self.ran += 1
-                if block.mark == "background":
+                if how == "background":
                     self.start(block)
                     continue
-                if block.language != "python":
+                if how == "stopped":
+                    done = self.without_gateway(block)
+                elif block.language != "python":
                     done = self.shell(self.adapted(block.text))
                 else:
                     group = [block]
@@ -219,7 +283,7 @@ class Run:
                         at, self.ran = at + 1, self.ran + 1
                     done = self.python(group)
                 output = done.stdout
-                if (done.returncode != 0) != (block.mark == "fails"):
+                if (done.returncode != 0) != (how == "fails"):
                     raise Wrong(f"{where}: status {done.returncode}\n{block.text}\n{self.as_written(output)}")
 
 
@@ -239,17 +303,49 @@ def compare(block: Block, output: str) -> None:
         at += 1
 
 
-def end(process: subprocess.Popen) -> None:
+def end(process: subprocess.Popen) -> int:
     if process.poll() is None:
         os.killpg(process.pid, signal.SIGTERM)
         try:
-            process.wait(timeout=10)
+            process.wait(timeout=30)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+    return process.wait()
 
 
-def try_page(binary: Path, page: Path) -> tuple[Path, str, str | None]:
+@contextmanager
+def database():
+    """The URL of a Postgres database of our own, or nothing where there is no Postgres."""
+    base, name = os.environ.get("TEST_POSTGRES_URL"), f"documents_{secrets.token_hex(8)}"
+    if not base:
+        yield None
+        return
+    order = lambda text: subprocess.run(["psql", "-qX", base, "-c", text], check=True)
+    order(f"CREATE DATABASE {name}")
+    try:
+        yield f"{base.rsplit('/', 1)[0]}/{name}"
+    finally:
+        order(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextmanager
+def moto(folder: Path | None):
+    """The address of a simulated AWS, or nothing."""
+    if not folder:
+        yield None
+        return
+    (port,) = free_ports(1)
+    server = subprocess.Popen(
+        [folder / "python", ROOT / "tests/documents/aws.py", str(port)], stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL, start_new_session=True,
+    )
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        end(server)
+
+
+def try_page(binary: Path, page: Path, given: dict) -> tuple[Path, str, str | None]:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="bedrock-gateway-page-") as folder:
         folder = Path(folder)
@@ -258,7 +354,10 @@ def try_page(binary: Path, page: Path) -> tuple[Path, str, str | None]:
         for name, text in WRAPPERS.items():
             (tools / name).write_text("#!/usr/bin/env bash\n" + textwrap.dedent(text).strip() + "\n")
             (tools / name).chmod(0o755)
-        ports = dict(zip(("8080", "9090", "4567"), free_ports(3)))
+        said = ("8080", "9090", "4567")
+        # Containers publish the ports that the page says.
+        with_docker = "docker" in given["things"] and "needs docker" in page.read_text()
+        ports = dict(zip(said, map(int, said) if with_docker else free_ports(3)))
         env = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "BEDROCK_GATEWAY"))}
         env |= {
             "PATH": f"{tools}:{Path(sys.executable).parent}:{env['PATH']}",
@@ -269,8 +368,10 @@ def try_page(binary: Path, page: Path) -> tuple[Path, str, str | None]:
             "BEDROCK_GATEWAY__SERVER__LISTEN": f"127.0.0.1:{ports['8080']}",
             "BEDROCK_GATEWAY__SERVER__OPS_LISTEN": f"127.0.0.1:{ports['9090']}",
             "AWS_EC2_METADATA_DISABLED": "true",
+            "REPOSITORY": str(ROOT),
         }
-        run = Run(page, folder, env, ports)
+        env |= given["env"]
+        run = Run(page, folder, env, ports, given["things"])
         wrong = None
         try:
             run.run()
@@ -288,11 +389,28 @@ def try_page(binary: Path, page: Path) -> tuple[Path, str, str | None]:
 
 
 def main() -> int:
-    binary, *names = sys.argv[1:]
-    chosen = [ROOT / name for name in names] or sorted(page for pattern in PAGES for page in ROOT.glob(pattern))
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("binary", type=Path)
+    parser.add_argument("pages", nargs="*")
+    parser.add_argument("--tools", type=Path)
+    parser.add_argument("--docker", action="store_true")
+    asked = parser.parse_intermixed_args()
+    chosen = [ROOT / name for name in asked.pages] or sorted(page for pattern in PAGES for page in ROOT.glob(pattern))
     failed = 0
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for page, told, wrong in pool.map(lambda page: try_page(Path(binary).resolve(), page), chosen):
+    with database() as store, moto(asked.tools) as aws, ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        env, things = {}, set()
+        if store:
+            env |= {"DATABASE_URL": store}
+            things.add("postgres")
+        if aws:
+            tools = asked.tools.absolute()
+            env |= {"MOTO_URL": aws, "REAL_AWS": str(tools / "aws"), "REAL_KUBECTL": str(tools / "kubectl")}
+            things |= {"aws", "kubectl"}
+        if asked.docker:
+            env |= {"REAL_DOCKER": shutil.which("docker") or "docker"}
+            things.add("docker")
+        given = {"env": env, "things": things}
+        for page, told, wrong in pool.map(lambda page: try_page(asked.binary.resolve(), page, given), chosen):
             print(f"{page.relative_to(ROOT)}: {'FAILED' if wrong else 'ok'}: {told}", flush=True)
             if wrong:
                 failed += 1
