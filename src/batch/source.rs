@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 
 use super::record::{Form, Problem};
+use crate::families::MAX_TOKENS;
 use crate::scan::members;
 
 /// The most characters of a `custom_id`; AWS and OpenAI name none that is lower.
@@ -18,17 +19,6 @@ const MAX_MESSAGE_ID: usize = 64;
 const MAX_MODEL: usize = 2048;
 /// The most bytes of a `url`.
 const MAX_URL: usize = 256;
-
-/// The names by which the dialects say the most tokens of an answer. Where a body says it more than once, the most counts.
-const MAX_TOKENS: [&[u8]; 7] = [
-    b"max_tokens",
-    b"max_completion_tokens",
-    b"max_output_tokens",
-    b"max_gen_len",
-    b"maxTokens",
-    b"max_new_tokens",
-    b"maxTokenCount",
-];
 
 /// A record, as its line has it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,6 +17,18 @@ pub use charge::{charged, charged_at_most};
 pub use facts::traits;
 pub use reasoning::Reasoning;
 
+/// The names by which the dialects and families say the most tokens of an answer. Where a body says it more than once, the
+/// most counts: which one the model goes by is not known.
+pub const MAX_TOKENS: [&[u8]; 7] = [
+    b"max_tokens",
+    b"max_completion_tokens",
+    b"max_output_tokens",
+    b"max_gen_len",
+    b"maxTokens",
+    b"max_new_tokens",
+    b"maxTokenCount",
+];
+
 /// What a model takes. The default is a model that takes everything Converse has: a fact that is not known must not
 /// make the gateway refuse what AWS would accept.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each read by name")]

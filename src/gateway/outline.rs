@@ -10,24 +10,13 @@ use std::time::Duration;
 use memchr::memmem;
 
 use super::service::Service;
+use crate::families::MAX_TOKENS;
 use crate::scan::{elements, members};
 use crate::upstream::sticky::Conversation;
 use crate::upstream::{Call, Operation};
 
 /// Of each part of a conversation's beginning, this much tells it from others.
 const TELLING: usize = 64 * 1024;
-
-/// The names by which the dialects say the most tokens of an answer. Where a body says it more than once, the most counts:
-/// which one the model goes by is not known.
-const MAX_TOKENS: [&[u8]; 7] = [
-    b"max_tokens",
-    b"max_completion_tokens",
-    b"max_output_tokens",
-    b"max_gen_len",
-    b"maxTokens",
-    b"max_new_tokens",
-    b"maxTokenCount",
-];
 
 /// What a call says of how much it may use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use super::{Administrator, IfMatch, Page, Told, tell};
 use crate::api::body;
 use crate::api::caller::{Body, Segment};
 use crate::api::openai::error::ErrorBody;
+use crate::config::Secret;
 use crate::error::Result;
 use crate::gateway::Gateway;
 use crate::ids::KeyId;
@@ -97,13 +98,22 @@ pub(super) struct UpdateKey {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct KeyWithText {
     #[serde(flatten)]
-    pub(super) view: KeyView,
+    view: KeyView,
     /// What the client sends: `bgw_<id>_<secret>`. It is kept nowhere.
     #[schema(example = "bgw_5d1c0f2a9b3e4d6f8a7b_<secret>")]
-    pub(super) key: String,
+    key: String,
     /// For AWS SDKs that sign, of a key with `sigv4`: the id of the key is the access key id, and this the secret access key.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) secret_access_key: Option<String>,
+    secret_access_key: Option<String>,
+}
+
+impl KeyWithText {
+    /// What is shown of `key`, whose whole text is `text`.
+    pub(super) async fn of(gateway: &Gateway, key: &Key, text: &Secret) -> Result<Self> {
+        let view = view(gateway, key).await?;
+        let secret_access_key = key.secret_access_key(text).map(str::to_owned);
+        Ok(Self { view, key: text.expose().to_owned(), secret_access_key })
+    }
 }
 
 /// Create a key
@@ -145,11 +155,7 @@ pub(super) async fn create(
     };
     let (key, text) = admin::create_key(gateway.tenancy().store(), gateway.clock(), actor, new).await?;
     gateway.tenancy().refresh().await;
-    let view = view(&gateway, &key).await?;
-    let version = view.version;
-    let secret_access_key = key.secret_access_key(&text).map(str::to_owned);
-    let told = KeyWithText { view, key: text.expose().to_owned(), secret_access_key };
-    tell(StatusCode::CREATED, version, told, warnings)
+    tell(StatusCode::CREATED, key.version, KeyWithText::of(&gateway, &key, &text).await?, warnings)
 }
 
 /// List keys
@@ -285,7 +291,7 @@ pub(super) async fn revoke(
 }
 
 /// What is shown of a key, with the name of its team.
-pub(super) async fn view(gateway: &Gateway, key: &Key) -> Result<KeyView> {
+async fn view(gateway: &Gateway, key: &Key) -> Result<KeyView> {
     let team = admin::find_team(gateway.tenancy().store(), key.team.as_str()).await?;
     Ok(KeyView::of(key, Some(&team.name)))
 }

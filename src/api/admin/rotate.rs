@@ -8,7 +8,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::keys::{KeyWithText, view};
+use super::keys::KeyWithText;
 use super::{Administrator, IfMatch, Told, tell};
 use crate::api::body;
 use crate::api::caller::{Body, Segment};
@@ -62,10 +62,5 @@ pub(super) async fn rotate(
     let (store, which) = (gateway.tenancy().store(), (&KeyId::from(id), &believed));
     let (key, text) = admin::rotate_key(store, gateway.clock(), actor, which, (overlap, gateway.sealer())).await?;
     gateway.tenancy().refresh().await;
-    let told = KeyWithText {
-        view: view(&gateway, &key).await?,
-        secret_access_key: key.secret_access_key(&text).map(str::to_owned),
-        key: text.expose().to_owned(),
-    };
-    tell(StatusCode::OK, key.version, told, Vec::new())
+    tell(StatusCode::OK, key.version, KeyWithText::of(&gateway, &key, &text).await?, Vec::new())
 }

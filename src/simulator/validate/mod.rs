@@ -9,4 +9,5 @@ pub(crate) mod conversation;
 pub(crate) mod images;
 pub(crate) mod model;
 mod names;
+mod patterns;
 pub(crate) mod shape;

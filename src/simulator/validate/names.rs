@@ -1,6 +1,6 @@
 //! The patterns of the control plane's shapes: names, ARNs and addresses of batch jobs. Each is matched as a whole.
 
-use super::shape::{is_arn, is_plain};
+use super::patterns::{is_arn, is_plain};
 
 const MODEL: &str = "(arn:aws(-[^:]+)?:bedrock:[a-z0-9-]{1,20}:(([0-9]{12}:custom-model/[a-z0-9-]{1,63}[.]{1}[a-z0-9-:]{1,63}/[a-z0-9]{12}$)|\
 (:foundation-model/([a-z0-9-]{1,63}[.]{1}[a-z0-9-]{1,63}([.]?[a-z0-9-]{1,63})([:][a-z0-9-]{1,63}){0,2})|(([0-9a-zA-Z][_-]?)+)$)|\

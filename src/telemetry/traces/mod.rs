@@ -3,8 +3,11 @@
 //! Only here are the crates of OpenTelemetry named. Where no collector is set, [`Traces`] is empty and no span is ever
 //! made. What spans say is listed in `attributes.rs`: nothing of prompts, answers, keys, ARNs or account ids.
 
+mod attempt;
 mod attributes;
+mod call;
 mod export;
+mod request;
 mod spans;
 
 use std::collections::BTreeMap;
@@ -26,8 +29,10 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracer, SdkTracerProvider, SpanExport
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use attempt::{AttemptSpan, Trying};
 pub use attributes::{ATTRIBUTES, Attribute, EVENTS};
-pub use spans::{Arriving, Asking, AttemptSpan, CallEnd, CallSpan, RequestEnd, RequestSpan, Scope, Trying, Wishes};
+pub use call::{Asking, CallEnd, CallSpan, Scope, Wishes};
+pub use request::{Arriving, RequestEnd, RequestSpan};
 
 use super::Metrics;
 use crate::config::{Sampling, Telemetry};

@@ -2,8 +2,9 @@
 
 use std::sync::LazyLock;
 
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Row as _};
+use sqlx::any::{AnyArguments, AnyRow};
+use sqlx::query::Query;
+use sqlx::{Any, AnyConnection, Row as _};
 
 use super::{
     Change, Changed, Decoded, Mark, allow_list, by_id, changed, clean, optional_timestamp, readable, timestamp,
@@ -133,22 +134,7 @@ ON CONFLICT (name) DO NOTHING";
 
 /// Adds a team; false when its name is taken.
 pub(in crate::tenancy) async fn insert_team(change: &mut Change, team: &Team) -> Result<bool> {
-    let query = sqlx::query(TEAM_INSERT)
-        .bind(team.id.as_str())
-        .bind(&*team.name)
-        .bind(team.models.to_json())
-        .bind(team.regions.to_json())
-        .bind(team.geography.map(Geography::name))
-        .bind(team.role.as_ref().map(RoleArn::as_str))
-        .bind(team.guardrail.as_ref().map(|guardrail| &*guardrail.id))
-        .bind(team.guardrail.as_ref().map(|guardrail| &*guardrail.version))
-        .bind(json_of(&team.request_metadata)?)
-        .bind(json_of(&team.profiles)?)
-        .bind(team.unknown_price.to_string())
-        .bind(team.webhook.as_ref().map(|webhook| &*webhook.url))
-        .bind(team.webhook.as_ref().map(|webhook| &*webhook.sealed))
-        .bind(team.created_at.millis())
-        .bind(team.version);
+    let query = settings(TEAM_INSERT, team)?.bind(team.created_at.millis()).bind(team.version);
     Ok(query.execute(&mut *change.transaction).await?.rows_affected() == 1)
 }
 
@@ -162,7 +148,17 @@ WHERE id = $1 AND NOT EXISTS (SELECT 1 FROM teams other WHERE other.name = $2 AN
 /// takes the name in between.
 pub(in crate::tenancy) async fn update_team(change: &mut Change, team: &Team) -> Result<bool> {
     let previous = team.webhook.as_ref().and_then(|webhook| webhook.previous.as_ref());
-    let query = sqlx::query(TEAM_UPDATE)
+    let query = settings(TEAM_UPDATE, team)?
+        .bind(previous.map(|previous| &*previous.sealed))
+        .bind(previous.map(|previous| previous.until.millis()))
+        .bind(team.revoked_at.map(Timestamp::millis))
+        .bind(team.version);
+    Ok(query.execute(&mut *change.transaction).await?.rows_affected() == 1)
+}
+
+/// A query whose first parameters, up to `$13`, are a team's id and its settings.
+fn settings<'q>(sql: &'static str, team: &'q Team) -> Result<Query<'q, Any, AnyArguments>> {
+    Ok(sqlx::query(sql)
         .bind(team.id.as_str())
         .bind(&*team.name)
         .bind(team.models.to_json())
@@ -175,12 +171,7 @@ pub(in crate::tenancy) async fn update_team(change: &mut Change, team: &Team) ->
         .bind(json_of(&team.profiles)?)
         .bind(team.unknown_price.to_string())
         .bind(team.webhook.as_ref().map(|webhook| &*webhook.url))
-        .bind(team.webhook.as_ref().map(|webhook| &*webhook.sealed))
-        .bind(previous.map(|previous| &*previous.sealed))
-        .bind(previous.map(|previous| previous.until.millis()))
-        .bind(team.revoked_at.map(Timestamp::millis))
-        .bind(team.version);
-    Ok(query.execute(&mut *change.transaction).await?.rows_affected() == 1)
+        .bind(team.webhook.as_ref().map(|webhook| &*webhook.sealed)))
 }
 
 /// A JSON object; nothing for an empty one.

@@ -2,39 +2,37 @@
 //! the Region (hosts, signing key, health).
 
 mod ask;
+mod call;
+mod shared;
 
 use std::sync::{Arc, OnceLock};
 
-use aws_config::BehaviorVersion;
-use aws_credential_types::Credentials as StaticCredentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio_util::task::TaskTracker;
 
 pub use ask::{Service, Told, Unreachable};
+pub use call::{Call, Operation, Reply};
+pub(super) use shared::Shared;
 
-use super::assume::{Role, Session, Sts};
 use super::classify::{Failure, Refusal};
-use super::credentials::{Credentials, Owner};
 use super::endpoint::{Endpoint, Plane};
 use super::frames::Frames;
 use super::health::Health;
 use super::identity::{Regions, TeamRole};
-use super::objects::{Means, Objects, Patience};
+use super::objects::{Means, Objects};
 use super::plain::PlainCall;
 use super::sign::{Keys, Signer};
-use super::time::AwsClock;
-use super::wire::Wire;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::config;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::splice;
 use crate::telemetry::traces::AttemptSpan;
+use call::Place;
+use shared::Access;
 
 /// An answer of a model is at most 25 MB by AWS's limits; images in base64 stay below this too.
 const MAX_REPLY: usize = 64 * 1024 * 1024;
@@ -42,70 +40,6 @@ const MAX_REPLY: usize = 64 * 1024 * 1024;
 const MAX_REFUSAL: usize = 1024 * 1024;
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("bedrock-gateway/", env!("CARGO_PKG_VERSION")));
-
-/// An operation of the runtime on a model.
-/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_Operations_Amazon_Bedrock_Runtime.html>
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// `POST /model/{id}/converse`
-    Converse,
-    /// `POST /model/{id}/converse-stream`
-    ConverseStream,
-    /// `POST /model/{id}/invoke`
-    InvokeModel,
-    /// `POST /model/{id}/invoke-with-response-stream`
-    InvokeModelWithResponseStream,
-    /// `POST /model/{id}/count-tokens`; free of charge
-    CountTokens,
-    /// `POST /anthropic/v1/messages`; streams server-sent events if its body says `stream`
-    Messages,
-    /// `POST /openai/v1/chat/completions`; likewise
-    ChatCompletions,
-    /// `POST /openai/v1/responses`; likewise
-    Responses,
-}
-
-/// Where an operation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// The last segment of a path that names the model.
-    OfModel(&'static str),
-    /// A path of its own: the body names the model.
-    Fixed(&'static str),
-}
-
-impl Operation {
-    const fn place(self) -> Place {
-        match self {
-            Self::Converse => Place::OfModel("converse"),
-            Self::ConverseStream => Place::OfModel("converse-stream"),
-            Self::InvokeModel => Place::OfModel("invoke"),
-            Self::InvokeModelWithResponseStream => Place::OfModel("invoke-with-response-stream"),
-            Self::CountTokens => Place::OfModel("count-tokens"),
-            Self::Messages => Place::Fixed("/anthropic/v1/messages"),
-            Self::ChatCompletions => Place::Fixed("/openai/v1/chat/completions"),
-            Self::Responses => Place::Fixed("/openai/v1/responses"),
-        }
-    }
-
-    /// Whether a streamed answer comes as server-sent events.
-    const fn streams_sse(self) -> bool {
-        matches!(self.place(), Place::Fixed(_))
-    }
-}
-
-/// What is sent, whichever candidate it is sent to.
-#[derive(Clone, Debug)]
-pub struct Call {
-    /// Which operation.
-    pub operation: Operation,
-    /// Sent and signed: `accept`, `x-amzn-bedrock-*`. `content-type` is JSON where it is missing. Not `host`, not
-    /// `authorization`, nothing hop by hop.
-    pub headers: HeaderMap,
-    /// The JSON, as it goes to AWS; without `model` where the operation names the model in the body: each candidate adds
-    /// its own.
-    pub body: Bytes,
-}
 
 /// What an attempt sends.
 #[derive(Clone, Copy)]
@@ -121,17 +55,6 @@ struct Signed {
     keys: Arc<Keys>,
     /// By AWS's clock, as it was known then.
     at: Timestamp,
-}
-
-/// The whole answer of a unary operation.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    /// A success.
-    pub status: StatusCode,
-    /// As AWS sent them.
-    pub headers: HeaderMap,
-    /// The bytes AWS sent.
-    pub body: Bytes,
 }
 
 /// One AWS Region, as one identity calls it. Clones are the same Region. With a span it is the Region as one attempt asks it:
@@ -157,114 +80,6 @@ struct Site {
     control: Endpoint,
     /// Made when it is first needed.
     objects: OnceLock<Objects>,
-}
-
-/// What all Regions of all identities have in common.
-pub(super) struct Shared {
-    pub(super) wire: Arc<Wire>,
-    /// How the gateway shows who it is, where no team's role is meant.
-    access: Access,
-    /// The gateway's own, with which the roles of teams are assumed: also where `access` is an API key, which is of
-    /// Bedrock alone and which STS does not know.
-    credentials: Credentials,
-    sts: Sts,
-    clock: AwsClock,
-    patience: Patience,
-    tracker: TaskTracker,
-}
-
-/// How somebody shows who it is.
-#[derive(Clone)]
-enum Access {
-    /// With an Amazon Bedrock API key; the header is `Bearer <key>`.
-    Bearer(HeaderValue),
-    /// With signatures.
-    Signature(Credentials),
-}
-
-impl Shared {
-    pub(super) async fn load(aws: &config::Aws, clock: Clock, tracker: &TaskTracker) -> Result<Self> {
-        let Some(first) = aws.regions.first() else {
-            return Err(Error::invalid("aws.regions", "At least one Region is needed."));
-        };
-        let clock = AwsClock::new(clock);
-        // Named here because the default lookup would end by asking the instance over the network.
-        let mut sdk =
-            aws_config::defaults(BehaviorVersion::v2026_01_12()).region(aws_types::region::Region::new(first.clone()));
-        if let Some((id, secret)) = &aws.credentials {
-            sdk = sdk.credentials_provider(StaticCredentials::new(id, secret.expose(), None, None, "configuration"));
-        }
-        let sdk = Box::pin(sdk.time_source(clock.clone()).load()).await;
-        let url = aws.endpoints.get(first).and_then(|endpoints| endpoints.sts.clone());
-        let sts = Sts { sdk, url, clock: clock.clone() };
-        let credentials = credentials(aws, &sts, tracker)?;
-        let access = match &aws.bearer_token {
-            Some(key) => {
-                let mut header = HeaderValue::from_str(&format!("Bearer {}", key.expose())).map_err(|_| {
-                    Error::invalid("AWS_BEARER_TOKEN_BEDROCK", "The key holds characters that no header may have.")
-                })?;
-                header.set_sensitive(true);
-                Access::Bearer(header)
-            }
-            None => Access::Signature(credentials.clone()),
-        };
-        let (wire, patience) = (Arc::new(Wire::new(aws)), Patience::new(aws));
-        Ok(Self { wire, access, credentials, sts, clock, patience, tracker: tracker.clone() })
-    }
-
-    /// The same with the timeouts of `aws`; itself if they are its own.
-    pub(super) fn with_patience(self: &Arc<Self>, aws: &config::Aws) -> Arc<Self> {
-        if self.wire.has_patience_of(aws) {
-            return Arc::clone(self);
-        }
-        Arc::new(Self {
-            wire: Arc::new(self.wire.with_patience(aws)),
-            access: self.access.clone(),
-            credentials: self.credentials.clone(),
-            sts: self.sts.clone(),
-            clock: self.clock.clone(),
-            patience: Patience::new(aws),
-            tracker: self.tracker.clone(),
-        })
-    }
-
-    /// Loads in the background what the first call would have to wait for.
-    pub(super) fn warm_up(&self) {
-        let wire = Arc::clone(&self.wire);
-        self.tracker.spawn_blocking(move || {
-            wire.client();
-        });
-        if let Access::Signature(credentials) = &self.access {
-            let (credentials, now) = (credentials.clone(), self.clock.now());
-            // A failure is in the log, and the first call tries again.
-            self.tracker.spawn(async move { credentials.keys(now).await.is_ok() });
-        }
-    }
-
-    /// The credentials of a team's role; asks AWS for nothing yet.
-    fn assumed(&self, role: TeamRole<'_>) -> Credentials {
-        let assumed = Role {
-            arn: role.arn.to_owned(),
-            session: Session::of_team(role.team, role.name),
-            base: self.credentials.clone(),
-            sts: self.sts.clone(),
-        };
-        let provider = SharedCredentialsProvider::new(assumed);
-        Credentials::new(provider, Owner::Team(role.team.into()), self.clock.clone(), self.tracker.clone())
-    }
-}
-
-/// The gateway's own credentials: those of the chain, or of the role that they assume.
-fn credentials(aws: &config::Aws, sts: &Sts, tracker: &TaskTracker) -> Result<Credentials> {
-    let provider = sts.sdk.credentials_provider();
-    let provider = provider.ok_or_else(|| Error::internal("the AWS chain has no credentials provider"))?;
-    let new = |provider| Credentials::new(provider, Owner::Gateway, sts.clock.clone(), tracker.clone());
-    let chain = new(provider);
-    if aws.role_arn.is_empty() {
-        return Ok(chain);
-    }
-    let role = Role { arn: aws.role_arn.clone(), session: Session::own(), base: chain, sts: sts.clone() };
-    Ok(new(SharedCredentialsProvider::new(role)))
 }
 
 impl Region {

@@ -2,14 +2,20 @@
 
 use std::time::Duration;
 
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_types::SdkConfig;
-
 use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
+use crate::upstream::assume::Sts;
+use crate::upstream::credentials::{Credentials, Owner};
 use crate::upstream::frames::{self, FrameKind};
+use crate::upstream::objects::Patience;
 use crate::upstream::testing::{Provider, Server, answer, header};
+use crate::upstream::time::AwsClock;
+use crate::upstream::wire::Wire;
 use crate::upstream::{Reason, Upstream};
 
 const MODEL: &str = "us.amazon.nova-lite-v1:0";

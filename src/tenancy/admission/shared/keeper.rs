@@ -12,8 +12,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::held::Leaving;
 use super::script;
-use super::{BOOKED_BY, Leaving, Shared};
+use super::{BOOKED_BY, Shared};
 use crate::error::{Error, Result};
 use crate::money::MicroUsd;
 use crate::tenancy::admission::Settled;

@@ -8,11 +8,14 @@
 //! Every answer carries the generation: the moment since which the store has forgotten nothing. What was held under
 //! another generation is charged by its row's time, so that it counts exactly once, whatever was lost.
 
+mod held;
 mod keeper;
 mod refusal;
 mod script;
 #[cfg(test)]
 mod tests;
+
+pub(super) use held::Held;
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
@@ -26,10 +29,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::script::{Booked, BudgetRow, LimitRow, Rates, Settling, Use, Verdict, Way};
+use self::held::{Leaving, Open, Pending};
+use self::script::{Booked, BudgetRow, LimitRow, Rates, Use, Verdict, Way};
 use super::meter::Balance;
 use super::refusal::{Refusal, Shortage};
-use super::{Account, Gauge, Granted, Need, Refused, Rules, Settled, Standing, Used, Worst};
+use super::{Account, Gauge, Granted, Need, Refused, Rules, Standing, Worst};
 use crate::clock::{Clock, Timestamp};
 use crate::config;
 use crate::error::{Error, Kind, Result};
@@ -106,37 +110,6 @@ pub struct State {
     pub up: bool,
     /// Scripts and connections that failed since the start.
     pub errors: u64,
-}
-
-/// A settlement on its way, and what is told of the budgets that it is charged to.
-#[derive(Clone, Debug)]
-struct Leaving {
-    settling: Settling,
-    budgets: Vec<Arc<Budget>>,
-    payer: Option<Arc<Team>>,
-}
-
-/// What a call holds in the shared store. Dropping it without [`Held::settle`] leaves it to its lease.
-#[derive(Debug)]
-pub(super) struct Held {
-    shared: Shared,
-    /// None when it is settled.
-    open: Option<Open>,
-    /// How often there had been a connection.
-    connections: u64,
-}
-
-#[derive(Debug)]
-struct Open {
-    id: String,
-    /// The generation of its admission; 0: it was admitted while the store was away.
-    since: i64,
-    reserved: u64,
-    /// Micro-dollars.
-    held: i64,
-    limits: Vec<(String, u64)>,
-    budgets: Vec<Arc<Budget>>,
-    payer: Option<Arc<Team>>,
 }
 
 /// Why the shared store could not say.
@@ -307,7 +280,7 @@ impl Shared {
     }
 
     fn held(&self, open: Option<Open>) -> Held {
-        Held { shared: self.clone(), open, connections: self.0.connections.load(Ordering::Acquire) }
+        Held::new(self.clone(), open)
     }
 
     /// How the budgets stand, as the shared store told; remembered for who asks.
@@ -332,7 +305,7 @@ impl Shared {
         let inner = &self.0;
         let hold = (need.id, inner.lease);
         let arguments = script::admit(inner.clock.by_hand(), hold, need.demand, limits, budgets);
-        let pending = Pending { shared: self, id: need.id, answered: !inner.shared.is_up() };
+        let pending = Pending::of(self, need.id);
         let answer = inner.shared.run(script::ADMIT, script::EPOCH, &arguments).await.map_err(Away)?;
         let (since, now, verdict) = script::verdict(answer, limits.len(), budgets.len()).map_err(Away)?;
         pending.answered();
@@ -387,85 +360,6 @@ impl Shared {
         if self.0.settlements.try_send(leaving).is_err() {
             // Full after a long absence. The ledger has it, and the keeper begins a generation that is seeded from there.
             self.0.overflow.store(true, Ordering::Release);
-        }
-    }
-}
-
-/// An admission whose answer nobody got. Whether it holds something is not known, so it is given back in any case.
-struct Pending<'a> {
-    shared: &'a Shared,
-    id: &'a str,
-    answered: bool,
-}
-
-impl Pending<'_> {
-    fn answered(mut self) {
-        self.answered = true;
-    }
-}
-
-impl Drop for Pending<'_> {
-    fn drop(&mut self) {
-        if !self.answered {
-            let inner = &self.shared.0;
-            let open = Open { since: inner.since.load(Ordering::Acquire), ..Open::new(self.id, &[], Vec::new()) };
-            self.shared.queue(open.leaving(0, MicroUsd::default(), inner.clock.now()));
-        }
-    }
-}
-
-impl Open {
-    /// Of nothing that the shared store was told.
-    fn new(id: &str, limits: &[&Limit], budgets: Vec<Arc<Budget>>) -> Self {
-        let by_tokens = |limit: &&Limit| Some((limit.id.as_str().to_owned(), limit.tokens_per_minute?));
-        let limits = limits.iter().filter_map(by_tokens).collect();
-        Self { id: id.to_owned(), since: 0, reserved: 0, held: 0, limits, budgets, payer: None }
-    }
-
-    fn leaving(self, used: u64, cost: MicroUsd, at: Timestamp) -> Leaving {
-        let window = |budget: &Arc<Budget>| (budget.id.as_str().to_owned(), budget.period.window(at));
-        let settling = Settling {
-            way: Way::Settled,
-            since: self.since,
-            at,
-            cost: cost.0,
-            reserved: self.reserved,
-            used,
-            limits: self.limits,
-            budgets: self.budgets.iter().map(window).collect(),
-            id: self.id,
-        };
-        Leaving { settling, budgets: self.budgets, payer: self.payer }
-    }
-}
-
-impl Held {
-    /// Gives back what was held beyond `used` and charges it, behind; a second time does nothing.
-    pub(super) fn settle(&mut self, used: Used, at: Timestamp) -> Settled {
-        let Some(mut open) = self.open.take() else { return Settled::default() };
-        let live = self.shared.0.live.lock().unwrap_or_else(PoisonError::into_inner).remove(&open.id);
-        if let Some(live) = live {
-            open.since = live.since; // It may have been held again under another one.
-        }
-        let cost = used.cost.unwrap_or_default();
-        let is_overrun = open.since > 0 && cost.0 > open.held && !open.budgets.is_empty();
-        self.shared.queue(open.leaving(used.tokens, cost, at));
-        Settled { is_overrun, ..Settled::default() }
-    }
-
-    /// Something was spent that is in the ledger by this id and is not what is held.
-    pub(super) fn spend(&self, id: &str, cost: MicroUsd, at: Timestamp) {
-        if let Some(open) = &self.open {
-            let payer = open.payer.clone();
-            let other = Open { payer, ..Open::new(id, &[], open.budgets.clone()) };
-            self.shared.queue(other.leaving(0, cost, at));
-        }
-    }
-
-    /// Where the shared store was back in the meantime, the budgets of this process no longer know the call.
-    pub(super) fn part_from(&self, here: &mut super::local::Held) {
-        if self.connections != self.shared.0.connections.load(Ordering::Acquire) {
-            here.part_from_budgets();
         }
     }
 }

@@ -1,17 +1,20 @@
-//! Faults by name. Each waits for the next calls of its Region, of inference (and of a model, if it names one) or of the control
+//! Faults: how they wait, and whom they meet. Tests ask for them by name, in `region.rs` and `control.rs`. Each waits for the next calls of its Region, of inference (and of a model, if it names one) or of the control
 //! plane (and of an operation), first come first served; a fault of streams waits for a stream. Outages and denied models stay
 //! until they are taken back.
 
+mod control;
+mod region;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::errors::{self, Failure};
-use super::operations::Operation;
-use super::s3::{self, S3Faults};
-use super::{RegionJobs, Simulator};
+pub use control::ControlFaults;
+pub use region::RegionFaults;
 
-const NOT_AUTHORIZED: &str = "User is not authorized to perform this operation.";
+use super::errors::Failure;
+use super::operations::Operation;
+use super::s3;
 
 /// What happens to a call.
 #[derive(Clone, Debug, PartialEq)]
@@ -242,266 +245,11 @@ impl Faults {
     }
 }
 
-/// The faults of one Region (`*`: of any), asked for by name. `n` is how many of its next inference calls meet it; each
-/// method returns the Region, so that faults line up.
-#[derive(Clone, Debug)]
-pub struct RegionFaults {
-    simulator: Simulator,
-    region: String,
-    model: Option<String>,
-}
-
-impl RegionFaults {
-    pub(crate) fn new(simulator: Simulator, region: &str) -> Self {
-        Self { simulator, region: region.to_owned(), model: None }
-    }
-
-    /// The batch jobs of this Region.
-    pub fn jobs(&self) -> RegionJobs {
-        RegionJobs::new(self.simulator.clone(), &self.region)
-    }
-
-    fn faults(&self) -> &Arc<Faults> {
-        &self.simulator.inner.faults
-    }
-
-    /// The faults asked for from here on are met only by calls whose model identifier contains `model`.
-    #[must_use]
-    pub fn on_model(&self, model: &str) -> Self {
-        Self { model: Some(model.to_owned()), ..self.clone() }
-    }
-
-    /// The faults of the control plane of this Region.
-    pub fn control(&self) -> ControlFaults {
-        ControlFaults { faults: Arc::clone(self.faults()), region: self.region.clone(), operation: None }
-    }
-
-    /// The faults of S3 in this Region.
-    pub fn s3(&self) -> S3Faults {
-        S3Faults::new(Arc::clone(self.faults()), &self.region)
-    }
-
-    /// The whole Region is out until [`Self::end_outage`]: every connection is reset, whatever is called.
-    pub fn outage(&self) -> &Self {
-        self.faults().set_outage(&self.region, Some(Outage::Reset));
-        self
-    }
-
-    /// As [`Self::outage`], but every call is answered with 503 `ServiceUnavailableException`.
-    pub fn outage_with_503(&self) -> &Self {
-        self.faults().set_outage(&self.region, Some(Outage::Unavailable));
-        self
-    }
-
-    /// The Region is back.
-    pub fn end_outage(&self) -> &Self {
-        self.faults().set_outage(&self.region, None);
-        self
-    }
-
-    /// Calls of models whose identifier contains `model`, by whatever name, are refused until [`Self::allow_model`]: 403
-    /// `AccessDeniedException`.
-    pub fn deny_model(&self, model: &str) -> &Self {
-        self.faults().deny(&self.region, model);
-        self
-    }
-
-    /// Takes [`Self::deny_model`] back.
-    pub fn allow_model(&self, model: &str) -> &Self {
-        self.faults().allow(&self.region, model);
-        self
-    }
-
-    /// 429 `ThrottlingException`.
-    pub fn throttle(&self, n: u64) -> &Self {
-        self.known(n, "ThrottlingException")
-    }
-
-    /// 503 `ServiceUnavailableException`.
-    pub fn unavailable(&self, n: u64) -> &Self {
-        self.known(n, "ServiceUnavailableException")
-    }
-
-    /// 500 `InternalServerException`.
-    pub fn internal_error(&self, n: u64) -> &Self {
-        self.known(n, "InternalServerException")
-    }
-
-    /// 408 `ModelTimeoutException`.
-    pub fn model_timeout(&self, n: u64) -> &Self {
-        self.known(n, "ModelTimeoutException")
-    }
-
-    /// 429 `ModelNotReadyException`.
-    pub fn model_not_ready(&self, n: u64) -> &Self {
-        self.known(n, "ModelNotReadyException")
-    }
-
-    /// 400 `ServiceQuotaExceededException`.
-    pub fn quota_exceeded(&self, n: u64) -> &Self {
-        self.known(n, "ServiceQuotaExceededException")
-    }
-
-    /// 403 `ExpiredTokenException`.
-    pub fn expired_credentials(&self, n: u64) -> &Self {
-        let (status, message) = errors::known("ExpiredTokenException");
-        self.add(n, Fault::Reject(Failure::signature(status, "ExpiredTokenException", message)))
-    }
-
-    /// 529 with `overloaded_error`'s message, as some models answer.
-    pub fn overloaded(&self, n: u64) -> &Self {
-        self.reject(n, "ModelErrorException", 529, "Overloaded")
-    }
-
-    /// Any exception, status and message.
-    pub fn reject(&self, n: u64, exception: &str, status: u16, message: &str) -> &Self {
-        self.add(n, Fault::Reject(Failure::new(status, exception.to_owned(), message)))
-    }
-
-    /// 429 `ThrottlingException` with a `Retry-After` header.
-    pub fn throttle_for(&self, n: u64, retry_after_seconds: u64) -> &Self {
-        let (status, message) = errors::known("ThrottlingException");
-        let failure = Failure::new(status, "ThrottlingException", message);
-        self.add(n, Fault::Reject(failure.retry_after(Some(retry_after_seconds))))
-    }
-
-    /// The connection closes without a byte of an answer. Needs a server of this module; elsewhere the body breaks off.
-    pub fn reset_connection(&self, n: u64) -> &Self {
-        self.add(n, Fault::ResetConnection)
-    }
-
-    /// The answer, otherwise good, begins after `delay`.
-    pub fn slow_first_byte(&self, n: u64, delay: Duration) -> &Self {
-        self.add(n, Fault::SlowFirstByte(delay))
-    }
-
-    /// The next stream breaks off after so many events.
-    pub fn cut_stream_after(&self, events: usize) -> &Self {
-        self.add(1, Fault::CutStream { after: events })
-    }
-
-    /// The next stream stands still for `pause` after so many events.
-    pub fn stall_stream_after(&self, events: usize, pause: Duration) -> &Self {
-        self.add(1, Fault::StallStream { after: events, pause })
-    }
-
-    /// The next stream ends in an exception (`throttlingException`, ...) after so many events.
-    pub fn stream_exception(&self, name: &str, after_events: usize) -> &Self {
-        let message = errors::known(name).1.to_owned();
-        self.add(1, Fault::StreamException { name: name.to_owned(), message, after: after_events })
-    }
-
-    /// The next stream's frame after so many events has a wrong checksum.
-    pub fn corrupt_frame_after(&self, events: usize) -> &Self {
-        self.add(1, Fault::CorruptFrame { after: events })
-    }
-
-    fn known(&self, n: u64, name: &'static str) -> &Self {
-        let (status, message) = errors::known(name);
-        self.add(n, Fault::Reject(Failure::new(status, name, message)))
-    }
-
-    fn add(&self, n: u64, fault: Fault) -> &Self {
-        self.faults().add(&self.region, Scope::Inference(self.model.clone()), n, fault);
-        self
-    }
-}
-
-/// The faults of the control plane of one Region (`*`: of any). `n` is how many of its next calls meet it: of Bedrock's control
-/// plane or, after [`Self::on`], of one operation, which may be one of STS, IAM, S3 or KMS.
-#[derive(Clone, Debug)]
-pub struct ControlFaults {
-    faults: Arc<Faults>,
-    region: String,
-    operation: Option<String>,
-}
-
-impl ControlFaults {
-    /// The faults asked for from here on are met only by calls of the operation of this name (`ListFoundationModels`,
-    /// `GetInferenceProfile`, `AssumeRole`, ...).
-    #[must_use]
-    pub fn on(&self, operation: &str) -> Self {
-        Self { operation: Some(operation.to_owned()), ..self.clone() }
-    }
-
-    /// 429 `ThrottlingException`; STS and IAM call it 400 `Throttling`, S3 503 `SlowDown`.
-    pub fn throttle(&self, n: u64) -> &Self {
-        self.known(n, "ThrottlingException")
-    }
-
-    /// 503 `ServiceUnavailableException`.
-    pub fn unavailable(&self, n: u64) -> &Self {
-        self.known(n, "ServiceUnavailableException")
-    }
-
-    /// 500 `InternalServerException`.
-    pub fn internal_error(&self, n: u64) -> &Self {
-        self.known(n, "InternalServerException")
-    }
-
-    /// 403 `AccessDeniedException`, as for a caller without the permission.
-    pub fn deny(&self, n: u64) -> &Self {
-        self.reject(n, "AccessDeniedException", 403, NOT_AUTHORIZED)
-    }
-
-    /// As [`Self::throttle`], until [`Self::lift`].
-    pub fn throttle_until_lifted(&self) -> &Self {
-        let (status, message) = errors::known("ThrottlingException");
-        self.refuse(Failure::new(status, "ThrottlingException", message))
-    }
-
-    /// As [`Self::deny`], until [`Self::lift`].
-    pub fn deny_until_lifted(&self) -> &Self {
-        self.refuse(Failure::new(403, "AccessDeniedException", NOT_AUTHORIZED))
-    }
-
-    /// Takes back what was to last until now: for the operation of [`Self::on`], or for all.
-    pub fn lift(&self) -> &Self {
-        self.faults.lift(&self.region, &Scope::Control(self.operation.clone()));
-        self
-    }
-
-    /// What is called for happens, but the connection closes without a byte of an answer.
-    pub fn lose_answer(&self, n: u64) -> &Self {
-        self.add(n, Fault::LoseAnswer)
-    }
-
-    fn refuse(&self, failure: Failure) -> &Self {
-        self.faults.refuse(&self.region, Scope::Control(self.operation.clone()), failure);
-        self
-    }
-
-    /// Any exception, status and message.
-    pub fn reject(&self, n: u64, exception: &str, status: u16, message: &str) -> &Self {
-        self.add(n, Fault::Reject(Failure::new(status, exception.to_owned(), message)))
-    }
-
-    /// The connection closes without a byte of an answer.
-    pub fn reset_connection(&self, n: u64) -> &Self {
-        self.add(n, Fault::ResetConnection)
-    }
-
-    /// The answer, otherwise good, begins after `delay`.
-    pub fn slow(&self, n: u64, delay: Duration) -> &Self {
-        self.add(n, Fault::SlowFirstByte(delay))
-    }
-
-    fn known(&self, n: u64, name: &'static str) -> &Self {
-        let (status, message) = errors::known(name);
-        self.add(n, Fault::Reject(Failure::new(status, name, message)))
-    }
-
-    fn add(&self, n: u64, fault: Fault) -> &Self {
-        self.faults.add(&self.region, Scope::Control(self.operation.clone()), n, fault);
-        self
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::simulator::Settings;
     use crate::simulator::converse::Delivery;
+    use crate::simulator::{Settings, Simulator};
 
     fn converse(model: &str, delivery: Delivery) -> Operation {
         Operation::Converse(model.to_owned(), delivery)
