@@ -79,7 +79,7 @@ impl App {
         let all = extras.routes(&gateway, config);
         switch.replace(Serving { config: config.clone(), gateway, routes: all });
         if let Some(batches) = &extras.batches {
-            batches.work();
+            batches.work().await?;
         }
         let present = switch.clone();
         let limits: Arc<dyn Fn() -> Limits + Send + Sync> = Arc::new(move || Limits::new(&present.now().config.server));

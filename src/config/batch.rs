@@ -80,7 +80,9 @@ impl Batch {
             problems.add(format!("batch.bucket.{}", key_text(region)), shape::not_a_region(region));
         }
         for (region, bucket) in self.bucket.iter().filter(|(_, bucket)| !shape::is_bucket(bucket)) {
-            let problem = format!("\"{bucket}\" is not the name of a bucket");
+            let problem = format!(
+                "\"{bucket}\" is not the name of a bucket: 3 to 63 of a-z, 0-9, - and ., with a letter or digit at each end"
+            );
             problems.add(format!("batch.bucket.{}", key_text(region)), problem);
         }
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);

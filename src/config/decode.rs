@@ -14,6 +14,9 @@ use super::{Config, Problems, nearest};
 /// So many rounds are enough for any honest file; after them the rest is left for the next try.
 const MAX_ROUNDS: usize = 1000;
 
+/// What can be listened on.
+const AN_ADDRESS: &str = "an IP address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"";
+
 /// One step from a table or list to what it holds.
 #[derive(Clone, Debug, PartialEq)]
 enum Step {
@@ -115,10 +118,20 @@ fn explain(text: &str) -> String {
         (Some(start), Some(end)) => format!("{}a string{}", &text[..start], &text[end + 1..]),
         _ => text.to_owned(),
     };
-    match text.rsplit_once(", expected ") {
-        Some((found, "u8" | "u16" | "u32" | "u64" | "usize" | "i64")) => format!("{found}, expected a whole number"),
-        _ => text,
-    }
+    let Some((found, expected)) = text.rsplit_once(", expected ") else {
+        let is_address = text == "invalid socket address syntax";
+        return if is_address { format!("must be {AN_ADDRESS}") } else { text };
+    };
+    let expected = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" | "i64" => "a whole number",
+        "a boolean" => "true or false",
+        "a map" => "a table",
+        "a sequence" => "a list",
+        "socket address" => AN_ADDRESS,
+        other if other.starts_with("struct ") => "a table",
+        other => other,
+    };
+    format!("{found}, expected {expected}")
 }
 
 /// Takes out what is at `way`, or puts `value` there. In a list, whose items are texts or tables, an empty one of the

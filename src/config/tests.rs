@@ -103,7 +103,7 @@ fn every_problem_is_told_at_once_with_its_path() {
             "batch.small_batches: unknown variant `maybe`, expected `online` or `reject`",
             "models[0].model: is missing",
             "server.drain_second: unknown key; did you mean \"drain_seconds\"?",
-            "server.listen: invalid socket address syntax",
+            "server.listen: must be an IP address and a port, such as \"127.0.0.1:8080\" or \"[::]:8080\"",
             "server.max_body_mb: invalid type: a string, expected a whole number",
             "server.tls_key: is missing, but server.tls_cert is set",
             "surver: unknown key; did you mean \"server\"?",
@@ -156,6 +156,40 @@ fn the_environment_wins_over_the_file_and_is_read_by_the_type_of_its_key() {
     assert_eq!(config.batch.limits.max_records_per_job, Some(500));
     assert_eq!(config.models, [Alias { alias: "fast".into(), model: "nova-lite".into(), ..Alias::default() }]);
     assert_eq!(config.aws.bearer_token.unwrap().expose(), "token");
+}
+
+#[test]
+fn what_is_of_another_sort_is_told_in_the_words_of_the_file() {
+    let text = r#"
+        models = "fast"
+        [server]
+        ops_listen = 9090
+        public_docs = "maybe"
+        [batch]
+        bucket = "my-bucket"
+        [aws]
+        regions = "us-east-1"
+        [aws.quotas.us-east-1]
+        claude-haiku-4-5 = 5
+    "#;
+    assert_eq!(
+        problems(text, &[]),
+        [
+            "aws.quotas.us-east-1.claude-haiku-4-5: invalid type: integer `5`, expected a table",
+            "aws.regions: invalid type: a string, expected a list",
+            "batch.bucket: invalid type: a string, expected a table",
+            "models: invalid type: a string, expected a list",
+            "server.ops_listen: invalid type: integer `9090`, expected an IP address and a port, such as \
+             \"127.0.0.1:8080\" or \"[::]:8080\"",
+            "server.public_docs: invalid type: a string, expected true or false",
+        ]
+    );
+    let buckets = "[batch]\nbucket = { us-east-1 = \"My_Bucket\" }\n";
+    assert_eq!(
+        problems(buckets, &[]),
+        ["batch.bucket.us-east-1: \"My_Bucket\" is not the name of a bucket: 3 to 63 of a-z, 0-9, - and ., with a \
+          letter or digit at each end"]
+    );
 }
 
 #[test]

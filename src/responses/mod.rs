@@ -108,7 +108,7 @@ impl Responses {
     }
 
     /// Keeps a response for the configured time; `items` are the ids by which [`Responses::owner`] is to find it. By the
-    /// time this returns every replica finds it. Fails with [`Kind::Internal`] or [`Kind::Timeout`] when the store is
+    /// time this returns every replica finds it. Fails with [`Kind::Unavailable`] or [`Kind::Timeout`] when the store is
     /// away, after five seconds at most.
     pub async fn save(&self, kept: &Kept, items: &[String]) -> Result<()> {
         let now = self.0.clock.now();

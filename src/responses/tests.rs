@@ -168,7 +168,7 @@ async fn the_purge_runs_by_itself_and_ends_when_told() {
 async fn a_store_that_is_away_is_an_error_and_no_endless_wait() {
     for Case { responses, store, .. } in cases(1000).await {
         store.close().await;
-        assert_eq!(responses.save(&kept(0), &[]).await.unwrap_err().kind(), Kind::Internal);
-        assert_eq!(responses.find(&acme(), "resp_0").await.unwrap_err().kind(), Kind::Internal);
+        assert_eq!(responses.save(&kept(0), &[]).await.unwrap_err().kind(), Kind::Unavailable);
+        assert_eq!(responses.find(&acme(), "resp_0").await.unwrap_err().kind(), Kind::Unavailable);
     }
 }

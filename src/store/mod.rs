@@ -25,6 +25,9 @@ const MIGRATION_TIMEOUT: Duration = Duration::from_mins(2);
 /// Tries at opening a SQLite file that another process is setting up at the same moment.
 const SQLITE_TRIES: u32 = 6;
 
+/// When who met a store that is away may try again.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 /// Run on every connection to a SQLite file.
 ///
 /// `synchronous = FULL`: with WAL, NORMAL could forget the last commits when the machine loses power, and a commit
@@ -70,9 +73,13 @@ impl Store {
     }
 
     async fn connect(backend: Backend, options: AnyConnectOptions) -> Result<Self, sqlx::Error> {
-        if backend == Backend::Postgres {
+        if backend != Backend::SqliteMemory {
             // The pool hides why it cannot connect behind its own timeout; a single connection says it.
-            AnyConnection::connect_with(&options).await?.close().await?;
+            let mut first = AnyConnection::connect_with(&options).await?;
+            if backend == Backend::SqliteFile {
+                first.execute(SQLITE_SETTINGS).await?;
+            }
+            first.close().await?;
         }
         let pool = backend.pool_options().connect_with(options).await?;
         let store = Self { pool, backend };
@@ -115,10 +122,40 @@ impl Store {
     }
 }
 
-/// A statement that failed is a fault of the gateway; what went wrong is for the log.
+/// A statement that failed is a fault of the gateway, unless the database is away, full or busy: then trying again helps.
+/// What went wrong is for the log.
 impl From<sqlx::Error> for Error {
     fn from(cause: sqlx::Error) -> Self {
+        if is_away(&cause) {
+            let message = "The gateway's store cannot be read or written right now. Try again in a moment.";
+            return Self::new(Kind::Unavailable, message).retry_after(RETRY_AFTER).source(cause);
+        }
         Self::new(Kind::Internal, "The gateway's store could not be read or written.").source(cause)
+    }
+}
+
+/// Whether it is not the statement's fault.
+fn is_away(cause: &sqlx::Error) -> bool {
+    match cause {
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => true,
+        sqlx::Error::Database(cause) => cause.code().is_some_and(|code| is_of_passing(&code)),
+        _ => false,
+    }
+}
+
+/// Whether a database says by this code that it cannot do anything now: SQLite's are numbers, Postgres's have five letters.
+/// <https://sqlite.org/rescode.html>, <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn is_of_passing(code: &str) -> bool {
+    match code.parse::<u32>() {
+        // Busy, locked, read-only, a failed read or write, full, not to be opened.
+        Ok(number) if code.len() < 5 => matches!(number & 0xff, 5 | 6 | 8 | 10 | 13 | 14),
+        // Connection, conflict of transactions, resources, locks, an operator's doing, the system.
+        _ => ["08", "40", "53", "55P03", "57", "58"].iter().any(|class| code.starts_with(class)),
     }
 }
 
@@ -149,9 +186,14 @@ impl Backend {
         match self {
             // Every connection to `:memory:` is another database, which ends with it.
             Self::SqliteMemory => options.max_connections(1).min_connections(1).idle_timeout(None).max_lifetime(None),
-            Self::SqliteFile => options.max_connections(4).after_connect(|connection, _| {
-                Box::pin(async move { connection.execute(SQLITE_SETTINGS).await.map(drop) })
-            }),
+            Self::SqliteFile => options
+                .max_connections(4)
+                .after_connect(|connection, _| {
+                    Box::pin(async move { connection.execute(SQLITE_SETTINGS).await.map(drop) })
+                })
+                // A full disk has SQLite undo a transaction by itself. The driver, whose own rollback then fails, takes the
+                // connection to be in it for ever, and would begin no other: such a one is closed.
+                .before_acquire(|connection, _| Box::pin(async move { Ok(!connection.is_in_transaction()) })),
             Self::Postgres => options.max_connections(8),
         }
     }
@@ -162,7 +204,8 @@ impl Backend {
         let message = match self {
             Self::SqliteMemory => "The SQLite store in memory cannot be opened.".to_owned(),
             Self::SqliteFile => format!(
-                "The SQLite store `{}{}` cannot be opened. Its directory must exist and be writable.",
+                "The SQLite store `{}{}` cannot be opened. It has to be a SQLite database, or not to be there yet, \
+                 and its directory to exist and be writable.",
                 url.host_str().unwrap_or_default(),
                 url.path()
             ),
@@ -194,6 +237,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_transaction_that_sqlite_undid_by_itself_leaves_no_connection_behind_that_begins_none() {
+        let store = testing::sqlite().await;
+        for _ in 0..8 {
+            let mut undone = store.begin().await.unwrap();
+            // SQLite does this by itself when its disk is full, and the driver is not told.
+            undone.execute("ROLLBACK").await.unwrap();
+            drop(undone);
+            store.begin().await.unwrap().commit().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_without_room_may_be_tried_again() {
+        let store = testing::sqlite().await;
+        let mut full = store.begin().await.unwrap();
+        full.execute("PRAGMA max_page_count = 1").await.unwrap();
+        let fill = "INSERT INTO batch_workers SELECT hex(zeroblob(4000000)), 0";
+        let error = Error::from(full.execute(fill).await.unwrap_err());
+        assert_eq!((error.kind(), error.wait()), (Kind::Unavailable, Some(RETRY_AFTER)), "{}", error.causes());
+    }
+
+    #[tokio::test]
     async fn opening_twice_migrates_once_on_every_backend() {
         for store in testing::stores().await {
             let again = Store::open(&store.place.url).await.unwrap();
@@ -217,6 +282,25 @@ mod tests {
         assert_eq!(sqlx::Row::get::<String, _>(&pragma("PRAGMA journal_mode").await, 0), "wal");
         assert_eq!(sqlx::Row::get::<i64, _>(&pragma("PRAGMA synchronous").await, 0), 2);
         assert_eq!(sqlx::Row::get::<i64, _>(&pragma("PRAGMA foreign_keys").await, 0), 1);
+    }
+
+    #[test]
+    fn what_passes_is_told_from_what_does_not_by_the_databases_codes() {
+        let passes =
+            ["5", "6", "8", "10", "13", "14", "266", "08006", "40001", "53100", "53300", "55P03", "57P01", "58030"];
+        let stays = ["1", "11", "19", "26", "2067", "22001", "23505", "42601", "55000", "XX000"];
+        assert!(passes.iter().all(|code| is_of_passing(code)));
+        assert!(!stays.iter().any(|code| is_of_passing(code)));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_no_database_is_told_as_such() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("notes.db");
+        std::fs::write(&file, "These are my notes, and no database. ".repeat(100)).unwrap();
+        let error = Store::open(&format!("sqlite://{}", file.display())).await.unwrap_err();
+        assert!(error.message().contains("has to be a SQLite database"), "{error}");
+        assert!(error.causes().contains("not a database"), "{}", error.causes());
     }
 
     #[tokio::test]

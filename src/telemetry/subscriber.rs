@@ -1,7 +1,8 @@
 //! The log: JSON lines on standard error, or readable text when that is a terminal.
 //!
 //! JSON lines are gathered and written by a thread of their own, at most [`LATENCY`] later: a busy gateway writes one
-//! per request, and a system call for each costs more than making it.
+//! per request, and a system call for each costs more than making it. Invariant: no call waits for who reads the log. When
+//! nobody does, lines wait up to [`MOST`] bytes; further ones are lost, and counted in the log when it is read again.
 
 use std::io::{self, IsTerminal, Write, stderr};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,11 +19,17 @@ use crate::error::{Error, Result};
 /// How long a line may wait to be written. What a killed process had gathered by then is lost.
 const LATENCY: Duration = Duration::from_millis(20);
 
-/// Bytes that are written at once even before that.
+/// Room that is there from the start.
 const ENOUGH: usize = 64 * 1024;
 
 /// Bytes that a line about a request has as a rule.
 const USUAL_LINE: usize = 1024;
+
+/// Bytes that wait at most.
+const MOST: usize = 16 * 1024 * 1024;
+
+/// How long the end of the process waits for who reads the log.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Where JSON lines go, if that is how the log is written.
 static LINES: OnceLock<Lines> = OnceLock::new();
@@ -74,7 +81,13 @@ pub fn install(filter: &str) -> Result<Flush> {
             changeable(handle);
         }
     } else {
-        let lines = LINES.get_or_init(Lines::start).clone();
+        let lines = match LINES.get() {
+            Some(lines) => lines.clone(),
+            None => {
+                let started = Lines::start(stderr()).map_err(Error::internal)?;
+                LINES.get_or_init(|| started).clone()
+            }
+        };
         let log = log.with_writer(move || lines.clone()).with_ansi(false);
         let log = log.json().flatten_event(true).with_current_span(false).with_span_list(false).with_filter_reloading();
         let handle = log.reload_handle();
@@ -118,10 +131,10 @@ pub fn write_json(line: &impl Serialize) -> bool {
     true
 }
 
-/// Writes what was gathered, at once.
+/// Has what was gathered written, and waits for it, if not for long.
 pub(super) fn write_out() {
     if let Some(lines) = LINES.get() {
-        lines.write_out();
+        lines.write_out(PATIENCE);
     }
 }
 
@@ -139,55 +152,92 @@ impl Drop for Flush {
 #[derive(Clone)]
 struct Lines(Arc<Gathered>);
 
+#[derive(Default)]
 struct Gathered {
-    text: Mutex<Vec<u8>>,
-    /// Where text is while it is written. Who holds it holds standard error, so that lines keep their order.
-    leaving: Mutex<Vec<u8>>,
+    waiting: Mutex<Waiting>,
+    /// There is something to write.
     arrived: Condvar,
+    /// All was written.
+    written: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    text: Vec<u8>,
+    /// What was taken is being written.
+    is_writing: bool,
+    /// Somebody waits until all is written.
+    is_urgent: bool,
+    /// Lines for which there was no room.
+    lost: u64,
 }
 
 impl Lines {
-    fn start() -> Self {
-        let room = || Mutex::new(Vec::with_capacity(ENOUGH));
-        let lines = Self(Arc::new(Gathered { text: room(), leaving: room(), arrived: Condvar::new() }));
+    fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
+        let lines = Self(Arc::default());
+        lines.lock().text.reserve(ENOUGH);
         let writer = lines.clone();
-        // Without the thread, lines are written when enough have come.
-        thread::Builder::new().name("log".into()).spawn(move || writer.run()).ok();
-        lines
+        thread::Builder::new().name("log".into()).spawn(move || writer.run(out))?;
+        Ok(lines)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<u8>> {
-        self.0.text.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Adds to the end of the text, if there is room.
     fn add(&self, bytes: &[u8]) {
-        let mut text = self.lock();
-        let is_first = text.is_empty();
-        text.extend_from_slice(bytes);
-        let is_enough = text.len() >= ENOUGH;
-        drop(text);
-        if is_enough {
-            self.write_out();
-        } else if is_first {
+        let mut waiting = self.lock();
+        let begun = waiting.text.len();
+        if begun >= MOST {
+            waiting.lost += 1;
+            return;
+        }
+        waiting.text.extend_from_slice(bytes);
+        drop(waiting);
+        if begun == 0 {
             self.0.arrived.notify_one();
         }
     }
 
-    /// Writes what was gathered; others go on gathering meanwhile.
-    fn write_out(&self) {
-        let mut leaving = self.0.leaving.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::swap(&mut *self.lock(), &mut *leaving);
-        // Where the log cannot be written there is nobody to tell.
-        stderr().write_all(&leaving).ok();
-        leaving.clear();
+    /// Returns when all is written that was gathered, or after `patience`.
+    fn write_out(&self, patience: Duration) {
+        let mut waiting = self.lock();
+        waiting.is_urgent = true;
+        self.0.arrived.notify_one();
+        let is_left = |waiting: &mut Waiting| waiting.is_writing || !waiting.text.is_empty();
+        let waited = self.0.written.wait_timeout_while(waiting, patience, is_left);
+        drop(waited);
     }
 
-    fn run(self) {
+    /// Writes for as long as the process lives. The one thread that may wait for who reads.
+    fn run(self, mut out: impl Write) {
+        let mut text = Vec::with_capacity(ENOUGH);
         loop {
-            let waiting = self.0.arrived.wait_while(self.lock(), |text| text.is_empty());
+            let waiting = self.0.arrived.wait_while(self.lock(), |waiting| waiting.text.is_empty());
+            let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);
+            if !waiting.is_urgent {
+                // More may come in a moment; who cannot wait says so.
+                let gathered = self.0.arrived.wait_timeout_while(waiting, LATENCY, |waiting| !waiting.is_urgent);
+                waiting = gathered.unwrap_or_else(PoisonError::into_inner).0;
+            }
+            std::mem::swap(&mut waiting.text, &mut text);
+            let lost = std::mem::take(&mut waiting.lost);
+            waiting.is_writing = true;
             drop(waiting);
-            thread::sleep(LATENCY);
-            self.write_out();
+            // Where the log cannot be written there is nobody to tell.
+            out.write_all(&text).ok();
+            text.clear();
+            text.shrink_to(MOST / 16);
+            if lost > 0 {
+                tracing::warn!(lines = lost, "lines of the log were lost: nobody read standard error");
+            }
+            let mut waiting = self.lock();
+            waiting.is_writing = false;
+            if waiting.text.is_empty() {
+                waiting.is_urgent = false;
+                self.0.written.notify_all();
+            }
         }
     }
 }
@@ -229,6 +279,49 @@ mod tests {
         assert_eq!(warns("info, hyper_util::client=debug"), [true, false, true]);
         assert_eq!(warns("info,aws=warn,hyper=warn"), [true, true, true]);
         assert_eq!(warns("bedrock_gateway=debug"), [true, false, false]);
+    }
+
+    /// Takes nothing until it is let, as a pipe that nobody reads.
+    struct Stuck {
+        /// Told when it is asked to take something.
+        asked: std::sync::mpsc::Sender<()>,
+        let_go: std::sync::mpsc::Receiver<()>,
+        taken: std::sync::mpsc::Sender<Vec<u8>>,
+    }
+
+    impl Write for Stuck {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.asked.send(()).ok();
+            self.let_go.recv().ok();
+            self.taken.send(bytes.to_vec()).ok();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_reader_of_the_log_who_takes_nothing() {
+        let (release, let_go) = std::sync::mpsc::channel();
+        let (taken, written) = std::sync::mpsc::channel();
+        let (asked, is_asked) = std::sync::mpsc::channel();
+        let lines = Lines::start(Stuck { asked, let_go, taken }).unwrap();
+        let line = [&[b'x'; 1023][..], b"\n"].concat();
+        lines.clone().write_all(&line).unwrap();
+        is_asked.recv().unwrap();
+        for _ in 0..2 * MOST / line.len() {
+            lines.clone().write_all(&line).unwrap();
+        }
+        lines.write_out(Duration::from_millis(1));
+        assert!(lines.lock().text.len() < MOST + line.len(), "bounded, in whole lines");
+        assert!(lines.lock().lost > 0);
+        drop(release);
+        lines.write_out(Duration::from_mins(1));
+        let all: Vec<u8> = written.try_iter().flatten().collect();
+        assert!(all.len() >= MOST && all.len().is_multiple_of(line.len()), "{}", all.len());
+        assert_eq!(lines.lock().lost, 0, "they are told");
     }
 
     #[test]

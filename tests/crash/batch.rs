@@ -411,6 +411,44 @@ async fn a_shard_that_was_booked_by_a_process_that_died_before_it_settled_it_is_
     site.is_whole(&gateway, &over).await;
 }
 
+/// The answer to a call that a budget pays for only if nothing is held of it.
+async fn all_or_nothing(site: &Site, gateway: &Gateway) -> u16 {
+    let most = (site.shape.budget.0 - 500) * 10 / 55;
+    let body = json!({"model": IN_JOBS, "max_tokens": most, "messages": [{"role": "user", "content": "hi"}]});
+    site.answer(site.http.post(format!("http://{}/v1/chat/completions", gateway.address)).json(&body)).await.0
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_batch_holds_is_held_again_before_a_gateway_that_was_killed_admits_a_call() {
+    let site = Site::prepare(Shape { failing: 0, online: 0, ..MIXED }, None).await;
+    site.sim.region("*").jobs().hold_at(JobState::Scheduled);
+    let gateway = site.installation.start().await;
+    assert_eq!(all_or_nothing(&site, &gateway).await, 200);
+    let file = site.upload(gateway.address).await;
+    site.submit(gateway.address, &file).await;
+    assert!(site.sim.region("*").jobs().reached(JobState::Scheduled, 2).await);
+    assert_eq!(all_or_nothing(&site, &gateway).await, 429);
+    gateway.process.kill();
+    let gateway = site.installation.start().await;
+    assert_eq!(all_or_nothing(&site, &gateway).await, 429, "the very first call");
+    gateway.process.kill();
+
+    // As if it had been a process whose journal is on another disk: whether it is dead nobody knows before its lease ends.
+    site.installation
+        .rewind(&[
+            "INSERT INTO batch_workers (id, lease_until) VALUES ('worker_silent', 9000000000000)",
+            "UPDATE batches SET lease_owner = 'worker_silent'",
+        ])
+        .await;
+    let gateway = site.installation.start().await;
+    assert_eq!(all_or_nothing(&site, &gateway).await, 429, "held until it is heard of");
+    site.installation
+        .rewind(&["UPDATE batch_workers SET lease_until = lease_until + 1 WHERE id = 'worker_silent'"])
+        .await;
+    let is_heard = async || all_or_nothing(&site, &gateway).await == 200;
+    eventually("what a worker that lives holds is held by that one alone", is_heard).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_batch_whose_gateway_is_killed_as_it_stops_jobs_ends_each_record_once() {
     let places = places(&BTreeMap::from([("StopModelInvocationJob", 2)]));

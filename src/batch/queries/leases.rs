@@ -58,6 +58,34 @@ pub(in crate::batch) async fn claim(store: &Store, worker: &str, now: Timestamp,
     Ok(rows.iter().map(|row| row.try_get("id")).collect::<Result<_, sqlx::Error>>()?)
 }
 
+/// An open batch that another worker has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::batch) struct Elsewhere {
+    pub(in crate::batch) batch: String,
+    pub(in crate::batch) worker: String,
+    /// Until when that worker lives at least, as it said last; long ago where it left.
+    pub(in crate::batch) lease_until: Timestamp,
+}
+
+const ELSEWHERE: &str = "-- batch.elsewhere
+SELECT b.id, b.lease_owner, COALESCE(w.lease_until, 0) AS lease_until
+FROM batches b LEFT JOIN batch_workers w ON w.id = b.lease_owner
+WHERE b.state IN ('validating', 'in_progress', 'finalizing', 'cancelling') AND b.lease_owner <> $1
+ORDER BY b.created_at, b.id";
+
+/// The open batches of other workers, the oldest first.
+pub(in crate::batch) async fn elsewhere(store: &Store, worker: &str) -> Result<Vec<Elsewhere>> {
+    let rows = sqlx::query(ELSEWHERE).bind(worker).fetch_all(store.pool()).await?;
+    let elsewhere = |row: &sqlx::any::AnyRow| {
+        Ok(Elsewhere {
+            batch: row.try_get("id")?,
+            worker: row.try_get("lease_owner")?,
+            lease_until: Timestamp::from_millis(row.try_get("lease_until")?),
+        })
+    };
+    Ok(rows.iter().map(elsewhere).collect::<Result<_, sqlx::Error>>()?)
+}
+
 const OWNED: &str = "-- batch.owned
 SELECT id FROM batches WHERE lease_owner = $1 AND state IN ('validating', 'in_progress', 'finalizing', 'cancelling')";
 

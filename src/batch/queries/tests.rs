@@ -95,6 +95,8 @@ async fn a_batch_is_taken_over_only_from_a_worker_whose_time_is_over_or_that_lef
         submit(&store, &batch("b1", "t1"), Some("w1")).await;
         submit(&store, &batch("b2", "t1"), None).await;
         assert_eq!(claim(&store, "w2", NOW, 10).await.unwrap(), ["b2"]);
+        let there = Elsewhere { batch: "b1".into(), worker: "w1".into(), lease_until: later };
+        assert_eq!(elsewhere(&store, "w2").await.unwrap(), [there]);
         assert!(claim(&store, "w2", NOW, 10).await.unwrap().is_empty());
         assert_eq!(claim(&store, "w2", later, 10).await.unwrap(), ["b1"]);
         assert!(load(&store, mine("b1")).await.unwrap().is_none());

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::job;
 use crate::clock::Timestamp;
 use crate::money::MicroUsd;
-use crate::tenancy::Hold;
+use crate::tenancy::{Caller, Hold};
 
 /// The pauses after things that go wrong: the first, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_secs(2), Duration::from_mins(2));
@@ -131,9 +131,9 @@ impl Desk {
         self.cut.cancelled().await;
     }
 
-    /// Whether so much is held already.
-    pub(super) fn holds(&self, cost: MicroUsd) -> bool {
-        self.lock().hold.as_ref().is_some_and(|(_, held)| *held == Some(cost))
+    /// Whether so much is held already, from all budgets that there are now.
+    pub(super) fn holds(&self, cost: MicroUsd, caller: &Caller) -> bool {
+        self.lock().hold.as_ref().is_some_and(|(hold, held)| *held == Some(cost) && hold.is_of(caller))
     }
 
     /// What is held from now on; what was held before is given back.

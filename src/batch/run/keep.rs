@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 
 /// How long a worker lives that is not heard of.
-const LEASE: Duration = Duration::from_secs(30);
+pub(super) const LEASE: Duration = Duration::from_secs(30);
 /// How often it says that it lives.
 const BEAT: Duration = Duration::from_secs(10);
 /// How often batches are looked for that nobody works on, or that are to end.
@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How often all that the worker has is compared with the store.
 const AUDIT: Duration = Duration::from_mins(1);
 /// Batches that are taken at one look: another replica finds some, too.
-const CLAIMS: u32 = 100;
+pub(super) const CLAIMS: u32 = 100;
 /// Workers that are dead for so long have left nothing.
 const FORGOTTEN: Duration = Duration::from_hours(24);
 
@@ -92,22 +92,28 @@ impl Batches {
 
     /// Takes what nobody works on, and tells stewards what is to end.
     async fn find(&self) -> Result<()> {
-        // Nobody has to wait for the lease of a process that is known to be dead. Were it forgotten here by a failure of the
-        // store, the lease would end all the same.
-        for writer in self.gateway().tenancy().take_dead() {
-            queries::leave(self.store(), &worker_of(&writer)).await?;
-        }
+        self.release_dead().await?;
         let now = self.now();
         let claimed = queries::claim(self.store(), self.worker(), now, CLAIMS).await?;
         for batch in &claimed {
             tracing::info!(batch, "a batch that nobody worked on was taken");
-            self.crew().open(self, batch, None);
+            self.crew().open(self, batch, self.crew().take_silent(batch));
         }
         if !claimed.is_empty() {
             self.crew().taken.send_replace(());
         }
+        self.listen_to_silent().await?;
         for batch in queries::due(self.store(), self.worker(), now).await? {
             self.crew().tell(&batch);
+        }
+        Ok(())
+    }
+
+    /// Nobody has to wait for the lease of a process that is known to be dead. Were it forgotten here by a failure of the
+    /// store, the lease would end all the same.
+    pub(super) async fn release_dead(&self) -> Result<()> {
+        for writer in self.gateway().tenancy().take_dead() {
+            queries::leave(self.store(), &worker_of(&writer)).await?;
         }
         Ok(())
     }

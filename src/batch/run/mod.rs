@@ -3,12 +3,14 @@
 //! A steward reads what the store knows of its batch, does what follows from it (`job/`), and waits to be told that
 //! something changed: it remembers nothing that matters. Places for jobs are given by `dispatch.rs`, jobs are looked at
 //! by `poll.rs`, Region by Region. Invariant: whatever is done for a batch ends when the batch is another worker's.
+//! What batches hold is held again at the start, before calls are admitted: `resume.rs`.
 
 mod desk;
 mod dispatch;
 mod keep;
 mod poll;
 mod purge;
+mod resume;
 mod steward;
 mod stop;
 mod submit;
@@ -22,8 +24,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(super) use self::desk::Desk;
+use self::resume::Silent;
 pub(super) use self::steward::View;
 use super::batches::Batches;
+use crate::error::Result;
 use crate::tenancy::Hold;
 
 /// Files that are planned or collected at once: each keeps a core busy, and some memory.
@@ -36,6 +40,8 @@ const REQUESTS: usize = 2;
 /// What this process works on.
 pub(super) struct Crew {
     desks: Mutex<HashMap<String, Arc<Desk>>>,
+    /// Batches of workers that were not heard of since the start.
+    silent: Mutex<HashMap<String, Silent>>,
     staff: OnceLock<Staff>,
     /// Something waits for a place.
     queued: Notify,
@@ -60,6 +66,7 @@ impl Default for Crew {
     fn default() -> Self {
         Self {
             desks: Mutex::default(),
+            silent: Mutex::default(),
             staff: OnceLock::new(),
             queued: Notify::new(),
             look: Notify::new(),
@@ -80,6 +87,10 @@ impl fmt::Debug for Crew {
 impl Crew {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Desk>>> {
         self.desks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn silent(&self) -> MutexGuard<'_, HashMap<String, Silent>> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The worker has this batch now; `hold` is what is held for it, if that is known.
@@ -147,12 +158,17 @@ impl Staff {
 
 impl Batches {
     /// Begins to work: on batches that are submitted here, at once, and on those that no process works on, which are
-    /// looked for every few seconds. Ends by [`Batches::stop`].
-    pub fn work(&self) {
+    /// looked for every few seconds. Ends by [`Batches::stop`]. When this returns, budgets hold again what open batches
+    /// may cost: no call is to be admitted before.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub async fn work(&self) -> Result<()> {
         let crew = self.crew();
+        self.resume().await?;
         let staff = Staff { tracker: TaskTracker::new(), stop: CancellationToken::new() };
         if crew.staff.set(staff.clone()).is_err() {
-            return;
+            return Ok(());
         }
         for desk in crew.desks() {
             staff.begin(self, desk);
@@ -166,6 +182,7 @@ impl Batches {
         for region in self.gateway().regions() {
             spawn(Box::pin(self.clone().watch(Arc::clone(region))));
         }
+        Ok(())
     }
 
     /// One look at everything there is to look at, now: for tests and tools, which then do not wait for timers.

@@ -11,7 +11,6 @@ use crate::batch::job::{self, Step};
 use crate::batch::queries::{self, Mine};
 use crate::batch::record::{Batch, Shard, State};
 use crate::error::{Error, Kind, Result};
-use crate::ids;
 use crate::tenancy::Caller;
 
 /// After a failure of the store.
@@ -109,9 +108,8 @@ impl Batches {
     /// Holds what the rest of the batch may cost, and no more.
     async fn keep_hold(&self, desk: &Desk, view: &View) -> Result<()> {
         let cost = job::held(&view.batch, &view.shards);
-        if !desk.holds(cost) {
-            let hold = self.gateway().tenancy().hold_anyway(&view.caller, &ids::fresh("hold_"), cost).await?;
-            desk.hold(hold, cost);
+        if !desk.holds(cost, &view.caller) {
+            desk.hold(self.hold_anyway(&view.caller, cost).await?, cost);
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use self::repeats::{Repeat, Repeats};
 use super::lines::{Cutter, MAX_LINE, RawLine};
-use super::record::{Form, Problem};
+use super::record::{Endpoint, Form, Problem};
 use super::source::{self, Fault, Load};
 use crate::error::{Error, Result};
 
@@ -151,6 +151,11 @@ impl Findings {
 impl Survey {
     fn take(&mut self, record: &source::Record<'_>) -> Result<(), Fault> {
         if let Some(url) = record.url.as_deref() {
+            // None that a batch could be for is what the other lines are held against.
+            if url.parse::<Endpoint>().is_err() {
+                let message = "`url` must be one of /v1/chat/completions, /v1/responses, /v1/embeddings.".to_owned();
+                return Err(Fault::new("invalid_url", Some("url"), message));
+            }
             let first = self.url.get_or_insert_with(|| url.to_owned());
             if first != url {
                 let message = format!("`url` must be the same in all lines; it is `{first}` in an earlier one.");

@@ -90,6 +90,13 @@ fn each_bad_line_is_named_and_the_good_ones_are_still_counted() {
 }
 
 #[test]
+fn a_url_that_no_batch_is_for_is_named_in_its_own_line_and_not_in_those_that_are_good() {
+    let bogus = chat("1", "a").replace("chat/completions", "bogus");
+    let survey = survey([bogus, chat("2", "a"), chat("3", "a")].concat());
+    assert_eq!((told(&survey), survey.url.as_deref()), (vec![(Some(1), "invalid_url")], Some("/v1/chat/completions")));
+}
+
+#[test]
 fn a_file_without_records_is_empty() {
     for text in ["", "\n\n", "\u{feff}", " \r\n"] {
         let survey = survey(text);

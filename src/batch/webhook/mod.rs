@@ -69,7 +69,7 @@ const PAUSES: [Duration; 10] = [
 /// team. Does nothing where nobody is to be told, and nothing the second time.
 ///
 /// # Errors
-/// [`crate::error::Kind::Internal`] when the store fails.
+/// The store fails.
 pub async fn queue(connection: &mut AnyConnection, batch: &Batch, now: Timestamp) -> Result<()> {
     let Some(name) = event_of(batch.state) else { return Ok(()) };
     let url = match &batch.webhook_url {

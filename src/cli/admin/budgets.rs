@@ -37,7 +37,7 @@ pub(in crate::cli) struct Set {
     #[arg(long)]
     period: String,
     /// US dollars that may be spent in that time, such as 12.50.
-    #[arg(long, value_name = "USD")]
+    #[arg(long, value_name = "USD", allow_hyphen_values = true)]
     limit_usd: String,
     #[command(flatten)]
     common: Listing,

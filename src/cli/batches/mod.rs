@@ -37,8 +37,8 @@ pub(super) enum Batches {
     },
     /// List batches, the newest first.
     List {
-        /// How many.
-        #[arg(long, default_value_t = 20)]
+        /// How many: at least 1.
+        #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
         limit: u32,
         /// Those after the one with this id.
         #[arg(long, value_name = "ID")]

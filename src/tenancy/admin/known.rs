@@ -12,7 +12,7 @@ pub fn check_regions(catalog: &Catalog, field: &str, regions: &[String]) -> Resu
         let path = format!("{field}[{index}]");
         // As much of it as can be one: the rest is nobody's to repeat.
         let shown: String = region.chars().filter(|c| !c.is_control()).take(32).collect();
-        catalog.check_region(&shown).map_err(|problem| Error::invalid(&*path, format!("`{path}`: {problem}.")))?;
+        catalog.check_region(&shown).map_err(|problem| Error::invalid(&*path, format!("{problem}.")))?;
     }
     Ok(())
 }

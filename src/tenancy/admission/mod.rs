@@ -257,6 +257,12 @@ impl Hold {
         &self.caller
     }
 
+    /// Whether every budget that the caller has now knows of it: one that was made since does not.
+    pub fn is_of(&self, caller: &Caller) -> bool {
+        let (then, now) = (&self.caller.rules.budgets, &caller.rules.budgets);
+        then.len() == now.len() && then.iter().zip(&**now).all(|(then, now)| Arc::ptr_eq(&then.meter, &now.meter))
+    }
+
     /// The most tokens that the answer may have: what was asked for, or what was left of it.
     pub fn output_tokens(&self) -> u64 {
         self.granted.output_tokens

@@ -42,6 +42,23 @@ async fn a_batch_holds_its_worst_case_and_gives_back_what_it_did_not_need() {
 }
 
 #[tokio::test]
+async fn a_budget_that_is_set_while_a_batch_runs_holds_what_the_rest_of_it_may_cost() {
+    let t = gateway(|_| {}).await;
+    let id = submit(&t, records(100)).await;
+    until_jobs(&t, 1).await;
+    t.set_budget(Period::Day, MicroUsd(10_000_000)).await;
+    eventually("it is held", async || {
+        t.batches().step().await;
+        t.gateway().tenancy().accounts().iter().any(|account| account.balance.held > MicroUsd(0))
+    })
+    .await;
+    until(&t, &id, "completed").await;
+    eventually("nothing is held", async || t.balance().held == MicroUsd(0)).await;
+    assert_eq!(Some(t.balance().spent), t.only_call().await.cost);
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn a_bad_line_fails_the_batch_and_names_the_line() {
     let t = gateway(|_| {}).await;
     let text = format!("{}not json\n", records(3));
