@@ -16,7 +16,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, WWW_AUTHENTICATE};
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body::{Frame, SizeHint};
 use percent_encoding::percent_decode_str;
 use tracing::Level;
@@ -141,7 +141,9 @@ pub(super) fn dress(surface: Surface, trail: &Trail, response: &mut Response) ->
         // A page that is not public has a browser ask for a key.
         let asks = response.headers_mut().remove(WWW_AUTHENTICATE);
         *response = surface.shape(problem, trail.id());
-        if let Some(asks) = asks {
+        // The scheme is part of every 401: <https://www.rfc-editor.org/rfc/rfc9110#section-15.5.2>.
+        let bearer = || HeaderValue::from_static("Bearer realm=\"bedrock-gateway\"");
+        if let Some(asks) = asks.or_else(|| (response.status() == StatusCode::UNAUTHORIZED).then(bearer)) {
             response.headers_mut().insert(WWW_AUTHENTICATE, asks);
         }
         if let Some(booked) = trail.booked() {

@@ -46,9 +46,12 @@ mod token_count;
 mod unread;
 pub mod usage;
 
+use std::time::Duration;
+
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
 use axum::{Extension, Router};
 use http::{HeaderValue, Method, Uri};
 use tower::util::option_layer;
@@ -88,6 +91,8 @@ struct Document;
 /// All routes of the client port, in their middleware.
 pub fn router(gateway: &Gateway, server: &Server) -> Router {
     let (routes, document) = documented().split_for_parts();
+    // Not in the document, whose paths have no such thing: names with a slash that a client did not encode.
+    let routes = routes.route("/v1/models/{first}/{*rest}", get(models::retrieve_unencoded));
     framed(routes.merge(page::router(gateway, server, document)), gateway, server)
 }
 
@@ -144,13 +149,31 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         // `*` would not cover `Authorization`: <https://fetch.spec.whatwg.org/#cors-non-wildcard-request-header-name>.
         .allow_headers(AllowHeaders::mirror_request())
+        // The most that browsers remember: without it they ask before every second call.
+        .max_age(Duration::from_secs(7200))
         // Without cookies `*` is every header: <https://fetch.spec.whatwg.org/#http-new-header-syntax>.
         .expose_headers(tower_http::cors::Any);
     Some(cors)
 }
 
 async fn no_route(method: Method, uri: Uri) -> Response {
-    Error::new(Kind::NotFound, format!("There is no route {method} {}.", uri.path())).into_response()
+    let advice = nearest(uri.path()).map_or_else(String::new, |path| {
+        format!(" Did you mean {path}? The base URL of Anthropic's and AWS's clients has no path, that of OpenAI's ends in /v1.")
+    });
+    Error::new(Kind::NotFound, format!("There is no route {method} {}.{advice}", uri.path())).into_response()
+}
+
+/// The path that was meant, where it differs by how clients put it behind a base URL: without `/v1`, or with one too many,
+/// or with slashes of both.
+fn nearest(path: &str) -> Option<String> {
+    const FIRST: [&str; 9] =
+        ["chat", "responses", "embeddings", "images", "models", "files", "batches", "rerank", "messages"];
+    let mut segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+    let versions = segments.iter().take_while(|segment| **segment == "v1").count();
+    segments.drain(..versions);
+    let is_one = segments.first().is_some_and(|first| FIRST.contains(first));
+    let meant = format!("/v1/{}", segments.join("/"));
+    (is_one && meant != path).then_some(meant)
 }
 
 async fn wrong_method(method: Method, uri: Uri) -> Response {

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::caller::Segment;
+use super::caller::{Segment, Segments};
 use super::openai::error::ErrorBody;
 use super::{anthropic, openai};
 use crate::catalog::{Kind, Model};
@@ -125,13 +125,27 @@ pub(super) async fn retrieve(
     headers: HeaderMap,
     Segment(name): Segment,
 ) -> Result<Json<One>> {
+    found(&gateway, &caller, &headers, &name)
+}
+
+/// [`retrieve`] for a name with a slash, of an alias or an ARN, that the client left as it is.
+pub(super) async fn retrieve_unencoded(
+    State(gateway): State<Gateway>,
+    caller: Caller,
+    headers: HeaderMap,
+    Segments(first, rest): Segments,
+) -> Result<Json<One>> {
+    found(&gateway, &caller, &headers, &format!("{first}/{rest}"))
+}
+
+fn found(gateway: &Gateway, caller: &Caller, headers: &HeaderMap, name: &str) -> Result<Json<One>> {
     caller.require(Scope::Inference)?;
-    let resolved = gateway.catalog().resolve_for(&name, &|names| caller.allows_model(names))?;
-    let is_near = gateway.candidates(&caller, &resolved).is_ok();
-    if !is_near || !caller.allows_model(resolved.names(&name)) {
-        return Err(Error::model_not_found(&name));
+    let resolved = gateway.catalog().resolve_for(name, &|names| caller.allows_model(names))?;
+    let is_near = gateway.candidates(caller, &resolved).is_ok();
+    if !is_near || !caller.allows_model(resolved.names(name)) {
+        return Err(Error::model_not_found(name));
     }
-    let named = Named { name: &name, model: resolved.model.as_deref() };
+    let named = Named { name, model: resolved.model.as_deref() };
     if headers.contains_key(anthropic::VERSION) {
         return Ok(Json(One::Anthropic(anthropic::models::Model::of(&named))));
     }

@@ -16,7 +16,7 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         "/v1/batches" | "/v1/batches/{batch_id}" | "/v1/batches/{batch_id}/cancel" => ("openai", "batches"),
         "/v1/images/generations" => ("openai", "images"),
         "/v1/rerank" => ("rerank", "rerank"),
-        "/v1/models" | "/v1/models/{model}" => ("openai", "models"),
+        "/v1/models" | "/v1/models/{model}" | "/v1/models/{first}/{*rest}" => ("openai", "models"),
         "/v1/messages" => ("anthropic", "messages"),
         "/v1/messages/count_tokens" => ("anthropic", "count_tokens"),
         "/v1/messages/batches"

@@ -30,15 +30,26 @@ const BEDROCK: [&str; 8] = [
     "guardrail-checks",
 ];
 
+/// The second segments of the paths under `/v1` that are OpenAI's, whoever asks.
+const OPENAI: [&str; 8] = ["chat", "responses", "embeddings", "images", "files", "batches", "rerank", "usage"];
+/// The first segments of the paths of the gateway's own APIs.
+const OURS: [&str; 5] = ["", "admin", "catalog", "docs", "openapi.json"];
+/// The header with which an AWS SDK numbers its calls, whatever they are.
+const AWS_SDK: &str = "amz-sdk-invocation-id";
+
 impl Surface {
-    /// The dialect of a request, whether or not there is such a route: told by the path, and where two dialects have the
-    /// same one by the header that every client of Anthropic's sends.
+    /// The dialect of a request, whether or not there is such a route: told by the path, and where that does not tell it, or
+    /// two dialects have the same one, by the headers that every client of Anthropic's and every SDK of AWS's sends.
     pub(super) fn of(path: &str, headers: &HeaderMap) -> Self {
         let mut segments = path.trim_start_matches('/').split('/');
         match (segments.next(), segments.next()) {
             (Some("v1"), Some("messages")) => Self::Anthropic,
-            (Some("v1"), Some("models")) if headers.contains_key(anthropic::VERSION) => Self::Anthropic,
+            (Some("v1"), Some(second)) if OPENAI.contains(&second) => Self::OpenAi,
             (Some(first), _) if BEDROCK.contains(&first) => Self::Bedrock,
+            (Some(first), _) if OURS.contains(&first) => Self::OpenAi,
+            _ if headers.contains_key(anthropic::VERSION) => Self::Anthropic,
+            (Some("v1"), _) => Self::OpenAi,
+            _ if headers.contains_key(AWS_SDK) => Self::Bedrock,
             _ => Self::OpenAi,
         }
     }
@@ -82,9 +93,18 @@ mod tests {
         assert_eq!(of("/v1/messages"), (Surface::Anthropic, Surface::Anthropic));
         assert_eq!(of("/v1/messages/nothing/here"), (Surface::Anthropic, Surface::Anthropic));
         assert_eq!(of("/v1/models/claude-haiku-4-5"), (Surface::OpenAi, Surface::Anthropic));
-        assert_eq!(of("/v1/messages-like"), (Surface::OpenAi, Surface::OpenAi));
+        assert_eq!(of("/v1/messages-like"), (Surface::OpenAi, Surface::Anthropic));
         assert_eq!(of("/v1/chat/completions"), (Surface::OpenAi, Surface::OpenAi));
         assert_eq!(of("/model/x/converse"), (Surface::Bedrock, Surface::Bedrock));
-        assert_eq!(of("/models"), (Surface::OpenAi, Surface::OpenAi));
+        assert_eq!(of("/admin/v1/keys"), (Surface::OpenAi, Surface::OpenAi));
+        assert_eq!(of("/v1/files"), (Surface::OpenAi, Surface::OpenAi));
+        assert_eq!(of("/v1/skills"), (Surface::OpenAi, Surface::Anthropic));
+        assert_eq!(of("/models"), (Surface::OpenAi, Surface::Anthropic));
+        let sdk = HeaderMap::from_iter([(http::HeaderName::from_static(AWS_SDK), "x".parse().unwrap())]);
+        assert_eq!(Surface::of("/guardrails", &sdk), Surface::Bedrock);
+        for not_its_own in ["/v1/chat/completions", "/v1/models", "/v1/x", "/admin/v1/keys", "/docs", "/"] {
+            assert_eq!(Surface::of(not_its_own, &sdk), Surface::OpenAi, "{not_its_own}");
+        }
+        assert_eq!(Surface::of("/guardrails", &plain), Surface::OpenAi);
     }
 }

@@ -237,3 +237,10 @@ def test_a_picture_is_accepted(client):
     picture = {"image": {"format": "png", "source": {"bytes": png()}}}
     content = [{"text": "What is this?"}, picture]
     assert client.converse(modelId=HAIKU, messages=[{"role": "user", "content": content}])["stopReason"] == "end_turn"
+
+
+def test_an_operation_that_is_not_served_is_an_unknown_operation(control):
+    with pytest.raises(ClientError) as caught:
+        control.list_guardrails()
+    error = caught.value.response["Error"]
+    assert error["Code"] == "UnknownOperationException" and "/guardrails" in error["Message"]

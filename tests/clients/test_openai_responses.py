@@ -147,8 +147,44 @@ def test_an_unknown_previous_response_is_a_bad_request(client):
 
 def test_tools_that_openai_would_run_are_refused_by_name(client):
     with pytest.raises(openai.BadRequestError) as caught:
-        client.responses.create(model=MODEL, input="x", tools=[WEATHER, {"type": "web_search"}])
+        client.responses.create(model=MODEL, input="x", tools=[WEATHER, {"type": "file_search", "vector_store_ids": ["x"]}])
     assert caught.value.param == "tools[1].type"
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(model=MODEL, input="x", tools=[{"type": "web_search"}])
+    assert caught.value.param == "tools[0].type"
+
+
+def agent(model, items):
+    """What Codex sends: its own tools, those of an MCP server, a search that OpenAI runs, nothing to be stored."""
+    weather = {**WEATHER, "strict": False}
+    return {
+        "model": model, "instructions": "You are a coding agent.", "input": items, "tool_choice": "auto",
+        "tools": [
+            {"type": "function", "name": "exec_command", "description": "Runs a command.", "strict": False,
+             "parameters": {"type": "object", "properties": {"cmd": {"type": "string"}}, "required": ["cmd"]}},
+            {"type": "namespace", "name": "mcp__sky", "description": "The sky.", "tools": [weather]},
+            {"type": "web_search", "external_web_access": False},
+        ],
+        "parallel_tool_calls": False, "reasoning": {"effort": "medium", "summary": "auto"}, "store": False, "stream": True,
+        "include": ["reasoning.encrypted_content"], "prompt_cache_key": "k", "text": {"verbosity": "low"},
+        "extra_body": {"client_metadata": {"x": "y"}},
+    }
+
+
+@pytest.mark.parametrize("model", [MODEL, "nova-lite", NATIVE])
+def test_an_agent_with_namespaces_and_a_search_of_openais_goes_round(client, model):
+    items = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Weather? [[tools]]"}]}]
+    with client.responses.create(**agent(model, items)) as stream:
+        events = list(stream)
+    done = [event.item for event in events if event.type == "response.output_item.done"]
+    calls = [item for item in done if item.type == "function_call"]
+    assert calls and events[-1].type == "response.completed"
+    assert {(call.namespace, call.name) for call in calls} <= {(None, "exec_command"), ("mcp__sky", "get_weather")}
+    items += [item.model_dump(exclude_none=True) for item in done]
+    items += [{"type": "function_call_output", "call_id": call.call_id, "output": "sunny"} for call in calls]
+    with client.responses.create(**agent(model, items)) as stream:
+        last = list(stream)[-1]
+    assert "sunny" in last.response.output_text
 
 
 def test_errors_are_the_clients_own(client, gateway):

@@ -306,6 +306,52 @@ async fn an_unknown_route_and_a_wrong_method_are_told_in_the_dialect_of_the_path
     assert_eq!((reply.status(), reply.exception().0), (405, "UnknownOperationException"));
     let reply = request("POST", "/model/nova-lite/converse-later").await;
     assert_eq!((reply.status(), reply.exception().0), (404, "UnknownOperationException"));
+    // Paths that are nobody's are told by whose client it is.
+    let by = |header: &'static str, path: &str| {
+        Reply::to(t.request("GET".parse().unwrap(), path).bearer_auth(t.key()).header(header, "2023-06-01"))
+    };
+    let reply = by("amz-sdk-invocation-id", "/guardrails").await;
+    assert_eq!((reply.status(), reply.exception().0), (404, "UnknownOperationException"));
+    let reply = by("anthropic-version", "/v1/skills").await;
+    assert_eq!((reply.status(), &reply.json()["error"]["type"]), (404, &json!("not_found_error")));
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_base_url_with_too_much_or_too_little_is_told_the_path_that_was_meant() {
+    let t = TestGateway::start().await;
+    for (path, meant) in [
+        ("/chat/completions", Some("/v1/chat/completions")),
+        ("/v1/v1/messages", Some("/v1/messages")),
+        ("//v1/messages", Some("/v1/messages")),
+        ("/v1/chat/completions/", Some("/v1/chat/completions")),
+        ("/responses", Some("/v1/responses")),
+        ("/v1/audio/speech", None),
+        ("/v1/messages/nothing", None),
+        ("/", None),
+    ] {
+        let reply = Reply::to(t.request("POST".parse().unwrap(), path).bearer_auth(t.key())).await;
+        let error = reply.json()["error"]["message"].as_str().unwrap_or_default().to_owned();
+        let told = error.split_once("Did you mean ").map(|(_, rest)| rest.split('?').next().unwrap().to_owned());
+        assert_eq!(told.as_deref(), meant, "{path}: {error}");
+    }
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_compressed_body_is_refused_by_its_header() {
+    let t = TestGateway::start().await;
+    for path in ["/v1/chat/completions", "/v1/responses", "/v1/embeddings", "/v1/messages"] {
+        let post = |encoding: &'static str, body: Vec<u8>| {
+            let request = t.request("POST".parse().unwrap(), path).bearer_auth(t.key());
+            Reply::to(request.header("content-encoding", encoding).body(body))
+        };
+        let reply = post("gzip", vec![0x1f, 0x8b, 8, 0]).await;
+        assert_eq!(reply.status(), 400, "{path}");
+        assert!(reply.text().contains("compressed"), "{path}: {reply:?}");
+        let reply = post("identity", b"{".to_vec()).await;
+        assert!(reply.status() == 400 && !reply.text().contains("compressed"), "{path}: {reply:?}");
+    }
     t.finish().await;
 }
 

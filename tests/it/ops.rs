@@ -154,6 +154,7 @@ async fn browsers_may_call_only_from_the_origins_that_are_configured() {
     let allowed = preflight(&open, "https://app.example").await;
     assert_eq!((allowed.status(), allowed.header("access-control-allow-origin")), (200, "https://app.example"));
     assert!(allowed.header("access-control-allow-methods").contains("POST"));
+    assert_eq!(allowed.header("access-control-max-age"), "7200");
     let headers = allowed.header("access-control-allow-headers");
     assert_eq!(headers, "authorization,content-type", "a wildcard does not cover Authorization");
     assert_eq!(preflight(&open, "https://evil.example").await.header("access-control-allow-origin"), "");
@@ -169,5 +170,6 @@ async fn browsers_may_call_only_from_the_origins_that_are_configured() {
     let keyless = open.request(Method::GET, "/v1/models").header("origin", "https://app.example");
     let refused = Reply::to(keyless).await;
     assert_eq!((refused.status(), refused.header("access-control-allow-origin")), (401, "https://app.example"));
+    assert_eq!(refused.header("www-authenticate"), "Bearer realm=\"bedrock-gateway\"");
     open.finish().await;
 }

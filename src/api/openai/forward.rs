@@ -39,7 +39,12 @@ pub(super) struct ToolHead {
 impl ToolHead {
     /// Whether it takes text, which Bedrock knows nothing of.
     pub(super) fn is_custom(&self) -> bool {
-        self.kind.as_deref() == Some("custom")
+        self.kind() == "custom"
+    }
+
+    /// Its type; nothing when it says none.
+    pub(super) fn kind(&self) -> &str {
+        self.kind.as_deref().unwrap_or_default()
     }
 }
 

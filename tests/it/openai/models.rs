@@ -39,6 +39,30 @@ async fn a_key_sees_only_the_models_that_it_may_use() {
 }
 
 #[tokio::test]
+async fn a_name_with_a_slash_is_found_encoded_or_not_in_either_shape() {
+    let alias = Alias { alias: "team/smart:latest".into(), model: MODEL_ID.into(), ..Alias::default() };
+    let t = TestGateway::with(|config| config.models = vec![alias]).await;
+    let arn = format!("arn:aws:bedrock:us-east-1::foundation-model/{MODEL_ID}");
+    let in_parts = format!("/v1/models/{arn}");
+    for (path, name) in [
+        ("/v1/models/team/smart:latest", "team/smart:latest"),
+        ("/v1/models/team%2Fsmart%3Alatest", "team/smart:latest"),
+        (&in_parts, &arn),
+    ] {
+        assert_eq!(t.get(path).await.json()["id"], name, "{path}");
+        let request =
+            t.request(reqwest::Method::GET, path).bearer_auth(t.key()).header("anthropic-version", "2023-06-01");
+        let model = crate::support::reply::Reply::to(request).await.json();
+        assert_eq!((&model["id"], &model["type"]), (&json!(name), &json!("model")), "{path}");
+    }
+    let missing = t.get("/v1/models/team/other").await;
+    assert_eq!((missing.status(), &missing.openai_error()["code"]), (404, &json!("model_not_found")));
+    let keyless = t.request(reqwest::Method::GET, "/v1/models/team/smart:latest");
+    assert_eq!(crate::support::reply::Reply::to(keyless).await.status(), 401);
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn an_alias_is_listed_first_and_answers_under_its_own_name() {
     let alias = Alias { alias: "house-model".into(), model: MODEL_ID.into(), ..Alias::default() };
     let t = TestGateway::with(|config| config.models = vec![alias]).await;

@@ -417,6 +417,50 @@ async fn custom_tools_are_for_the_translation_where_there_is_one() {
 }
 
 #[tokio::test]
+async fn what_an_agent_offers_beside_its_own_tools_is_left_out_on_both_lanes() {
+    let t = TestGateway::start().await;
+    let mut tools = weather();
+    tools.as_array_mut().unwrap().push(json!({"type": "web_search", "external_web_access": false}));
+    let fields = json!({"tools": tools, "input": "Weather? [[tool]]", "client_metadata": {"session": "s"}});
+    for (model, report) in [
+        (NATIVE, "dropped:client_metadata,dropped:tools[1]"),
+        (ALONE, "dropped:client_metadata,dropped:tools[1]"),
+        (MODEL, "dropped:client_metadata,dropped:tools[1]"),
+    ] {
+        let body = with(fields.clone(), json!({"model": model}));
+        let reply = send(&t, &body).await;
+        assert_eq!((reply.status(), reply.header("x-gateway-translation")), (200, report), "{model}: {reply:?}");
+        assert_eq!(item(&reply.json(), "function_call")["name"], "get_weather");
+        let strict = t.request(Method::POST, "/v1/responses").bearer_auth(t.key()).header("x-gateway-strict", "1");
+        assert_eq!(Reply::to(strict.json(&body)).await.status(), 400, "{model}");
+    }
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn tools_in_namespaces_are_called_with_both_names_and_answered() {
+    let t = TestGateway::start().await;
+    let tools = json!([{"type": "namespace", "name": "mcp__sky__", "description": "The sky.", "tools": weather()}]);
+    for model in [MODEL, NATIVE] {
+        let body = json!({"model": model, "tools": tools, "input": "Weather? [[tool]]"});
+        let first = create(&t, &body).await;
+        let call = item(&first, "function_call");
+        assert_eq!((&call["namespace"], &call["name"]), (&json!("mcp__sky__"), &json!("get_weather")), "{model}");
+        let last = streamed(&t, &body).await;
+        let call = item(&last["response"], "function_call").clone();
+        assert_eq!((&call["namespace"], &call["name"]), (&json!("mcp__sky__"), &json!("get_weather")), "{model}");
+        let output = json!({"type": "function_call_output", "call_id": call["call_id"], "output": "sunny"});
+        let sent_back = json!({"model": model, "tools": tools,
+            "input": [{"role": "user", "content": "Weather?"}, call, output]});
+        assert!(text(&create(&t, &sent_back).await).contains("sunny"), "{model}");
+        let gone_on = json!({"model": model, "tools": tools, "input": [output],
+            "previous_response_id": last["response"]["id"]});
+        assert!(text(&create(&t, &gone_on).await).contains("sunny"), "{model}");
+    }
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn bad_input_is_refused_here_or_by_the_model_with_its_reason() {
     let t = TestGateway::start().await;
     let twice = format!(r#"{{"model":"{NATIVE}","input":"x","mod\u0065l":"other"}}"#);

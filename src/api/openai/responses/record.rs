@@ -3,7 +3,7 @@
 
 use serde_json::value::RawValue;
 
-use super::translate::{self, Asked, Context, RESPONSE_PREFIX, Translated, unanswered};
+use super::translate::{self, Asked, Context, Namespaces, RESPONSE_PREFIX, Translated, unanswered};
 use super::wire::{self, Status};
 use super::{nothing_said, pointed, provider, speaks_responses, state};
 use crate::api::batch::job;
@@ -91,7 +91,8 @@ fn render(answer: &Answer<'_>) -> Result<Rendered> {
     response.created_at = answer.at.seconds();
     // What goes into a job has neither tools nor a form of its own.
     let provider = answer.model_id.split('.').next().unwrap_or_default().to_owned();
-    let context = Context { response, tools: CallerTools::default(), form: Form::Plain, provider };
+    let (tools, namespaces) = (CallerTools::default(), Namespaces::default());
+    let context = Context { response, tools, namespaces, form: Form::Plain, provider };
     let mut response = translate::response(told, context);
     if response.status == Status::Completed {
         response.completed_at = Some(answer.at.seconds());

@@ -115,7 +115,8 @@ pub(super) fn ask(effort: Option<&str>) -> Result<Option<Ask>, Error> {
         None => Ok(None),
         Some("none") => Ok(Some(Ask::Off)),
         Some(effort) => effort.parse().map(|effort| Some(Ask::Effort(effort))).map_err(|_| {
-            let message = "`reasoning_effort` has to be one of `none`, `minimal`, `low`, `medium`, `high`, `xhigh`.";
+            let message =
+                "`reasoning_effort` has to be one of `none`, `minimal`, `low`, `medium`, `high`, `xhigh`, `max`.";
             Error::invalid("reasoning_effort", message)
         }),
     }
@@ -126,6 +127,7 @@ pub(super) fn service_tier(asked: Option<&str>) -> Result<Option<Value>, Error> 
     let tier = match asked {
         None | Some("auto") => return Ok(None),
         Some(tier @ ("default" | "flex" | "priority")) => tier,
+        Some("fast") => "priority",
         Some("scale" | "reserved") => "reserved",
         Some(_) => {
             let message = "`service_tier` has to be one of `auto`, `default`, `flex`, `priority`, `scale`.";
@@ -175,6 +177,8 @@ pub(super) fn drop_untranslatable(wire: &ChatRequest, report: &mut Report) {
         ("verbosity", wire.verbosity.as_deref().is_some_and(|verbosity| verbosity != "medium")),
         ("prompt_cache_key", wire.prompt_cache_key.is_some()),
         ("prompt_cache_retention", wire.prompt_cache_retention.is_some()),
+        ("prompt_cache_options", wire.prompt_cache_options.is_some()),
+        ("moderation", wire.moderation.is_some()),
     ];
     for (field, _) in dropped.into_iter().filter(|(_, present)| *present) {
         report.add(Action::Dropped, field);
@@ -225,6 +229,29 @@ mod tests {
             "top_logprobs":0,"store":false,"verbosity":"medium","seed":null,"modalities":["text"],
             "response_format":{"type":"text"},"parallel_tool_calls":true,"unknown":null"#;
         assert_eq!(translated(defaults, &Traits::default()), (json!({}), String::new()));
+    }
+
+    #[test]
+    fn what_openai_alone_does_is_left_out_and_named() {
+        let fields = r#""prompt_cache_options":{"mode":"explicit"},"moderation":{"model":"m"},"prompt_cache_key":"k""#;
+        let report = "dropped:prompt_cache_key,dropped:prompt_cache_options,dropped:moderation";
+        assert_eq!(translated(fields, &Traits::default()), (json!({}), report.into()));
+    }
+
+    #[test]
+    fn every_tier_of_openais_clients_is_one_of_bedrocks() {
+        let served = |tier: &str| service_tier(Some(tier)).unwrap().map(|tier| tier["type"].clone());
+        assert_eq!(served("auto"), None);
+        for (asked, bedrocks) in [
+            ("default", "default"),
+            ("flex", "flex"),
+            ("priority", "priority"),
+            ("fast", "priority"),
+            ("scale", "reserved"),
+        ] {
+            assert_eq!(served(asked), Some(json!(bedrocks)), "{asked}");
+        }
+        assert_eq!(service_tier(Some("x")).unwrap_err().blamed(), Some("service_tier"));
     }
 
     #[test]

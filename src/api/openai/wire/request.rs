@@ -91,6 +91,10 @@ pub struct ChatRequest {
     pub prompt_cache_key: Option<String>,
     /// How long the prefix is kept.
     pub prompt_cache_retention: Option<String>,
+    /// How prefixes are kept.
+    pub prompt_cache_options: Option<Value>,
+    /// What OpenAI is to judge.
+    pub moderation: Option<Value>,
     /// The guardrail that judges the call, as Converse has it; or the headers `x-amzn-bedrock-guardrail...`.
     #[serde(rename = "guardrailConfig")]
     #[schema(value_type = Option<Object>)]

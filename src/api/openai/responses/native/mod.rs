@@ -48,12 +48,13 @@ pub(super) enum Lane {
 }
 
 /// The native lane where the catalog says that the runtime takes the model's responses, by a name of its own: AWS refuses
-/// application profiles there (<https://docs.aws.amazon.com/bedrock/latest/userguide/inference-responses.html>). Custom tools, which Bedrock knows
-/// nothing of, and the calls of a team with a guardrail, which AWS does not say to take there, are for the translation, if
+/// application profiles there (<https://docs.aws.amazon.com/bedrock/latest/userguide/inference-responses.html>). Custom tools and namespaces, which
+/// Bedrock knows nothing of, and the calls of a team with a guardrail, which AWS does not say to take there, are for the translation, if
 /// the model can be asked that way.
 pub(super) fn lane(caller: &Caller, model: &Resolved, head: &Head) -> Lane {
     let converses = model.model.as_ref().is_some_and(|model| model.apis.converse == Some(true));
-    let wants_it = head.tools.iter().flatten().any(ToolHead::is_custom) || caller.team.guardrail.is_some();
+    let is_strange = |tool: &ToolHead| matches!(tool.kind(), "custom" | "namespace");
+    let wants_it = head.tools.iter().flatten().any(is_strange) || caller.team.guardrail.is_some();
     let is_translated = converses && wants_it;
     if resolves_to_one(model) && model.hosting().is_none() && !is_translated { Lane::Native } else { Lane::Converse }
 }
@@ -158,7 +159,14 @@ async fn prepare(
     let is_kept = head.store != Some(false) && responses.keeps();
     let previous = head.previous_response_id.as_deref();
     let mut edits = Edits::new(&body);
-    edits.remove(&members, if previous.is_some() { &["model", "previous_response_id"] } else { &["model"] });
+    let mut removed = vec!["model"];
+    removed.extend(previous.map(|_| "previous_response_id"));
+    if members.value(TOLD_BY_CLIENT).is_some_and(|told| told.get() != "null") {
+        removed.push(TOLD_BY_CLIENT);
+        report.add(Action::Dropped, TOLD_BY_CLIENT);
+    }
+    edits.remove(&members, &removed);
+    leave_out_extras(&members, head, &mut edits, &mut report);
     set(&members, &mut edits, "store", "false");
     name_tier(&members, &mut edits, headers)?;
 
@@ -224,6 +232,30 @@ async fn read<'a>(
     Ok(input)
 }
 
+/// What a client such as Codex tells of itself, to whomever it asks. AWS refuses it.
+const TOLD_BY_CLIENT: &str = "client_metadata";
+
+/// Leaves out the tools that OpenAI runs and that agents offer beside their own, whatever the model: AWS refuses a request
+/// that has one. A request for nothing else is AWS's to refuse.
+fn leave_out_extras(members: &Members<'_>, head: &Head, edits: &mut Edits<'_>, report: &mut Report) {
+    let is_extra = |tool: &ToolHead| translate::is_extra(tool.kind());
+    let heads = head.tools.as_deref().unwrap_or_default();
+    if heads.iter().all(is_extra) || !heads.iter().any(is_extra) {
+        return;
+    }
+    let Some(value) = members.value("tools") else { return };
+    let Ok(tools) = serde_json::from_str::<Vec<&RawValue>>(value.get()) else { return };
+    let mut own = Vec::with_capacity(tools.len());
+    for (position, (tool, head)) in tools.into_iter().zip(heads).enumerate() {
+        if is_extra(head) {
+            report.add(Action::Dropped, At::item("tools", position));
+        } else {
+            own.push(tool.get());
+        }
+    }
+    edits.replace(value, format!("[{}]", own.join(",")));
+}
+
 /// Refuses what only OpenAI has.
 fn refuse_impossible(members: &Members<'_>) -> Result<()> {
     for (field, harmless) in [("background", "false"), ("conversation", "null"), ("prompt", "null")] {
@@ -280,6 +312,30 @@ mod tests {
             (r#"{"include":"x"}"#, r#"{"include":"x"}"#),
         ] {
             assert_eq!(asked_for(body), sent);
+        }
+    }
+
+    #[test]
+    fn tools_that_openai_runs_are_left_out_beside_the_clients_own_alone() {
+        let sent = |body: &str| {
+            let (members, head) = (Members::read(body.as_bytes()).unwrap(), head(body.as_bytes()).unwrap());
+            let (mut edits, mut report) = (Edits::new(body.as_bytes()), Report::default());
+            leave_out_extras(&members, &head, &mut edits, &mut report);
+            (String::from_utf8(edits.apply().to_vec()).unwrap(), report.to_string())
+        };
+        let own = r#"{"type":"function" ,"name":"f"}"#;
+        let (body, report) = sent(&format!(
+            r#"{{"model":"m","tools":[{{"type":"web_search","x":1}}, {own},{{"type":"tool_search"}}, {own}]}}"#
+        ));
+        assert_eq!(body, format!(r#"{{"model":"m","tools":[{own},{own}]}}"#));
+        assert_eq!(report, "dropped:tools[0],dropped:tools[2]");
+        for untouched in [
+            r#"{"model":"m","tools":[{"type":"web_search"}]}"#,
+            r#"{"model":"m","tools":[{"type":"function"},{"type":"mcp"}]}"#,
+            r#"{"model":"m","tools":[]}"#,
+            r#"{"model":"m","tools":null}"#,
+        ] {
+            assert_eq!(sent(untouched), (untouched.to_owned(), String::new()));
         }
     }
 

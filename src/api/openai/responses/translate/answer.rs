@@ -64,16 +64,18 @@ pub(super) fn thinking(thought: &ReasoningContent, id: String, provider: &str) -
 
 fn call(tool: ToolUse, position: usize, context: &Context) -> OutputItem {
     let name = context.tools.original(&tool.name).to_owned();
+    let is_custom = context.tools.is_custom(&name);
+    let (namespace, name) = context.namespaces.apart(name);
     let (call_id, status) = (tool.tool_use_id, Status::Completed);
-    if context.tools.is_custom(&name) {
+    if is_custom {
         let id = context.item_id("ctc_", position);
-        return OutputItem::CustomToolCall { id, call_id, name, input: custom_text(tool.input), status };
+        return OutputItem::CustomToolCall { id, call_id, name, namespace, input: custom_text(tool.input), status };
     }
     let arguments = match tool.input {
         Value::Null => "{}".to_owned(),
         input => input.to_string(),
     };
-    OutputItem::FunctionCall { id: context.item_id("fc_", position), call_id, name, arguments, status }
+    OutputItem::FunctionCall { id: context.item_id("fc_", position), call_id, name, namespace, arguments, status }
 }
 
 /// Says how `response` ended, the model having stopped for `reason`.

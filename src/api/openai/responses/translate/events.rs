@@ -266,16 +266,18 @@ impl Events {
 
     fn open_tool(&mut self, block: u32, tool: ToolUseStart, out: &mut BytesMut) {
         let name = self.context.tools.original(&tool.name).to_owned();
+        let is_custom = self.context.tools.is_custom(&name);
+        let (namespace, name) = self.context.namespaces.apart(name);
         let (call_id, status) = (tool.tool_use_id, Status::InProgress);
         let next = self.context.response.output.len();
-        let (item, piece) = if self.context.tools.is_custom(&name) {
+        let (item, piece) = if is_custom {
             let id = self.context.item_id("ctc_", next);
-            let item = OutputItem::CustomToolCall { id, call_id, name, input: String::new(), status };
+            let item = OutputItem::CustomToolCall { id, call_id, name, namespace, input: String::new(), status };
             (item, Piece::CustomInput { json: String::new() })
         } else {
             let id = self.context.item_id("fc_", next);
             let prefix = delta_prefix("response.function_call_arguments.delta", &id, next, None);
-            let item = OutputItem::FunctionCall { id, call_id, name, arguments: String::new(), status };
+            let item = OutputItem::FunctionCall { id, call_id, name, namespace, arguments: String::new(), status };
             (item, Piece::Arguments { prefix })
         };
         let item = self.add(item, out);

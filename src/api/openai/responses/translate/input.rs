@@ -1,6 +1,6 @@
 //! The items of a conversation, one by one.
 
-use super::reasoning;
+use super::{reasoning, tools};
 use crate::api::conversation::{self, At, Builder, Conversation, Dialect, Grain, Label, ToolAnswer, ToolNames};
 use crate::api::openai::found::Found;
 use crate::api::openai::responses::wire::{Item, Part, Role};
@@ -99,6 +99,11 @@ impl Reader<'_> {
                     }
                     None => self.builder.report().add(Action::Dropped, at),
                 }
+                Ok(())
+            }
+            // What came of it stands in what the model said next.
+            Some(kind) if kind.ends_with("_call") && tools::is_extra(kind.trim_end_matches("_call")) => {
+                self.builder.report().add(Action::Dropped, at);
                 Ok(())
             }
             Some("item_reference") => Err(Error::invalid(at.dot("id"), "There is no such item.")),

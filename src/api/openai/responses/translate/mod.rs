@@ -5,6 +5,7 @@
 mod answer;
 mod events;
 mod input;
+mod namespaces;
 mod reasoning;
 mod settings;
 #[cfg(test)]
@@ -14,9 +15,11 @@ mod tools;
 
 pub use answer::response;
 pub use events::Events;
+pub use namespaces::Namespaces;
 pub use reasoning::is_sealed;
 pub use settings::{impossible, response as unanswered};
 pub use told::{failure, tell_error};
+pub use tools::is_extra;
 
 use input::Input;
 use tools::Offer;
@@ -65,6 +68,8 @@ pub struct Context {
     pub response: Response,
     /// The caller's tools.
     pub tools: CallerTools,
+    /// Those of them that are in groups.
+    pub namespaces: Namespaces,
     /// The way back to the form of the answer.
     pub form: Form,
     /// Who made the model, such as `anthropic`.
@@ -104,7 +109,7 @@ const RESPONSE_DIGITS: usize = 32;
 /// Puts a request into canonical form, for a model with `traits`. What cannot be is `Kind::Invalid` or
 /// `Kind::Unsupported`, and names the field.
 pub fn request(asked: Asked, traits: &Traits) -> Result<Translated, Error> {
-    let Asked { mut wire, items, mut report, id, created, store, provider } = asked;
+    let Asked { mut wire, mut items, mut report, id, created, store, provider } = asked;
     for path in std::mem::take(&mut wire.ignored) {
         report.add(Action::Dropped, path);
     }
@@ -114,7 +119,8 @@ pub fn request(asked: Asked, traits: &Traits) -> Result<Translated, Error> {
     let mut response = settings::response(&wire, id)?;
     response.created_at = created;
     response.store = store;
-    let Offer { caller: tools, tools: mut offer } = Offer::read(&mut wire, &items, &mut report)?;
+    namespaces::join_calls(&mut items);
+    let Offer { caller: tools, namespaces, tools: mut offer } = Offer::read(&mut wire, &items, &mut report)?;
 
     let mut request = converse::Request {
         inference_config: settings::inference(&wire, traits, &mut report)?,
@@ -142,5 +148,5 @@ pub fn request(asked: Asked, traits: &Traits) -> Result<Translated, Error> {
     if let Some(ask) = ask {
         families::reasoning::apply(ask, settings::EFFORT, traits, &mut request, &mut report)?;
     }
-    Ok(Translated { request, report, context: Context { response, tools, form, provider } })
+    Ok(Translated { request, report, context: Context { response, tools, namespaces, form, provider } })
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
+use super::namespaces::{self, Namespaces};
 use crate::api::conversation::{self, At, CallerTools, Choice, Grammar, Parallel, ToolNames, Tools};
 use crate::api::openai::responses::wire::{Item, Request, Tool};
 use crate::converse::{self, ToolSpec};
@@ -14,6 +15,8 @@ use crate::report::{Action, Report};
 pub(super) struct Offer {
     /// Under all their names.
     pub(super) caller: CallerTools,
+    /// Those that are in groups.
+    pub(super) namespaces: Namespaces,
     /// What Bedrock gets of them, without those that the history used.
     pub(super) tools: Tools,
 }
@@ -21,10 +24,8 @@ pub(super) struct Offer {
 impl Offer {
     /// Takes the tools out of `wire`; `items` name those that the history used.
     pub(super) fn read(wire: &mut Request, items: &[(At, Item)], report: &mut Report) -> Result<Self, Error> {
-        let offered = wire.tools.take().unwrap_or_default();
-        for (i, tool) in offered.iter().enumerate() {
-            check(At::item("tools", i), tool)?;
-        }
+        let (offered, namespaces) = Namespaces::flatten(wire.tools.take().unwrap_or_default(), report)?;
+        let offered = own(offered, report)?;
         let (choice, allowed) = wanted(wire.tool_choice.as_ref())?;
         let names = names(&offered, items, report)?;
         if let Some(stranger) = allowed.iter().flatten().find(|name| !offers(&offered, name)) {
@@ -33,46 +34,62 @@ impl Offer {
         }
 
         let (mut specs, mut custom) = (Vec::with_capacity(offered.len()), HashSet::new());
-        for (i, tool) in offered.into_iter().enumerate() {
+        for (at, tool) in offered {
             let name = tool.name.clone().unwrap_or_default();
             let is_allowed = allowed.as_ref().is_none_or(|allowed| allowed.contains(&name));
             if tool.kind == "custom" {
                 custom.insert(name);
             }
-            let spec = spec(At::item("tools", i), tool, &names, report);
+            let spec = spec(at, tool, &names, report);
             if is_allowed {
                 specs.push(converse::Tool::ToolSpec(spec));
             }
         }
         let parallel = if wire.parallel_tool_calls == Some(false) { Parallel::Forbidden } else { Parallel::Allowed };
         let tools = Tools { offered: specs, choice, parallel, used: Vec::new() };
-        Ok(Self { caller: CallerTools { names, custom }, tools })
+        Ok(Self { caller: CallerTools { names, custom }, namespaces, tools })
     }
 }
 
-fn offers(offered: &[Tool], name: &str) -> bool {
-    offered.iter().any(|tool| tool.name.as_deref() == Some(name))
+fn offers(offered: &[(At, Tool)], name: &str) -> bool {
+    offered.iter().any(|(_, tool)| tool.name.as_deref() == Some(name))
 }
 
-/// Refuses tools that OpenAI would run itself.
-fn check(at: At, tool: &Tool) -> Result<(), Error> {
-    match tool.kind.as_str() {
-        "function" | "custom" if tool.name.is_none() => Err(Error::invalid(at.dot("name"), "A tool needs a name.")),
-        "function" | "custom" => Ok(()),
-        _ => {
-            let message = "Only tools of the types `function` and `custom` can be used: there are none that this gateway \
-                           runs itself.";
-            Err(Error::unsupported(at.dot("type"), message))
+/// The tools that the client runs. Agents such as Codex offer some that OpenAI runs beside their own, whatever the model:
+/// those are left out, and named. A request for nothing else, or for what an answer would be another without, is refused.
+fn own(offered: Vec<(At, Tool)>, report: &mut Report) -> Result<Vec<(At, Tool)>, Error> {
+    let has_own = offered.iter().any(|(_, tool)| is_own(&tool.kind));
+    let mut own = Vec::with_capacity(offered.len());
+    for (at, tool) in offered {
+        match tool.kind.as_str() {
+            kind if is_own(kind) && tool.name.is_none() => {
+                return Err(Error::invalid(at.dot("name"), "A tool needs a name."));
+            }
+            kind if is_own(kind) => own.push((at, tool)),
+            kind if has_own && is_extra(kind) => report.add(Action::Dropped, at),
+            _ => {
+                let message = "Only tools of the types `function` and `custom` can be used, also in a `namespace`: there \
+                               are none that this gateway runs itself.";
+                return Err(Error::unsupported(at.dot("type"), message));
+            }
         }
     }
+    Ok(own)
+}
+
+/// Whether the client runs tools of this type.
+fn is_own(kind: &str) -> bool {
+    matches!(kind, "function" | "custom")
+}
+
+/// Whether a tool of this type, which OpenAI runs, is one that agents offer beside their own and do without.
+pub fn is_extra(kind: &str) -> bool {
+    kind.starts_with("web_search") || matches!(kind, "tool_search" | "image_generation")
 }
 
 /// The names of all tools.
-fn names(offered: &[Tool], items: &[(At, Item)], report: &mut Report) -> Result<ToolNames, Error> {
-    let offered = offered.iter().enumerate().filter_map(|(i, tool)| {
-        let name = tool.name.as_deref()?;
-        Some((At::item("tools", i).dot("name"), name))
-    });
+fn names(offered: &[(At, Tool)], items: &[(At, Item)], report: &mut Report) -> Result<ToolNames, Error> {
+    let offered = offered.iter().filter_map(|(at, tool)| Some((at.dot("name"), tool.name.as_deref()?)));
     let called = items.iter().filter_map(|(at, item)| {
         let is_call = matches!(item.kind.as_deref(), Some("function_call" | "custom_tool_call"));
         let name = item.name.as_deref().filter(|_| is_call)?;
@@ -92,8 +109,8 @@ fn wanted(choice: Option<&Value>) -> Result<(Choice, Option<HashSet<String>>), E
         }
         Some(choice) => choice,
     };
-    match (choice["type"].as_str(), choice["name"].as_str()) {
-        (Some("function" | "custom"), Some(name)) => Ok((Choice::Named(name.to_owned()), None)),
+    match (choice["type"].as_str(), name_of(choice)) {
+        (Some("function" | "custom"), Some(name)) => Ok((Choice::Named(name), None)),
         (Some("function" | "custom"), None) => Err(Error::invalid("tool_choice.name", "Name the tool.")),
         (Some("allowed_tools"), _) => {
             let mode = choice["mode"].as_str().and_then(mode).filter(|mode| *mode != Choice::None);
@@ -105,10 +122,10 @@ fn wanted(choice: Option<&Value>) -> Result<(Choice, Option<HashSet<String>>), E
             };
             let name = |(i, tool): (usize, &Value)| {
                 let path = || At::field("tool_choice").at("tools", i).dot("name");
-                let name = tool["name"].as_str().map(str::to_owned);
-                name.ok_or_else(|| Error::invalid(path(), "Only tools with a name can be allowed."))
+                name_of(tool).ok_or_else(|| Error::invalid(path(), "Only tools with a name can be allowed."))
             };
-            Ok((mode, Some(tools.iter().enumerate().map(name).collect::<Result<_, _>>()?)))
+            let own = tools.iter().enumerate().filter(|(_, tool)| !tool["type"].as_str().is_some_and(is_extra));
+            Ok((mode, Some(own.map(name).collect::<Result<_, _>>()?)))
         }
         (Some(_), _) => {
             let message = "There are no tools that this gateway runs itself.";
@@ -116,6 +133,12 @@ fn wanted(choice: Option<&Value>) -> Result<(Choice, Option<HashSet<String>>), E
         }
         (None, _) => Err(Error::invalid("tool_choice", EXPECTED)),
     }
+}
+
+/// The name of the tool that `chosen` is about, as the offer has it.
+fn name_of(chosen: &Value) -> Option<String> {
+    let name = chosen["name"].as_str()?;
+    Some(namespaces::joined(chosen["namespace"].as_str().unwrap_or_default(), name))
 }
 
 fn mode(word: &str) -> Option<Choice> {

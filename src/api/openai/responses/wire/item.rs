@@ -54,6 +54,9 @@ pub struct Item {
     /// Of a call: the tool's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
+    /// Of a call: the group that the tool was offered in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
     /// Of a `function_call`: the text of a JSON object.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arguments: Option<String>,

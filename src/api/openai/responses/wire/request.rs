@@ -117,7 +117,8 @@ pub struct StreamOptions {
 #[serde(expecting = "an object")]
 #[schema(as = ResponsesTool)]
 pub struct Tool {
-    /// `function` or `custom`.
+    /// `function`, `custom`, or `namespace` for a group of these. What OpenAI runs itself is left out where a client
+    /// offers `web_search`, `tool_search` or `image_generation` beside its own.
     #[serde(rename = "type")]
     pub kind: String,
     /// Its name.
@@ -135,6 +136,10 @@ pub struct Tool {
     /// Of `custom`: the form of the text it takes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Value>,
+    /// Of `namespace`: the tools of the group.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(no_recursion)]
+    pub tools: Option<Vec<Self>>,
     /// Everything else.
     #[serde(flatten)]
     #[schema(value_type = HashMap<String, Value>)]

@@ -154,6 +154,9 @@ pub enum OutputItem {
         call_id: String,
         /// The function's name as the request gave it.
         name: String,
+        /// The group that the request offered it in.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        namespace: Option<String>,
         /// The text of a JSON object.
         arguments: String,
         /// How far it is.
@@ -167,6 +170,9 @@ pub enum OutputItem {
         call_id: String,
         /// The tool's name as the request gave it.
         name: String,
+        /// The group that the request offered it in.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        namespace: Option<String>,
         /// The text for the tool.
         input: String,
         /// How far it is.
