@@ -24,7 +24,7 @@ use crate::converse::Usage;
 use crate::error::Error;
 use crate::money::MicroUsd;
 use crate::report::Report;
-use crate::telemetry::metrics::{self, GenAi, Tokens};
+use crate::telemetry::metrics::{self, GenAi, Tokens, Unpriced};
 use crate::tenancy::ledger::{Entry, Outcome, UsageSource};
 use crate::tenancy::{Caller, Hold, Used};
 use crate::upstream::quota::Reservation;
@@ -425,6 +425,12 @@ impl Settlement {
         self.price.as_ref()?.by_unit.as_ref()?.cost(self.charged?, usage.input_tokens)
     }
 
+    /// Why what it cost is not known, where it is not.
+    fn unpriced(&self) -> Unpriced {
+        let is_untold = self.is_by_unit() && self.charged.is_none();
+        if is_untold || self.charge == Charge::Otherwise { Unpriced::NotCounted } else { Unpriced::NoPrice }
+    }
+
     fn book(&mut self, end: &End<'_>, usage: Usage, source: UsageSource) -> Option<MicroUsd> {
         // The hold goes with the booking, so that a second one finds none.
         let hold = self.hold.take()?;
@@ -551,7 +557,7 @@ impl Settlement {
             model: self.receipt.model(),
             region: entry.region.as_deref().unwrap_or_default(),
             tokens,
-            cost: entry.cost,
+            cost: entry.cost.ok_or_else(|| self.unpriced()),
             tier: self.service.tier.unwrap_or_default().name(),
         });
         self.gateway.metrics().token_usage(self.in_otel(), tokens);
