@@ -87,7 +87,7 @@ class Gateway:
             if match := re.match(r"(base URL|key|metrics|simulator)\s+(\S+)", line):
                 said[match[1]] = match[2]
             if match := re.match(r"export AWS_CA_BUNDLE=(\S+)", line):
-                os.environ["SSL_CERT_FILE"] = match[1]
+                os.environ["SSL_CERT_FILE"] = os.environ["CURL_CA_BUNDLE"] = match[1]
             if line.startswith("export AWS_BEARER"):
                 break
         else:
