@@ -162,8 +162,9 @@ def usage():
         "Requests", "Within the time that is shown.", grown("gateway_requests_total", CALLS, TEAM, MODEL), "short"
     )
     yield stat(
-        "Without a price",
-        "Calls that were booked without a cost within the time that is shown, because the price is not " "known.",
+        "Without a cost",
+        "Calls that were booked without a cost within the time that is shown: because the price is not known, or because "
+        "they are not charged by tokens. Which it was is told under Budgets.",
         f"{grown('gateway_unpriced_requests_total', MODEL)} or vector(0)",
         "short",
         steps=((None, "green"), (1, "orange")),
@@ -433,6 +434,14 @@ def limits():
 
 
 def budgets():
+    share = f"{of('gateway_budget_spent_usd', TEAM)} / {of('gateway_budget_limit_usd', TEAM)}"
+    yield gauges(
+        "Spent of budgets",
+        "The share of each budget that is spent since its period began; of the budgets of a team's keys that of the one "
+        "most used up. It is there for budgets that have paid for a call since the process began.",
+        (f"max by (team, scope, period) ({share})", "{{team}} {{scope}} {{period}}"),
+        "percentunit",
+    )
     yield gauges(
         "Left of budgets",
         "US dollars that are not spent of the team's budget that has the fewest left. It is there for "
@@ -461,11 +470,13 @@ def budgets():
         "Calls that cost more than was held of their budgets, within the time that is shown.",
         (grown("gateway_hold_overruns_total", TEAM, by="team"), "{{team}}"),
         "short",
+        size=(4, 8),
     )
     yield gauges(
-        "Calls without a price",
-        "Calls within the time that is shown that were booked without a cost.",
-        (grown("gateway_unpriced_requests_total", MODEL, by="model"), "{{model}}"),
+        "Calls without a cost",
+        "Calls within the time that is shown that were booked without a cost: no_price is a gap in the catalog, "
+        "not_counted are guardrails and asynchronous invocations, which are not charged by tokens.",
+        (grown("gateway_unpriced_requests_total", MODEL, by="model, reason"), "{{model}} {{reason}}"),
         "short",
     )
     yield gauges(
@@ -473,6 +484,7 @@ def budgets():
         "Calls within the time that is shown on models that are on their way out.",
         (grown("gateway_legacy_requests_total", MODEL, by="model"), "{{model}}"),
         "short",
+        size=(4, 8),
     )
 
 
@@ -513,7 +525,15 @@ def books():
         "Age of the oldest call that is not in the ledger yet, by replica.",
         (of("gateway_ledger_lag_seconds"), "{{instance}}"),
         "s",
-        size=(8, 7),
+        size=(6, 7),
+    )
+    yield stat(
+        "Lost calls",
+        "Calls within the time that is shown that the ledger will never have.",
+        grown("gateway_ledger_entries_lost_total"),
+        "short",
+        steps=((None, "green"), (1, "red")),
+        size=(3, 7),
     )
     yield stat(
         "Journal errors",
@@ -522,7 +542,15 @@ def books():
         grown("gateway_journal_errors_total"),
         "short",
         steps=((None, "green"), (1, "red")),
-        size=(4, 7),
+        size=(3, 7),
+    )
+    yield stat(
+        "Damaged journal",
+        "Segments of the journal within the time that is shown that something could not be read of.",
+        grown("gateway_journal_damaged_segments_total"),
+        "short",
+        steps=((None, "green"), (1, "orange")),
+        size=(3, 7),
     )
     yield stat(
         "Shared store",
@@ -532,14 +560,14 @@ def books():
         "short",
         steps=((None, "red"), (1, "green")),
         mappings=UP_OR_AWAY,
-        size=(4, 7),
+        size=(3, 7),
     )
     yield series(
         "Errors of the shared store",
         "A second, by replica.",
         (f"rate({of('gateway_shared_store_errors_total')}[{RATE}])", "{{instance}}"),
         "short",
-        size=(8, 7),
+        size=(6, 7),
     )
 
 
@@ -585,6 +613,23 @@ def process():
         "short",
         steps=((None, "red"), (1, "green")),
         mappings=[value_mapping(**{"0": ("refused", "red"), "1": ("in force", "green")})],
+        size=(4, 7),
+    )
+    yield stat(
+        "Certificate",
+        "How long the certificate of the clients' port is still good, on the replica where it ends first; none without TLS.",
+        f"min ({of('gateway_tls_certificate_not_after_timestamp_seconds')} - time())",
+        "s",
+        steps=((None, "red"), (2 * 86400, "orange"), (14 * 86400, "green")),
+        size=(4, 7),
+    )
+    yield stat(
+        "Renewal of the certificate",
+        "Whether its files could be used when they were read last, on the replica that is worst off; none without TLS.",
+        f"min ({of('gateway_tls_certificate_last_reload_successful')})",
+        "short",
+        steps=((None, "red"), (1, "green")),
+        mappings=[value_mapping(**{"0": ("refused", "red"), "1": ("in use", "green")})],
         size=(4, 7),
     )
     yield stat(

@@ -188,9 +188,10 @@ struct Line {
 impl Drop for Line {
     fn drop(&mut self) {
         let (took, own) = self.trail.times();
-        let (surface, operation) = route::label(self.path.as_ref().map_or("", MatchedPath::as_str));
+        let pattern = self.path.as_ref().map_or("", MatchedPath::as_str);
+        let (surface, operation) = route::label(pattern);
         let surface = self.surface.rename(surface);
-        let own = route::is_timed(operation).then_some(own);
+        let own = route::is_timed(pattern, &self.method).then_some(own);
         let team = self.trail.caller().map_or("", |caller| &caller.team.name);
         let model = self.trail.receipt().map_or("", |receipt| receipt.model());
         let metrics = self.gateway.metrics();

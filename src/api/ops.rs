@@ -12,6 +12,7 @@ use http::{StatusCode, header};
 
 use crate::clock::Timestamp;
 use crate::gateway::Present;
+use crate::telemetry::metrics::BudgetState;
 use crate::tenancy::admin::moment::tell;
 
 /// Whether new requests are welcome; false from the start of the drain on. Clones share it.
@@ -90,12 +91,21 @@ pub fn router(gateway: Present, readiness: Readiness, reading: Reading) -> Route
 async fn scrape(State(gateway): State<Present>) -> Response {
     let gateway = gateway.now();
     let metrics = gateway.metrics();
-    metrics.ledger_lag(gateway.tenancy().ledger().lag);
+    let ledger = gateway.tenancy().ledger();
+    metrics.ledger(ledger.lag, ledger.lost);
     if let Some(shared) = gateway.tenancy().shared_state() {
         metrics.shared_store(u8::from(shared.up), shared.errors);
     }
     let remaining = gateway.tenancy().remaining();
     metrics.budgets_remaining(remaining.iter().map(|(team, left)| (&**team, *left)));
+    let accounts = gateway.tenancy().accounts();
+    metrics.budgets(accounts.iter().map(|account| BudgetState {
+        team: &account.payer.name,
+        scope: account.budget.subject.parts().0,
+        period: account.budget.period.into(),
+        limit: account.balance.limit,
+        spent: account.balance.spent,
+    }));
     let now = gateway.clock().now();
     // What rests is an id that was called, maybe a profile's or an ARN: it goes by its model, as in all other metrics. With
     // whose role it was called is no label: what rests for one team does so in the sum.

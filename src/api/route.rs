@@ -1,5 +1,7 @@
 //! What a route is called in metrics and log lines, and why a request was refused.
 
+use http::Method;
+
 use crate::error::{Error, Kind};
 
 /// Surface and operation of a route pattern, as the metric labels name them.
@@ -53,18 +55,18 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
     }
 }
 
-/// Whether it is known how long a request waited for others: files and batches wait for S3 in between, at places that
-/// nobody times.
-pub(super) fn is_timed(operation: &str) -> bool {
-    !matches!(
-        operation,
-        "files"
-            | "batches"
-            | "message_batches"
-            | "message_batch_results"
-            | "model_invocation_job"
-            | "model_invocation_jobs"
-    )
+/// Whether it is known how long a request waited for others. Where files are read, written and deleted, S3 is waited for at
+/// places that nobody times, and so is AWS where a batch is submitted, if its model is an ARN; all else about files and
+/// batches is in the store.
+pub(super) fn is_timed(pattern: &str, method: &Method) -> bool {
+    match label(pattern).1 {
+        "files" | "batches" | "message_batches" | "model_invocation_job" => {
+            let is_read = matches!(*method, Method::GET | Method::HEAD) && !pattern.ends_with("/content");
+            is_read || pattern.ends_with("/cancel") || pattern.ends_with("/stop")
+        }
+        "message_batch_results" => false,
+        _ => true,
+    }
 }
 
 /// Whether a POST to this route pattern costs money, so that it matters whether it is made twice.
@@ -129,5 +131,22 @@ mod tests {
         for pattern in ["/v1/chat/completions", "/async-invoke", "/v1/rerank"] {
             assert!(document.paths.paths.contains_key(pattern), "{pattern}");
         }
+    }
+
+    #[test]
+    fn what_waits_for_s3_is_not_timed() {
+        let timed = |method: Method, pattern: &str| is_timed(pattern, &method);
+        for pattern in ["/v1/files", "/v1/files/{file_id}", "/v1/batches", "/model-invocation-job/{job}"] {
+            assert!(timed(Method::GET, pattern), "{pattern}");
+        }
+        assert!(timed(Method::POST, "/v1/batches/{batch_id}/cancel"));
+        assert!(timed(Method::POST, "/model-invocation-job/{job}/stop"));
+        assert!(timed(Method::POST, "/v1/chat/completions"));
+        for pattern in ["/v1/files", "/v1/batches", "/v1/messages/batches", "/model-invocation-job"] {
+            assert!(!timed(Method::POST, pattern), "{pattern}");
+        }
+        assert!(!timed(Method::DELETE, "/v1/files/{file_id}"));
+        assert!(!timed(Method::GET, "/v1/files/{file_id}/content"));
+        assert!(!timed(Method::GET, "/v1/messages/batches/{message_batch_id}/results"));
     }
 }

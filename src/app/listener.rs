@@ -133,9 +133,6 @@ impl Listener {
         let address = listener.local_addr().map_err(Error::internal)?;
         let listener = tokio::net::TcpListener::from_std(listener).map_err(Error::internal)?;
         let (closing, connections) = (Closing::default(), TaskTracker::new());
-        if let Some(tls) = terms.tls.clone() {
-            connections.spawn(closing.closed.clone().run_until_cancelled_owned(tls.watch()));
-        }
         let door = Door { address, slots: Arc::new(Semaphore::new(terms.most)), terms, closing: closing.clone() };
         connections.spawn(door.keep(listener, connections.clone()));
         Ok(Self { address, closing, connections })

@@ -4,6 +4,7 @@
 //! waits for it.
 
 mod assembly;
+mod certificate;
 mod connection;
 mod descriptors;
 mod listener;
@@ -85,6 +86,11 @@ impl App {
         let limits: Arc<dyn Fn() -> Limits + Send + Sync> = Arc::new(move || Limits::new(&present.now().config.server));
         let most = descriptors::connections(config.server.max_connections);
         tracing::info!(most, "connections of clients at once");
+        if let Some(tls) = tls.clone() {
+            let metrics = switch.now().gateway.metrics().clone();
+            metrics.certificate(tls.not_after());
+            tasks.tracker.spawn(tasks.stop.clone().run_until_cancelled_owned(tls.watch(metrics)));
+        }
         let terms = Terms { service: switch.clone(), limits: Arc::clone(&limits), most, tls };
         let clients = Listener::serve(clients, terms)?;
         let service = ops::router(switch.gateway(), readiness.clone(), reading.clone());

@@ -1,13 +1,16 @@
 //! The certificate of a listener. Its files are read again when they change; a pair that cannot be used changes nothing.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum_server::tls_rustls::RustlsConfig;
 
+use super::certificate;
 use super::watched::{Stamp, stamp};
+use crate::clock::Timestamp;
 use crate::error::{Error, Kind, Result};
+use crate::telemetry::Metrics;
 
 /// How often the certificate files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(10);
@@ -18,29 +21,39 @@ pub struct Tls {
     config: RustlsConfig,
     /// Where it was read from, if from files.
     files: Option<Files>,
+    /// When it ends, as far as that can be read.
+    not_after: Option<Timestamp>,
 }
 
 impl Tls {
     /// From a chain and its private key, both in PEM.
     pub async fn from_pem(chain: String, key: String) -> Result<Self> {
+        let not_after = certificate::not_after(chain.as_bytes());
         let config = RustlsConfig::from_pem(chain.into_bytes(), key.into_bytes()).await;
         config
-            .map(|config| Self { config, files: None })
+            .map(|config| Self { config, files: None, not_after })
             .map_err(|error| Error::new(Kind::Invalid, "The TLS certificate cannot be used.").source(error))
     }
 
     /// From PEM files, which are read again when they change. The setting whose file is at fault is to blame.
     pub async fn from_files(chain: &str, key: &str) -> Result<Self> {
-        for (setting, path) in [("server.tls_cert", chain), ("server.tls_key", key)] {
-            std::fs::read(path)
-                .map_err(|error| Error::invalid(setting, format!("{path} cannot be read: {error}")).source(error))?;
-        }
         // Before they are read: what is written meanwhile counts as a change.
         let files = Files::seen(chain, key);
-        let config = RustlsConfig::from_pem_file(chain, key).await.map_err(|error| {
+        let read = |setting, path| {
+            std::fs::read(path)
+                .map_err(|error| Error::invalid(setting, format!("{path} cannot be read: {error}")).source(error))
+        };
+        let (certificates, secret) = (read("server.tls_cert", chain)?, read("server.tls_key", key)?);
+        let not_after = certificate::not_after(&certificates);
+        let config = RustlsConfig::from_pem(certificates, secret).await.map_err(|error| {
             Error::invalid("server.tls_cert", format!("cannot use {chain} with {key}: {error}")).source(error)
         })?;
-        Ok(Self { config, files: Some(files) })
+        Ok(Self { config, files: Some(files), not_after })
+    }
+
+    /// When it ends, as far as that can be read.
+    pub(super) fn not_after(&self) -> Option<Timestamp> {
+        self.not_after
     }
 
     /// What connections are encrypted with.
@@ -48,18 +61,14 @@ impl Tls {
         self.config.clone()
     }
 
-    /// Looks at the files now and then, for ever; without files there is nothing to do.
-    pub(super) async fn watch(self) {
-        let Self { config, files: Some(mut files) } = self else { return };
+    /// Looks at the files now and then, for ever, and tells when the certificate ends that is in use; without files there is
+    /// nothing to do.
+    pub(super) async fn watch(self, metrics: Metrics) {
+        let Self { config, files: Some(mut files), .. } = self else { return };
         loop {
             tokio::time::sleep(CERTIFICATE_LOOK).await;
-            match files.reload(&config).await {
-                Reload::Unchanged => {}
-                Reload::Done => tracing::info!("the TLS certificate was read again"),
-                Reload::Refused(error) => {
-                    tracing::error!(%error, "the changed TLS certificate cannot be used; the one before goes on");
-                }
-            }
+            let look = files.reload(&config).await;
+            look.tell(&metrics);
         }
     }
 }
@@ -76,9 +85,26 @@ struct Files {
 #[derive(Debug)]
 enum Reload {
     Unchanged,
-    Done,
+    /// New connections get the new certificate, which ends then.
+    Done(Option<Timestamp>),
     /// They changed and cannot be used; not tried again until they change again.
     Refused(io::Error),
+}
+
+impl Reload {
+    fn tell(self, metrics: &Metrics) {
+        match self {
+            Self::Unchanged => {}
+            Self::Done(not_after) => {
+                metrics.certificate(not_after);
+                tracing::info!("the TLS certificate was read again");
+            }
+            Self::Refused(error) => {
+                metrics.certificate_refused();
+                tracing::error!(%error, "the changed TLS certificate cannot be used; the one before goes on");
+            }
+        }
+    }
 }
 
 impl Files {
@@ -95,11 +121,20 @@ impl Files {
             return Reload::Unchanged;
         }
         self.stamps = stamps;
-        match config.reload_from_pem_file(&self.chain, &self.key).await {
-            Ok(()) => Reload::Done,
-            Err(error) => Reload::Refused(error),
-        }
+        self.load(config).await.map_or_else(Reload::Refused, Reload::Done)
     }
+
+    async fn load(&self, config: &RustlsConfig) -> io::Result<Option<Timestamp>> {
+        let (chain, key) = (read(&self.chain).await?, read(&self.key).await?);
+        let not_after = certificate::not_after(&chain);
+        config.reload_from_pem(chain, key).await?;
+        Ok(not_after)
+    }
+}
+
+async fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let read = tokio::fs::read(path).await;
+    read.map_err(|error| io::Error::new(error.kind(), format!("{} cannot be read: {error}", path.display())))
 }
 
 #[cfg(test)]
@@ -153,13 +188,40 @@ mod tests {
         assert!(Arc::ptr_eq(&first, &config.get_inner()));
 
         folder.write("key", &key, 2);
-        assert!(matches!(files.reload(&config).await, Reload::Done));
+        assert!(matches!(files.reload(&config).await, Reload::Done(Some(_))));
         assert!(!Arc::ptr_eq(&first, &config.get_inner()));
 
         let second = config.get_inner();
         std::fs::remove_file(folder.path("key")).unwrap();
         assert!(matches!(files.reload(&config).await, Reload::Refused(_)));
         assert!(Arc::ptr_eq(&second, &config.get_inner()));
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_renewed_certificate_is_told_and_so_is_one_that_cannot_be_used() {
+        let folder = Folder(TempDir::new().unwrap());
+        let (chain, key) = pair();
+        folder.write("chain", &chain, 1);
+        folder.write("key", &key, 1);
+        let tls = Tls::from_files(&folder.path("chain"), &folder.path("key")).await.unwrap();
+        let metrics = Metrics::new().unwrap();
+        metrics.certificate(tls.not_after());
+        let told = |line: &str| metrics.render().lines().any(|told| told == line);
+        assert!(told("gateway_tls_certificate_last_reload_successful 1"));
+
+        let key = KeyPair::generate().unwrap();
+        let mut renewed = CertificateParams::new(vec!["localhost".into()]).unwrap();
+        renewed.not_after = rcgen::date_time_ymd(2033, 5, 18);
+        folder.write("chain", &renewed.self_signed(&key).unwrap().pem(), 2);
+        let (config, mut files) = (tls.config, tls.files.unwrap());
+        files.reload(&config).await.tell(&metrics);
+        assert!(told("gateway_tls_certificate_last_reload_successful 0"));
+        assert!(!told("gateway_tls_certificate_not_after_timestamp_seconds 1999987200"), "the one before is in use");
+
+        folder.write("key", &key.serialize_pem(), 2);
+        files.reload(&config).await.tell(&metrics);
+        assert!(told("gateway_tls_certificate_last_reload_successful 1"));
+        assert!(told("gateway_tls_certificate_not_after_timestamp_seconds 1999987200"));
     }
 
     #[tokio::test]

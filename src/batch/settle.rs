@@ -24,7 +24,7 @@ use crate::converse::Usage;
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::ids::RequestId;
 use crate::money::MicroUsd;
-use crate::telemetry::metrics::{Booked, Tokens};
+use crate::telemetry::metrics::{Booked, Tokens, Unpriced};
 use crate::tenancy::ledger::{Entry, Outcome, UsageSource};
 
 /// Attempts of a record in all.
@@ -203,7 +203,7 @@ impl Batches {
             model: &shard.model_id,
             region: &shard.region,
             tokens,
-            cost,
+            cost: cost.ok_or(Unpriced::NoPrice),
             tier: TIER,
         });
         self.gateway().tenancy().record(entry);

@@ -225,7 +225,10 @@ async fn budgets_are_told_in_metrics_and_begin_with_what_was_spent_before() {
     t.ops("/metrics").await;
     let shown = t.metrics().sum("gateway_budget_remaining_usd", &[("team", TEAM)]);
     assert_eq!(format!("{:.0}", shown * 1e6), remaining.0.to_string());
-
+    let labels = [("team", TEAM), ("scope", "team"), ("period", "total")];
+    let shown = |name: &str| format!("{:.0}", t.metrics().sum(name, &labels) * 1e6);
+    assert_eq!(shown("gateway_budget_limit_usd"), (spent.0 * 100 + 1).to_string());
+    assert_eq!(shown("gateway_budget_spent_usd"), (spent.0 * 2).to_string());
     t.finish().await;
 }
 

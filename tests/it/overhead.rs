@@ -12,6 +12,7 @@ use axum::routing::get;
 use bedrock_gateway::api;
 use bytes::Bytes;
 use futures_util::stream;
+use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -187,11 +188,19 @@ async fn who_joins_a_call_waits_for_it_as_for_bedrock() {
 #[tokio::test]
 async fn what_waits_for_files_elsewhere_says_nothing_of_its_own_time() {
     let t = TestGateway::start().await;
-    let reply = t.get("/v1/files").await;
-    let id = reply.header("x-request-id");
-    eventually("the line is written", async || !log::access_lines(id).is_empty()).await;
-    let line: Value = log::access_lines(id)[0].clone();
-    assert_eq!((line.get("overhead_ms"), &line["status"]), (None, &json!(reply.status())));
-    assert_eq!(t.metrics().count("gateway_overhead_seconds_count", &[("operation", "files")]), 0);
+    let line = async |reply: &Reply| {
+        let id = reply.header("x-request-id");
+        eventually("the line is written", async || !log::access_lines(id).is_empty()).await;
+        let line: Value = log::access_lines(id)[0].clone();
+        assert_eq!(line["status"], json!(reply.status()));
+        line.get("overhead_ms").is_some()
+    };
+    let upload = Reply::to(t.request(Method::POST, "/v1/files").bearer_auth(t.key())).await;
+    assert!(!line(&upload).await);
+    let labels = [("surface", "openai"), ("operation", "files")];
+    assert_eq!(t.metrics().count("gateway_overhead_seconds_count", &labels), 0);
+    let list = t.get("/v1/files").await;
+    assert!(line(&list).await);
+    assert_eq!(t.metrics().count("gateway_overhead_seconds_count", &labels), 1);
     t.finish().await;
 }

@@ -65,7 +65,8 @@ def ask(url, method="GET", body=None, headers=None):
 
 
 class Gateway:
-    """`serve --local` with an administrator, buckets and, where `TEST_REDIS_URL` says one, a shared store."""
+    """`serve --local --tls` with an administrator, buckets and, where `TEST_REDIS_URL` says one, a shared store. What this
+    process and its children trust from then on is its authority alone."""
 
     def __init__(self, folder):
         self.settings = folder / "gateway.toml"
@@ -78,14 +79,16 @@ class Gateway:
         env["BEDROCK_GATEWAY__SERVER__OPS_LISTEN"] = "127.0.0.1:0"
         env["BEDROCK_GATEWAY__AUTH__ADMIN_KEY_SHA256"] = hashlib.sha256(ADMIN.encode()).hexdigest()
         self.process = subprocess.Popen(
-            [os.environ["BEDROCK_GATEWAY_BIN"], "serve", "--local", "--config", str(self.settings)],
+            [os.environ["BEDROCK_GATEWAY_BIN"], "serve", "--local", "--tls", "--config", str(self.settings)],
             cwd=folder, env=env, stdout=subprocess.PIPE, stderr=self.log.open("w"), text=True,
         )
         said = {}
         for line in self.process.stdout:
             if match := re.match(r"(base URL|key|metrics|simulator)\s+(\S+)", line):
                 said[match[1]] = match[2]
-            if line.startswith("export AWS_SECRET"):
+            if match := re.match(r"export AWS_CA_BUNDLE=(\S+)", line):
+                os.environ["SSL_CERT_FILE"] = os.environ["CURL_CA_BUNDLE"] = match[1]
+            if line.startswith("export AWS_BEARER"):
                 break
         else:
             raise AssertionError(self.log.read_text())

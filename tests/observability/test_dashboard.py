@@ -1,6 +1,7 @@
 """The dashboard is what its script writes, has a form that Grafana takes, and shows something of all that happened."""
 
 import collections
+import copy
 import math
 import re
 import subprocess
@@ -9,7 +10,8 @@ import sys
 import pytest
 import yaml
 
-from expressions import dashboard, panels
+from expressions import dashboard, documented_labels, groupings, names, panels
+from grafana_schema import faults
 from processes import ROOT
 
 GRAFANA = ROOT / "deploy" / "grafana"
@@ -20,6 +22,7 @@ SHARED = {"Shared store", "Errors of the shared store"}
 
 #: Panel types of Grafana's core that are not on their way out.
 TYPES = {"row", "stat", "timeseries", "bargauge", "table", "heatmap", "state-timeline"}
+METRICS = {"gateway_requests", "gateway_tokens", "gateway_cost", "gateway_budget", "gen_ai_client", "gen_ai_server"}
 UNITS = {"short", "reqps", "percentunit", "currencyUSD", "s", "bytes"}
 
 
@@ -111,6 +114,59 @@ def test_panels_have_ids_of_their_own_and_do_not_overlap():
         for x in range(place["x"], place["x"] + place["w"]):
             taken.update((x, y) for y in range(place["y"], place["y"] + place["h"]))
     assert max(taken.values()) == 1
+
+
+def test_grafanas_own_schemas_take_all_of_it():
+    assert faults(dashboard()) == []
+
+
+def changed(path, value):
+    """The dashboard with another value at this place."""
+    changed = copy.deepcopy(dashboard())
+    place = changed
+    for step in path[:-1]:
+        place = place[step]
+    place[path[-1]] = value
+    return changed
+
+
+@pytest.mark.parametrize("path, value, told", [
+    (["schemaVersions"], 41, ".schemaVersions is no member"),
+    (["panels", 1, "gridPos", "w"], "8", "grid_pos.w is '8'"),
+    (["panels", 1, "targets", 0, "exprs"], "up", ".exprs is no member"),
+    (["panels", 1, "options", "colorMode"], "colour", "color_mode is 'colour'"),
+    (["panels", 1, "fieldConfig", "defaults", "color", "mode"], "rainbow", "color.mode is 'rainbow'"),
+    (["templating", "list", 1, "refresh"], 7, ".refresh is 7"),
+])
+def test_what_grafanas_schemas_do_not_have_is_seen(path, value, told):
+    [fault] = faults(changed(path, value))
+    assert told in fault
+
+
+def kept(expression):
+    """The labels that the series of an expression have."""
+    if " by (" in expression:
+        return set(groupings(expression))
+    labels = documented_labels()
+    # What is recorded has the labels that its name begins with.
+    own = (set(name.split(":")[0].split("_")) if ":" in name else labels.get(name, set()) for name in names(expression))
+    return {"instance"}.union(*own)
+
+
+def test_legends_name_labels_that_their_queries_keep():
+    for panel in panels():
+        for target in panel["targets"]:
+            assert set(re.findall(r"{{(\w+)}}", target["legendFormat"])) <= kept(target["expr"]), (panel["title"], target["legendFormat"])
+
+
+def test_usage_and_latency_are_told_by_team_and_by_model():
+    told = collections.defaultdict(set)
+    for panel in panels():
+        for target in panel["targets"]:
+            for label in groupings(target["expr"]):
+                told[label.removeprefix("gen_ai_request_")] |= {name for name in METRICS if name in target["expr"]}
+    assert told["team"] >= {"gateway_requests", "gateway_tokens", "gateway_cost", "gateway_budget"}
+    assert told["model"] >= {"gateway_requests", "gateway_tokens", "gateway_cost", "gen_ai_client", "gen_ai_server"}
 
 
 def test_panels_say_what_they_show_in_which_unit():

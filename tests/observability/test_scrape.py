@@ -1,6 +1,9 @@
 """What the gateway tells Prometheus is well formed, and agrees with the ledger and with what was sent."""
 
+import socket
+import ssl
 import subprocess
+import urllib.parse
 
 import pytest
 
@@ -48,3 +51,28 @@ def test_the_cost_of_each_team_is_that_of_the_ledger(site):
     unpriced = sum(row["unpriced_requests"] for row in ledger(site, "team"))
     [(_, counted)] = site.prometheus.query("sum (gateway_unpriced_requests_total)")
     assert counted == unpriced > 0
+
+
+def test_the_end_of_the_certificate_is_what_a_client_is_shown(site):
+    at = urllib.parse.urlsplit(site.gateway.url)
+    with socket.create_connection((at.hostname, at.port), timeout=30) as plain:
+        with ssl.create_default_context().wrap_socket(plain, server_hostname=at.hostname) as shaken:
+            shown = ssl.cert_time_to_seconds(shaken.getpeercert()["notAfter"])
+    assert site.gateway.value("gateway_tls_certificate_not_after_timestamp_seconds") == shown
+    assert site.gateway.value("gateway_tls_certificate_last_reload_successful") == 1
+
+
+def test_the_share_of_a_budget_is_what_the_administrator_is_told(site):
+    expression = "gateway_budget_spent_usd / gateway_budget_limit_usd"
+    shown = {(labels["team"], labels["scope"], labels["period"]): value for labels, value in site.prometheus.query(expression)}
+    told = {
+        (row["team_name"], "key" if row["key_name"] else "team", row["period"]): float(row["spent_usd"]) / float(row["limit_usd"])
+        for row in site.load.admin("budgets")["data"]
+    }
+    assert shown == pytest.approx(told, abs=1e-9)
+    assert len(told) == 2 and max(told.values()) >= 0.8
+
+
+def test_what_has_no_cost_by_its_nature_is_told_from_what_has_no_price(site):
+    series = site.prometheus.query("sum by (model, reason) (gateway_unpriced_requests_total)")
+    assert {(labels["model"], labels["reason"]) for labels, _ in series} == {("guardrail", "not_counted")}

@@ -156,7 +156,7 @@ impl Settlement {
             model: self.receipt.model(),
             region: entry.region.as_deref().unwrap_or_default(),
             tokens,
-            cost: entry.cost,
+            cost: entry.cost.ok_or_else(|| self.unpriced()),
             tier: self.service.tier.unwrap_or_default().name(),
         });
         self.gateway.metrics().token_usage(self.in_otel(), tokens);

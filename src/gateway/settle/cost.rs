@@ -7,6 +7,7 @@ use crate::catalog::{Charged, Place, Tier};
 use crate::converse::Usage;
 use crate::gateway::service::Latency;
 use crate::money::MicroUsd;
+use crate::telemetry::metrics::Unpriced;
 
 /// What AWS charges a call by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +47,12 @@ impl Settlement {
             Charge::Tokens if *usage == Usage::default() => Some(MicroUsd::default()),
             Charge::Tokens => place.price.as_ref().and_then(|price| price.cost(usage)),
         }
+    }
+
+    /// Why what it cost is not known, where it is not.
+    pub(super) fn unpriced(&self) -> Unpriced {
+        let is_untold = self.is_by_unit() && self.charged.is_none();
+        if is_untold || self.charge == Charge::Otherwise { Unpriced::NotCounted } else { Unpriced::NoPrice }
     }
 
     /// What hurries has a price of its own, which is not known.

@@ -38,10 +38,20 @@ pub struct Booked<'a> {
     pub region: &'a str,
     /// What was used.
     pub tokens: Tokens,
-    /// `None` when the price is not known.
-    pub cost: Option<MicroUsd>,
+    /// What it cost, or why that is not known.
+    pub cost: Result<MicroUsd, Unpriced>,
     /// The service tier.
     pub tier: &'a str,
+}
+
+/// Why nobody knows what a call cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Unpriced {
+    /// The catalog has no price for what was used.
+    NoPrice,
+    /// It is charged by something that the gateway does not count: text units of a guardrail, seconds of video.
+    NotCounted,
 }
 
 impl Metrics {
@@ -62,8 +72,8 @@ impl Metrics {
         }
         match call.cost {
             #[expect(clippy::cast_precision_loss, reason = "exact up to nine billion dollars for one series")]
-            Some(cost) => self.families().cost.with_label_values(&[team, call.tier, model]).inc_by(cost.0 as f64 / 1e6),
-            None => self.families().unpriced.with_label_values(&[model]).inc(),
+            Ok(cost) => self.families().cost.with_label_values(&[team, call.tier, model]).inc_by(cost.0 as f64 / 1e6),
+            Err(reason) => self.families().unpriced.with_label_values(&[model, reason.into()]).inc(),
         }
     }
 

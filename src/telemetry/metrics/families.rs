@@ -20,8 +20,10 @@ const OVERHEAD_SECONDS: &[f64] =
     &[0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0];
 
 // The boundaries that OpenTelemetry advises: <https://opentelemetry.io/docs/specs/semconv/gen-ai/gen-ai-metrics/>.
+// Those of a call and of its first token go on behind them: models that think take minutes, and a quantile beyond the
+// last boundary would be told as that boundary.
 const OPERATION_SECONDS: &[f64] =
-    &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92];
+    &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68, 655.36];
 const TOKENS: &[f64] = &[
     1.0,
     4.0,
@@ -39,7 +41,7 @@ const TOKENS: &[f64] = &[
     67_108_864.0,
 ];
 const FIRST_TOKEN_SECONDS: &[f64] =
-    &[0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
+    &[0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0];
 const TOKEN_SECONDS: &[f64] = &[0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5];
 
 /// What OpenTelemetry calls Bedrock: on every series of the `gen_ai_*` families.
@@ -93,8 +95,8 @@ families! {
         "Tokens booked, by team, model, Region and class (input, output, cache_read, cache_write).";
     cost: CounterVec "gateway_cost_usd_total" ["team", "tier", "model"]
         "US dollars booked, by team, model and service tier; calls without a known price are not in it.";
-    unpriced: IntCounterVec "gateway_unpriced_requests_total" ["model"]
-        "Calls booked without a cost because the model has no known price.";
+    unpriced: IntCounterVec "gateway_unpriced_requests_total" ["model", "reason"]
+        "Calls booked without a cost, by model and reason (no_price, not_counted).";
     legacy: IntCounterVec "gateway_legacy_requests_total" ["model"]
         "Requests answered by a model that is on its way out: legacy, or with a known end.";
     attempts: IntCounterVec "gateway_upstream_attempts_total" ["region", "model", "outcome"]
@@ -119,14 +121,22 @@ families! {
     // Budgets, the ledger, and what is shared.
     budget_remaining: GaugeVec "gateway_budget_remaining_usd" ["team"]
         "US dollars that are not spent of the budget that has the fewest left, of those of a team itself.";
+    budget_limit: GaugeVec "gateway_budget_limit_usd" ["team", "scope", "period"]
+        "US dollars of a budget for its period, by team, scope (team, key) and period; of several the one most used up.";
+    budget_spent: GaugeVec "gateway_budget_spent_usd" ["team", "scope", "period"]
+        "US dollars that are spent of the same budget since its period began.";
     budget_thresholds: IntCounterVec "gateway_budget_thresholds_total" ["team", "threshold"]
         "How often 50, 80 or 100 percent of a budget of a team or of one of its keys were reached.";
     hold_overruns: IntCounterVec "gateway_hold_overruns_total" ["team"]
         "Calls that cost more than was held of their budgets.";
     ledger_lag: Gauge "gateway_ledger_lag_seconds" []
         "Age of the oldest call that is not yet in the ledger.";
+    ledger_lost: IntCounter "gateway_ledger_entries_lost_total" []
+        "Calls that will never be in the ledger: there was no room for them while the store was away.";
     journal_errors: IntCounter "gateway_journal_errors_total" []
         "Writes to the journal that failed; a crash may lose the calls they were for.";
+    journal_damaged: IntCounter "gateway_journal_damaged_segments_total" []
+        "Segments of the journal that something could not be read of; the calls that could be are booked.";
     shared_up: GaugeVec "gateway_shared_store_up" []
         "Whether the store that limits and budgets are shared through could be reached last (1) or not (0).";
     shared_errors: IntCounterVec "gateway_shared_store_errors_total" []
@@ -157,6 +167,10 @@ families! {
         "Unix time at which the configuration in force was read.";
     config_is_good: IntGauge "gateway_config_last_reload_successful" []
         "1 when the configuration could be used when it was read last, 0 when it was refused and the one before is in force.";
+    certificate_not_after: GaugeVec "gateway_tls_certificate_not_after_timestamp_seconds" []
+        "Unix time at which the certificate of the clients' port ends; none without TLS.";
+    certificate_is_good: GaugeVec "gateway_tls_certificate_last_reload_successful" []
+        "1 when the certificate's files could be used when they were read last, 0 when they were refused; none without TLS.";
     build: GaugeVec "gateway_build_info" ["version"]
         "1, for the version that is running.";
 }

@@ -18,10 +18,11 @@ use std::sync::Arc;
 
 use prometheus::{Encoder, Registry, TextEncoder};
 
-pub use calls::{Booked, GenAi, Tokens};
+pub use calls::{Booked, GenAi, Tokens, Unpriced};
 pub use instrument::Family;
 pub use labels::NAMES;
 pub use requests::Open;
+pub use state::BudgetState;
 
 use families::Families;
 use instrument::Maker;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::clock::Timestamp;
 use crate::money::MicroUsd;
 
 const CALL: GenAi<'static> = GenAi { operation: "chat", model: "m" };
@@ -63,7 +64,7 @@ fn names_that_read_alike_in_a_row_are_told_apart() {
     for (team, model) in [("a", "bc"), ("ab", "c"), ("abc", ""), ("", "abc")] {
         metrics.request(("openai", "chat"), team, model, 200, Duration::from_millis(3));
         let tokens = Tokens { input: 1, ..Tokens::default() };
-        metrics.booked(&Booked { team, model, region: "us-east-1", tokens, cost: Some(MicroUsd(1)), tier: "default" });
+        metrics.booked(&Booked { team, model, region: "us-east-1", tokens, cost: Ok(MicroUsd(1)), tier: "default" });
     }
     let text = metrics.render();
     for name in ["gateway_requests_total{", "gateway_tokens_total{", "gateway_cost_usd_total{"] {
@@ -76,12 +77,16 @@ fn cost_is_counted_in_dollars_and_a_missing_price_is_counted_apart() {
     let metrics = Metrics::new().unwrap();
     let tokens = Tokens { input: 10, ..Tokens::default() };
     let call =
-        Booked { team: "a", model: "m", region: "us-east-1", tokens, cost: Some(MicroUsd(1_250_000)), tier: "flex" };
+        Booked { team: "a", model: "m", region: "us-east-1", tokens, cost: Ok(MicroUsd(1_250_000)), tier: "flex" };
     metrics.booked(&call);
-    metrics.booked(&Booked { cost: None, tier: "default", ..call });
+    metrics.booked(&Booked { cost: Err(Unpriced::NoPrice), tier: "default", ..call });
+    metrics.booked(&Booked { cost: Err(Unpriced::NotCounted), tier: "default", tokens: Tokens::default(), ..call });
     let text = metrics.render();
     assert!(text.contains(r#"gateway_cost_usd_total{model="m",team="a",tier="flex"} 1.25"#), "{text}");
-    assert!(text.contains(r#"gateway_unpriced_requests_total{model="m"} 1"#), "{text}");
+    for reason in ["no_price", "not_counted"] {
+        let line = format!(r#"gateway_unpriced_requests_total{{model="m",reason="{reason}"}} 1"#);
+        assert!(text.contains(&line), "{text}");
+    }
     assert!(text.contains(r#"gateway_tokens_total{model="m",region="us-east-1",team="a",type="input"} 20"#), "{text}");
 }
 
@@ -129,4 +134,64 @@ fn an_open_guard_counts_while_it_lives() {
     assert!(metrics.render().contains("gateway_requests_in_flight 1"));
     drop(guard);
     assert!(metrics.render().contains("gateway_requests_in_flight 0"));
+}
+
+fn budget<'a>(team: &'a str, scope: &'static str, limit: i64, spent: i64) -> BudgetState<'a> {
+    BudgetState { team, scope, period: "month", limit: MicroUsd(limit * 1_000_000), spent: MicroUsd(spent * 1_000_000) }
+}
+
+#[test]
+fn of_budgets_with_the_same_labels_the_one_most_used_up_is_told() {
+    let metrics = Metrics::new().unwrap();
+    let keys = [(100, 0), (5, 4), (100, 79), (0, 0)].map(|(limit, spent)| budget("a", "key", limit, spent));
+    metrics.budgets(keys.into_iter().chain([budget("a", "team", 1000, 100)]));
+    let text = metrics.render();
+    for line in [
+        r#"gateway_budget_limit_usd{period="month",scope="key",team="a"} 5"#,
+        r#"gateway_budget_spent_usd{period="month",scope="key",team="a"} 4"#,
+        r#"gateway_budget_limit_usd{period="month",scope="team",team="a"} 1000"#,
+        r#"gateway_budget_spent_usd{period="month",scope="team",team="a"} 100"#,
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line}\n{text}");
+    }
+    metrics.budgets([budget("a", "team", 1000, 200)].into_iter());
+    assert!(!metrics.render().contains(r#"scope="key""#), "what was removed is told no more");
+}
+
+#[test]
+fn budgets_of_a_flood_of_teams_are_a_bounded_number_of_series() {
+    let metrics = Metrics::new().unwrap();
+    let teams: Vec<_> = (0..NAMES * 3).map(|n| format!("team-{n}")).collect();
+    metrics.budgets(teams.iter().zip(0..).map(|(team, spent)| budget(team, "team", 1000, spent)));
+    let text = metrics.render();
+    assert_eq!(text.lines().filter(|line| line.starts_with("gateway_budget_spent_usd{")).count(), NAMES + 1);
+    assert!(text.contains(r#"gateway_budget_spent_usd{period="month",scope="team",team="other"} 599"#), "{text}");
+}
+
+#[test]
+fn what_the_ledger_lost_is_told_however_often_it_is_asked() {
+    let metrics = Metrics::new().unwrap();
+    for (lost, told) in [(0, 0), (3, 3), (3, 3), (5, 5)] {
+        metrics.ledger(Duration::ZERO, lost);
+        let text = metrics.render();
+        assert!(text.contains(&format!("gateway_ledger_entries_lost_total {told}")), "{text}");
+    }
+}
+
+#[test]
+fn the_end_of_a_certificate_is_told_where_there_is_one() {
+    const END: &str = "gateway_tls_certificate_not_after_timestamp_seconds ";
+    const GOOD: &str = "gateway_tls_certificate_last_reload_successful ";
+    let metrics = Metrics::new().unwrap();
+    let told = |name: &str| {
+        let text = metrics.render();
+        text.lines().find_map(|line| line.strip_prefix(name).map(str::to_owned))
+    };
+    assert_eq!((told(END), told(GOOD)), (None, None), "without TLS");
+    metrics.certificate(Some(Timestamp::from_millis(1_800_000_000_000)));
+    assert_eq!((told(END), told(GOOD)), (Some("1800000000".into()), Some("1".into())));
+    metrics.certificate_refused();
+    assert_eq!((told(END), told(GOOD)), (Some("1800000000".into()), Some("0".into())), "the one before is in use");
+    metrics.certificate(None);
+    assert_eq!((told(END), told(GOOD)), (None, Some("1".into())), "not that of another one");
 }

@@ -167,7 +167,13 @@ impl Journal {
         let (spill, path) = self.lock().spilled()?;
         let read = move || read_part(&path, spill.from, spill.to);
         match blocking(read).await {
-            Ok(entries) => Some((spill, entries)),
+            Ok((entries, is_damaged)) => {
+                if is_damaged {
+                    tracing::error!("a segment of the journal is damaged; what could be read is booked");
+                    self.metrics.journal_damaged(1);
+                }
+                Some((spill, entries))
+            }
             Err(error) => {
                 tracing::error!(%error, "a segment of the journal cannot be read; its entries wait");
                 None
@@ -299,12 +305,14 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send
     tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
-/// The entries that were settled in a part of a segment.
-fn read_part(path: &Path, from: u64, to: u64) -> io::Result<Vec<Entry>> {
+/// The entries that were settled in a part of a segment, which ends with a record, and whether something could not be read.
+fn read_part(path: &Path, from: u64, to: u64) -> io::Result<(Vec<Entry>, bool)> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
     file.take(to.saturating_sub(from)).read_to_end(&mut bytes)?;
     let settled = |record| if let Record::Settled(entry) = record { Some(entry) } else { None };
-    Ok(Records::of_part(&bytes).filter_map(settled).collect())
+    let mut records = Records::of_part(&bytes);
+    let entries = records.by_ref().filter_map(settled).collect();
+    Ok((entries, records.damaged > 0 || records.torn > 0))
 }

@@ -92,7 +92,9 @@ impl Replay {
         }
         self.write(&mut found).await?;
         let Found { settled, interrupted, damaged, .. } = found;
+        let damages = damaged.len() as u64;
         blocking(move || remove(&claim, &segments, &damaged)).await.map_err(Error::internal)?;
+        self.journal.metrics.journal_damaged(damages);
         self.journal.is_dead(writer);
         if settled + interrupted > 0 {
             tracing::warn!(settled, interrupted, "booked what a gateway that died had left in the journal");

@@ -61,6 +61,13 @@ impl Place {
         files
     }
 
+    /// Segments that were told of as damaged.
+    fn damaged(&self) -> u64 {
+        let text = self.setup.metrics.render();
+        let told = text.lines().find_map(|line| line.strip_prefix("gateway_journal_damaged_segments_total "));
+        told.unwrap().parse().unwrap()
+    }
+
     fn errors(&self) -> bool {
         !self.setup.metrics.render().contains("gateway_journal_errors_total 0")
     }
@@ -170,6 +177,7 @@ async fn a_torn_end_is_expected_and_a_damaged_middle_is_put_aside() {
         assert_eq!(rows(&store).await, expected);
         assert!(place.files("journal").is_empty());
         assert_eq!(place.files("damaged").len(), usize::from(extension == "damaged"));
+        assert_eq!(place.damaged(), u64::from(extension == "damaged"));
     }
 }
 
@@ -248,6 +256,21 @@ async fn what_has_no_room_in_memory_is_read_back() {
         tracker.wait().await;
         assert!(place.files("journal").is_empty(), "a clean end leaves nothing");
     }
+}
+
+#[tokio::test]
+async fn damage_to_what_had_no_room_in_memory_is_told() {
+    let (place, store) = (Place::new(), testing::sqlite().await);
+    let (recorder, writer) = behind(&place, &store, 1).await;
+    (0..3).for_each(|number| recorder.record(entry(number)));
+    let [path] = &place.files("journal")[..] else { panic!("one segment") };
+    let mut bytes = fs::read(path).unwrap();
+    let last = bytes.len() - 20;
+    bytes[last] ^= 1;
+    fs::write(path, bytes).unwrap();
+    run(writer).await;
+    assert_eq!(rows(&store).await, [entry(0), entry(1)]);
+    assert_eq!(place.damaged(), 1);
 }
 
 #[tokio::test]
@@ -398,8 +421,8 @@ proptest! {
                 Step::Recall => {
                     let spilled = journal.lock().spilled();
                     if let Some((spill, path)) = spilled {
-                        let read = read_part(&path, spill.from, spill.to).unwrap();
-                        assert!(read.len() as u64 >= spill.entries);
+                        let (read, is_damaged) = read_part(&path, spill.from, spill.to).unwrap();
+                        assert!(!is_damaged && read.len() as u64 >= spill.entries);
                         stored.extend(read.iter().map(|entry| entry.input_tokens));
                         journal.recalled(spill);
                     }

@@ -90,6 +90,8 @@ async fn an_invocation_is_started_asked_after_and_told_under_the_gateways_own_na
     let operations: Vec<_> = calls.iter().map(|call| (&*call.operation, call.cost)).collect();
     let asked = ("get_async_invoke", Some(MicroUsd(0)));
     assert_eq!(operations, [("start_async_invoke", None), asked, asked], "what has ended is not asked after again");
+    let unpriced = |reason| t.metrics().count("gateway_unpriced_requests_total", &[("reason", reason)]);
+    assert_eq!((unpriced("not_counted"), unpriced("no_price")), (1, 0), "no gap in the catalog");
     t.finish().await;
 }
 
