@@ -37,4 +37,5 @@ pub mod store;
 mod table;
 pub mod telemetry;
 pub mod tenancy;
+pub mod timer;
 pub mod upstream;

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first; see `docs/ARCHITECTURE.md`. A module imports only from lower layers.
-const LAYERS: [(&str, u8); 35] = [
+const LAYERS: [(&str, u8); 36] = [
     ("bucket", 0),
     ("clock", 0),
     ("config", 0),
@@ -25,6 +25,7 @@ const LAYERS: [(&str, u8); 35] = [
     ("splice", 0),
     ("table", 0),
     ("telemetry", 0),
+    ("timer", 0),
     ("catalog", 1),
     ("families", 1),
     ("shared", 1),

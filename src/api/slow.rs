@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use crate::error::{Error, Kind};
+use crate::timer::Timer;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -40,31 +41,17 @@ pub(super) fn cause(error: &(dyn std::error::Error + 'static)) -> Option<TooSlow
 }
 
 /// A body whose pieces are waited for no longer than this.
-///
-/// The timer is set up only when a piece has to be waited for, and moved only when it fires.
 pub struct Patient<B> {
     body: B,
     patience: Duration,
     last: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Timer,
 }
 
 impl<B> Patient<B> {
     /// Waits `patience` for each piece of `body`.
     pub fn new(body: B, patience: Duration) -> Self {
-        Self { body, patience, last: Instant::now(), timer: None }
-    }
-
-    fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = self.last + self.patience;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if Instant::now() >= deadline {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
-        }
+        Self { body, patience, last: Instant::now(), timer: Timer::default() }
     }
 }
 
@@ -85,7 +72,8 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for Patient<B> {
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
             Poll::Pending => {
-                ready!(self.poll_overdue(cx));
+                let deadline = self.last + self.patience;
+                ready!(self.timer.poll(deadline, cx));
                 Poll::Ready(Some(Err(TooSlow(self.patience).into())))
             }
         }

@@ -13,9 +13,10 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
 use crate::config::Server;
+use crate::timer::Timer;
 
 /// How long a client may take for a TLS handshake, or to send the head of a request.
 const HEAD: Duration = Duration::from_secs(30);
@@ -189,30 +190,6 @@ impl<S> Guarded<S> {
 
 fn timed_out(what: &'static str) -> io::Error {
     io::Error::new(ErrorKind::TimedOut, what)
-}
-
-/// A timer that is set up when it is first needed, and moved only when it fires.
-#[derive(Default)]
-struct Timer(Option<Pin<Box<Sleep>>>);
-
-impl Timer {
-    /// Ready from `until` on.
-    fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        if Instant::now() >= until {
-            return Poll::Ready(());
-        }
-        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-        if sleep.deadline() > until {
-            sleep.as_mut().reset(until);
-        }
-        while sleep.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= until {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(until);
-        }
-        Poll::Pending
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
