@@ -22,6 +22,7 @@ pub mod idempotency;
 pub mod ids;
 pub mod invocations;
 pub mod issuers;
+pub mod memory;
 pub mod money;
 pub mod policy;
 pub mod recent;

@@ -10,13 +10,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first; see `docs/ARCHITECTURE.md`. A module imports only from lower layers.
-const LAYERS: [(&str, u8); 36] = [
+const LAYERS: [(&str, u8); 37] = [
     ("bucket", 0),
     ("clock", 0),
     ("config", 0),
     ("converse", 0),
     ("error", 0),
     ("ids", 0),
+    ("memory", 0),
     ("money", 0),
     ("recent", 0),
     ("report", 0),

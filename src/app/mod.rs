@@ -9,6 +9,7 @@ mod descriptors;
 mod listener;
 mod local;
 mod reload;
+mod room;
 mod serving;
 mod tls;
 mod watched;
@@ -84,7 +85,8 @@ impl App {
         let present = switch.clone();
         let limits: Arc<dyn Fn() -> Limits + Send + Sync> = Arc::new(move || Limits::new(&present.now().config.server));
         let most = descriptors::connections(config.server.max_connections);
-        tracing::info!(most, "connections of clients at once");
+        let memory_mb = room::for_bodies(&config.server) >> 20;
+        tracing::info!(most, memory_mb, "connections of clients at once, and memory for the bodies of their requests");
         let terms = Terms { service: switch.clone(), limits: Arc::clone(&limits), most, tls };
         let clients = Listener::serve(clients, terms)?;
         let service = ops::router(switch.gateway(), readiness.clone(), reading.clone());

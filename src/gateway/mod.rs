@@ -51,6 +51,7 @@ use crate::families;
 use crate::fetch::Fetcher;
 use crate::idempotency::Idempotency;
 use crate::invocations::Invocations;
+use crate::memory::Memory;
 use crate::money::MicroUsd;
 use crate::report::Report;
 use crate::responses::Responses;
@@ -268,6 +269,11 @@ impl Gateway {
     /// Files that requests point to.
     pub fn fetcher(&self) -> &Fetcher {
         &self.0.parts.fetcher
+    }
+
+    /// What the bodies of requests may take together.
+    pub fn memory(&self) -> &Memory {
+        &self.0.parts.memory
     }
 
     /// What is counted.

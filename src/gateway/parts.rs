@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::fetch::Fetcher;
 use crate::idempotency::Idempotency;
 use crate::invocations::Invocations;
+use crate::memory::Memory;
 use crate::responses::Responses;
 use crate::telemetry::{Capture, Metrics, Traces};
 use crate::tenancy::Tenancy;
@@ -37,6 +38,8 @@ pub struct Parts {
     pub idempotency: Idempotency,
     /// Files that requests point to.
     pub fetcher: Arc<Fetcher>,
+    /// What the bodies of requests may take together.
+    pub memory: Memory,
     /// What is counted.
     pub metrics: Metrics,
     /// Makes spans, if somebody collects them.
@@ -87,6 +90,7 @@ impl Parts {
             usage: self.usage.clone(),
             idempotency: self.idempotency.clone(),
             fetcher: Arc::clone(&self.fetcher),
+            memory: self.memory.clone(),
             metrics: self.metrics.clone(),
             traces: self.traces.clone(),
             capture: self.capture.clone(),
