@@ -10,13 +10,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Layers, lowest first; see `docs/ARCHITECTURE.md`. A module imports only from lower layers.
-const LAYERS: [(&str, u8); 35] = [
+const LAYERS: [(&str, u8); 37] = [
     ("bucket", 0),
     ("clock", 0),
     ("config", 0),
     ("converse", 0),
     ("error", 0),
     ("ids", 0),
+    ("memory", 0),
     ("money", 0),
     ("recent", 0),
     ("report", 0),
@@ -25,6 +26,7 @@ const LAYERS: [(&str, u8); 35] = [
     ("splice", 0),
     ("table", 0),
     ("telemetry", 0),
+    ("timer", 0),
     ("catalog", 1),
     ("families", 1),
     ("shared", 1),

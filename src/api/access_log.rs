@@ -87,6 +87,8 @@ pub(super) async fn observe(
         work.finish(next.run(request)).await
     };
 
+    // What it came with is no longer needed once there is an answer.
+    drop(line.trail.take_share());
     line.problem = if let Some(Dressed(problem)) = response.extensions_mut().remove::<Dressed>() {
         problem
     } else {

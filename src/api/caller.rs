@@ -2,15 +2,14 @@
 
 use std::convert::Infallible;
 
-use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
-use axum::response::IntoResponse as _;
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue};
 use serde::de::DeserializeOwned;
 
+use super::collected;
 use super::sigv4::{Signed, is_signed};
 use crate::error::{Error, Kind};
 use crate::gateway::{Gateway, Trail};
@@ -66,10 +65,10 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
 /// The whole body, at most `server.max_body_mb`.
 pub(super) struct Body(pub(super) Bytes);
 
-impl<S: Send + Sync> FromRequest<S> for Body {
+impl FromRequest<Gateway> for Body {
     type Rejection = Error;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+    async fn from_request(request: Request, gateway: &Gateway) -> Result<Self, Error> {
         if let Some(encoding) = request.headers().get(CONTENT_ENCODING)
             && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
         {
@@ -78,18 +77,7 @@ impl<S: Send + Sync> FromRequest<S> for Body {
                 "The body is compressed, which is not taken: send it as it is.",
             ));
         }
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection: BytesRejection| {
-            if let Some(slow) = super::slow::cause(&rejection) {
-                return slow.told();
-            }
-            let too_large = rejection.into_response().status() == StatusCode::PAYLOAD_TOO_LARGE;
-            if too_large {
-                Error::new(Kind::TooLarge, "The request body is larger than this gateway takes (server.max_body_mb).")
-            } else {
-                Error::new(Kind::Invalid, "The request body ended early.")
-            }
-        })?;
-        Ok(Self(bytes))
+        collected::whole(request, gateway).await.map(Self)
     }
 }
 

@@ -58,6 +58,7 @@ pub(super) async fn answer(
         let caller = Caller::from_request_parts(&mut parts, gateway).await?;
         let name = name(&parts.headers)?;
         let mut limited = Request::new(body);
+        limited.extensions_mut().insert(trail.clone());
         DefaultBodyLimit::max(gateway.idempotency().max_body()).apply(&mut limited);
         let caller::Body(body) = caller::Body::from_request(limited, gateway).await?;
         let path = parts.uri.path_and_query().map_or("", |path| path.as_str());

@@ -15,6 +15,7 @@ mod caller;
 mod captured;
 mod catalog;
 mod client;
+mod collected;
 pub mod conversation;
 mod document;
 mod fan_out;

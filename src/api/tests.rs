@@ -25,7 +25,7 @@ fn meaning(kind: Kind) -> &'static str {
         Kind::Conflict => "The request contradicts the present state",
         Kind::Stale => "What is to be changed has another version than `If-Match` names",
         Kind::TooLarge => "The body is larger than `server.max_body_mb`",
-        Kind::TooSlow => "Nothing more of the body came for `server.body_timeout_s`",
+        Kind::TooSlow => "The body came too slowly (`server.body_timeout_s`, `server.body_min_rate`)",
         Kind::RateLimited => "A limit of the gateway is reached",
         Kind::BudgetExhausted => "A budget is spent",
         Kind::Unsupported => "Understood, but this model or surface cannot do it; also strict mode",
@@ -33,7 +33,9 @@ fn meaning(kind: Kind) -> &'static str {
         Kind::UpstreamThrottled => "AWS throttled every candidate",
         Kind::UpstreamUnavailable => "AWS could not be reached, failed, or broke off",
         Kind::Timeout => "AWS took longer than allowed",
-        Kind::Unavailable => "What the gateway needs itself, such as its store, does not answer",
+        Kind::Unavailable => {
+            "What the gateway needs itself, such as its store, does not answer; or there is no memory for the body"
+        }
         Kind::Internal => "A fault of the gateway",
     }
 }

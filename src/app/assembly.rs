@@ -17,6 +17,7 @@ use crate::gateway::{Failover, Gateway, Guests, Parts};
 use crate::idempotency::Idempotency;
 use crate::invocations::Invocations;
 use crate::issuers::Issuers;
+use crate::memory::Memory;
 use crate::refresh::Refresher;
 use crate::responses::Responses;
 use crate::store::Store;
@@ -97,6 +98,7 @@ impl Assembly {
             usage,
             idempotency,
             fetcher,
+            memory: Memory::of(super::room::for_bodies(&config.server)),
             metrics,
             traces,
             capture,

@@ -13,9 +13,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
+use crate::api::slow::Patience;
 use crate::config::Server;
+use crate::timer::Timer;
 
 /// How long a client may take for a TLS handshake, or to send the head of a request.
 const HEAD: Duration = Duration::from_secs(30);
@@ -27,8 +29,8 @@ pub(super) struct Limits {
     pub(super) head: Duration,
     /// Between two requests.
     pub(super) idle: Duration,
-    /// Between two pieces of a body.
-    pub(super) body: Duration,
+    /// To send a body.
+    pub(super) body: Patience,
     /// To take what is sent, a piece at a time.
     pub(super) send: Duration,
 }
@@ -38,7 +40,7 @@ impl Limits {
         Self {
             head: HEAD,
             idle: Duration::from_secs(server.keep_alive_s),
-            body: Duration::from_secs(server.body_timeout_s),
+            body: Patience { wait: Duration::from_secs(server.body_timeout_s), rate: server.body_min_rate },
             send: Duration::from_secs(server.send_timeout_s),
         }
     }
@@ -94,6 +96,11 @@ impl Pulse {
         self.has_served.load(Ordering::Relaxed)
     }
 
+    /// When the present silence or head began, in milliseconds of the connection.
+    fn since(&self) -> u64 {
+        self.since.load(Ordering::Relaxed)
+    }
+
     fn mark(&self) {
         let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.since.store(millis, Ordering::Relaxed);
@@ -112,7 +119,7 @@ impl Pulse {
         if self.open.load(Ordering::Acquire) > 0 {
             return None;
         }
-        let since = self.began + Duration::from_millis(self.since.load(Ordering::Relaxed));
+        let since = self.began + Duration::from_millis(self.since());
         Some(if self.in_head.load(Ordering::Relaxed) {
             (since + limits.head, Due::Head)
         } else {
@@ -149,11 +156,13 @@ pub(super) struct Guarded<S> {
     writing: Timer,
     /// Since when the client takes nothing.
     stuck: Option<Instant>,
+    /// The silence in which the end of the connection was asked for.
+    told: Option<u64>,
 }
 
 impl<S> Guarded<S> {
     pub(super) fn new(stream: S, pulse: Arc<Pulse>, limits: Limits) -> Self {
-        Self { stream, pulse, limits, reading: Timer::default(), writing: Timer::default(), stuck: None }
+        Self { stream, pulse, limits, reading: Timer::default(), writing: Timer::default(), stuck: None, told: None }
     }
 
     /// Whether nothing came that should have.
@@ -165,9 +174,15 @@ impl<S> Guarded<S> {
         match due {
             Due::Head => Poll::Ready(timed_out("no head of a request came in time")),
             Due::Request => {
-                // It is told properly by who speaks its protocol, and until then waits as long again.
+                // It is told properly by who speaks its protocol, and then has as long again for what it did not take yet.
+                if self.told == Some(self.pulse.since()) {
+                    return Poll::Ready(timed_out("the client does not let go"));
+                }
                 self.pulse.mark();
+                self.told = Some(self.pulse.since());
                 self.pulse.enough.notify_one();
+                // This silence has to be timed as well.
+                let _ = self.reading.poll(Instant::now() + self.limits.idle, cx);
                 Poll::Pending
             }
         }
@@ -189,30 +204,6 @@ impl<S> Guarded<S> {
 
 fn timed_out(what: &'static str) -> io::Error {
     io::Error::new(ErrorKind::TimedOut, what)
-}
-
-/// A timer that is set up when it is first needed, and moved only when it fires.
-#[derive(Default)]
-struct Timer(Option<Pin<Box<Sleep>>>);
-
-impl Timer {
-    /// Ready from `until` on.
-    fn poll(&mut self, until: Instant, cx: &mut Context<'_>) -> Poll<()> {
-        if Instant::now() >= until {
-            return Poll::Ready(());
-        }
-        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
-        if sleep.deadline() > until {
-            sleep.as_mut().reset(until);
-        }
-        while sleep.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= until {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(until);
-        }
-        Poll::Pending
-    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {

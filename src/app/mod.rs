@@ -10,6 +10,7 @@ mod descriptors;
 mod listener;
 mod local;
 mod reload;
+mod room;
 mod serving;
 mod tls;
 mod watched;
@@ -85,7 +86,8 @@ impl App {
         let present = switch.clone();
         let limits: Arc<dyn Fn() -> Limits + Send + Sync> = Arc::new(move || Limits::new(&present.now().config.server));
         let most = descriptors::connections(config.server.max_connections);
-        tracing::info!(most, "connections of clients at once");
+        let memory_mb = room::for_bodies(&config.server) >> 20;
+        tracing::info!(most, memory_mb, "connections of clients at once, and memory for the bodies of their requests");
         if let Some(tls) = tls.clone() {
             let metrics = switch.now().gateway.metrics().clone();
             metrics.certificate(tls.not_after());

@@ -95,11 +95,13 @@ impl Reloader {
             order: config.aws.order,
         });
         let routes = self.extras.routes(&gateway, &config);
+        let memory = super::room::for_bodies(&config.server);
         let are_regions_new = config.aws.regions.iter().any(|region| !now.config.aws.regions.contains(region));
 
         // Nothing fails from here on.
         self.switch.replace(Serving { config, gateway, routes });
         refresh.make();
+        self.switch.now().gateway.memory().change(memory);
         filter.apply();
         if are_regions_new && self.started.aws.catalog_refresh().is_some() {
             let refresher = self.refresher.clone();

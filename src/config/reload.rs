@@ -38,8 +38,8 @@ macro_rules! sections {
 sections! {
     server: Server {
         reloaded: [
-            cors_origins, notice_seconds, drain_seconds, body_timeout_s, send_timeout_s, keep_alive_s, trusted_proxies,
-            public_docs
+            max_buffered_mb, cors_origins, notice_seconds, drain_seconds, body_timeout_s, body_min_rate, send_timeout_s,
+            keep_alive_s, trusted_proxies, public_docs
         ],
         fixed: [listen, ops_listen, max_body_mb, max_connections, tls_cert, tls_key]
     }

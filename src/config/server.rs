@@ -18,6 +18,9 @@ pub struct Server {
     pub ops_listen: SocketAddr,
     /// The largest body of an inference call, in MiB: 1 to 1024.
     pub max_body_mb: u64,
+    /// What the bodies of all requests may take of the memory together as they come, in MiB: 0 to 1048576, and not less than
+    /// `max_body_mb`, or 0 for an eighth of the memory that the process may have. Reloaded.
+    pub max_buffered_mb: u64,
     /// Origins that a browser may call from, exactly; `*` for any. Empty: none. Reloaded.
     pub cors_origins: Vec<String>,
     /// Seconds between `/readyz` saying no, on SIGTERM, and the port taking no more connections, so that load balancers
@@ -25,8 +28,11 @@ pub struct Server {
     pub notice_seconds: u64,
     /// Seconds that open streams get to finish after that: 0 to 3600. Reloaded.
     pub drain_seconds: u64,
-    /// Seconds that a client may take between two pieces of a request's body: 1 to 3600. Reloaded.
+    /// Seconds that a client may take between two pieces of a request's body, and that the body may fall behind
+    /// `body_min_rate`: 1 to 3600. Reloaded.
     pub body_timeout_s: u64,
+    /// Bytes a second with which a request's body has to come on average: 0 to 1048576; with 0 any will do. Reloaded.
+    pub body_min_rate: u64,
     /// Seconds for which a client may take nothing of its answer: 1 to 3600. Reloaded.
     pub send_timeout_s: u64,
     /// Seconds that a connection is kept open between two requests: 1 to 3600. Reloaded.
@@ -49,10 +55,12 @@ impl Default for Server {
             listen: (Ipv4Addr::LOCALHOST, 8080).into(),
             ops_listen: (Ipv4Addr::LOCALHOST, 9090).into(),
             max_body_mb: 25,
+            max_buffered_mb: 0,
             cors_origins: Vec::new(),
             notice_seconds: 5,
             drain_seconds: 120,
             body_timeout_s: 30,
+            body_min_rate: 500,
             send_timeout_s: 60,
             keep_alive_s: 75,
             max_connections: 0,
@@ -67,7 +75,12 @@ impl Default for Server {
 impl Server {
     /// The largest body of an inference call, in bytes.
     pub fn max_body_bytes(&self) -> usize {
-        usize::try_from(self.max_body_mb).unwrap_or(usize::MAX).saturating_mul(1024 * 1024)
+        mebibytes(self.max_body_mb)
+    }
+
+    /// What all bodies may take together, in bytes; 0: as much as there is room for.
+    pub fn max_buffered_bytes(&self) -> usize {
+        mebibytes(self.max_buffered_mb)
     }
 
     /// `trusted_proxies`, read; what is no network, and was told so, is trusted with nothing.
@@ -80,9 +93,17 @@ impl Server {
             problems.add("server.ops_listen", "is the same address as server.listen; the ops port is never public");
         }
         problems.add_unless_within("server.max_body_mb", self.max_body_mb, 1, 1024);
+        problems.add_unless_within("server.max_buffered_mb", self.max_buffered_mb, 0, 1024 * 1024);
+        if (1..self.max_body_mb).contains(&self.max_buffered_mb) {
+            problems.add(
+                "server.max_buffered_mb",
+                "is less than server.max_body_mb: no body of that length could be taken",
+            );
+        }
         problems.add_unless_within("server.notice_seconds", self.notice_seconds, 0, 300);
         problems.add_unless_within("server.drain_seconds", self.drain_seconds, 0, 3600);
         problems.add_unless_within("server.body_timeout_s", self.body_timeout_s, 1, 3600);
+        problems.add_unless_within("server.body_min_rate", self.body_min_rate, 0, 1024 * 1024);
         problems.add_unless_within("server.send_timeout_s", self.send_timeout_s, 1, 3600);
         problems.add_unless_within("server.keep_alive_s", self.keep_alive_s, 1, 3600);
         problems.add_unless_within("server.max_connections", self.max_connections, 0, 1_000_000);
@@ -105,6 +126,10 @@ impl Server {
     }
 }
 
+fn mebibytes(count: u64) -> usize {
+    usize::try_from(count).unwrap_or(usize::MAX).saturating_mul(1024 * 1024)
+}
+
 /// A browser sends scheme, host and port, and no slash after them; anything else would never match.
 fn is_origin(text: &str) -> bool {
     let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
@@ -116,6 +141,19 @@ fn is_origin(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_longest_body_has_to_fit_into_what_all_may_take() {
+        let found = |max_buffered_mb| {
+            let mut problems = Problems::default();
+            Server { max_buffered_mb, ..Server::default() }.validate(&mut problems);
+            problems.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!((found(0), found(25)), (Vec::new(), Vec::new()));
+        let problems = found(24);
+        assert!(problems.len() == 1 && problems[0].starts_with("server.max_buffered_mb"), "{problems:?}");
+        assert_eq!(found(u64::MAX).len(), 1);
+    }
 
     #[test]
     fn proxies_are_networks_or_addresses_and_each_that_is_neither_is_told() {

@@ -44,6 +44,7 @@ impl Parts {
             usage: self.usage.clone(),
             idempotency: self.idempotency.clone(),
             fetcher: Arc::clone(&self.fetcher),
+            memory: self.memory.clone(),
             metrics: self.metrics.clone(),
             traces: self.traces.clone(),
             capture: self.capture.clone(),

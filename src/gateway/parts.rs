@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::fetch::Fetcher;
 use crate::idempotency::Idempotency;
 use crate::invocations::Invocations;
+use crate::memory::Memory;
 use crate::responses::Responses;
 use crate::telemetry::{Capture, Metrics, Traces};
 use crate::tenancy::Tenancy;
@@ -40,6 +41,8 @@ pub struct Parts {
     pub idempotency: Idempotency,
     /// Files that requests point to.
     pub fetcher: Arc<Fetcher>,
+    /// What the bodies of requests may take together.
+    pub memory: Memory,
     /// What is counted.
     pub metrics: Metrics,
     /// Makes spans, if somebody collects them.
@@ -126,6 +129,11 @@ impl Gateway {
     /// Files that requests point to.
     pub fn fetcher(&self) -> &Fetcher {
         &self.0.parts.fetcher
+    }
+
+    /// What the bodies of requests may take together.
+    pub fn memory(&self) -> &Memory {
+        &self.0.parts.memory
     }
 
     /// What is counted.

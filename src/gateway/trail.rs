@@ -8,6 +8,7 @@ use super::drain::Attendance;
 use super::waits::Waits;
 use super::{Booked, Receipt};
 use crate::ids::RequestId;
+use crate::memory::Share;
 use crate::telemetry::traces;
 use crate::tenancy::{Caller, Scope, Standing};
 
@@ -34,6 +35,8 @@ struct Marks {
     trace: OnceLock<traces::Scope>,
     /// Of all further calls.
     further: Mutex<Vec<Arc<Receipt>>>,
+    /// Of the memory for bodies.
+    share: Mutex<Option<Share>>,
 }
 
 impl Trail {
@@ -55,6 +58,7 @@ impl Trail {
             standing: Mutex::default(),
             trace: OnceLock::new(),
             further: Mutex::default(),
+            share: Mutex::default(),
         });
         Self(marks, Attendance::default())
     }
@@ -96,6 +100,16 @@ impl Trail {
             sum.add(receipt.booked()?);
         }
         Some(sum)
+    }
+
+    /// What it holds of the memory for bodies, to be held further by who takes it.
+    pub fn take_share(&self) -> Option<Share> {
+        self.0.share.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// That is held for its body until it is taken again, or nothing works for it any more.
+    pub fn keep_share(&self, share: Share) {
+        *self.0.share.lock().unwrap_or_else(PoisonError::into_inner) = Some(share);
     }
 
     /// It is traced: its calls hang there.

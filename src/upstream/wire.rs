@@ -16,10 +16,11 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 use tower::Service;
 
 use crate::config;
+use crate::timer::Timer;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -162,18 +163,17 @@ impl Service<Uri> for Connector {
 
 /// A body read piece by piece, each within the idle timeout.
 ///
-/// The timer is set up only when a piece has to be waited for, and moved only when it fires: a token a few
-/// milliseconds after the last one costs a look at the clock, not a change of the timer.
+/// A token a few milliseconds after the last one costs a look at the clock, not a change of the timer.
 pub(super) struct Pieces<B> {
     body: B,
     idle: Duration,
     last: Instant,
-    timer: Option<Pin<Box<Sleep>>>,
+    timer: Timer,
 }
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Pieces<B> {
     pub(super) fn new(body: B, idle: Duration) -> Self {
-        Self { body, idle, last: Instant::now(), timer: None }
+        Self { body, idle, last: Instant::now(), timer: Timer::default() }
     }
 
     /// The next piece of data, which may be empty; `None` at the end of the body.
@@ -189,23 +189,10 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Pieces<B> {
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(Broken::Cut(error.into())))),
                 Poll::Ready(None) => return Poll::Ready(None),
                 Poll::Pending => {
-                    ready!(self.poll_idle(cx));
+                    ready!(self.timer.poll(self.last + self.idle, cx));
                     return Poll::Ready(Some(Err(Broken::Idle)));
                 }
             }
-        }
-    }
-
-    /// Ready when nothing has come for the idle timeout.
-    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = self.last + self.idle;
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        loop {
-            ready!(timer.as_mut().poll(cx));
-            if Instant::now() >= deadline {
-                return Poll::Ready(());
-            }
-            timer.as_mut().reset(deadline);
         }
     }
 

@@ -43,6 +43,7 @@ mod overhead;
 mod page;
 mod panics;
 mod policies;
+mod program;
 mod quota;
 mod refresh;
 mod reload;

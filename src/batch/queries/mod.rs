@@ -21,7 +21,7 @@ pub(super) use self::batches::{
     stale,
 };
 pub use self::batches::{Filter, Order};
-pub(super) use self::leases::{Elsewhere, beat, claim, due, elsewhere, leave, owned, release_quiet, sweep};
+pub(super) use self::leases::{beat, claim, due, elsewhere, leave, owned, release_quiet, sweep};
 pub use self::queues::Slot;
 pub(super) use self::queues::{
     OpenJob, Taken, Waiting, explain_jobs, explain_queue, job_states, open_jobs, put_off, queues, rest, running, slots,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::leases::Elsewhere;
 use super::*;
 use crate::batch::files::Files;
 use crate::batch::record::{Batch, File, Shard, ShardState, State};

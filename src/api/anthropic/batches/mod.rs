@@ -27,6 +27,7 @@ use super::error::ErrorBody;
 use super::native;
 use crate::api::batch::Configured;
 use crate::api::caller::{Parameters, Segment, Strictness};
+use crate::api::collected;
 use crate::api::root::Root;
 use crate::batch::files::{Files, NewFile};
 use crate::batch::record::{Batch, Endpoint, File, Origin, Problem};
@@ -161,8 +162,7 @@ impl Inlet {
     async fn lines(&mut self) -> Result<Option<Bytes>> {
         let mut lines = Vec::new();
         while let Some(piece) = self.body.next().await {
-            let piece =
-                piece.map_err(|cause| Error::new(Kind::Invalid, "The request body ended early.").source(cause))?;
+            let piece = piece.map_err(|cause| collected::broken(&cause).source(cause))?;
             self.left = self.left.checked_sub(piece.len() as u64).ok_or_else(|| {
                 let message =
                     format!("The body of a message batch may have {} bytes here (batch.max_inline_mb).", self.most);

@@ -16,6 +16,7 @@ use futures_util::{Stream, StreamExt as _};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use multer::{Constraints, Field, Multipart, SizeLimit};
 
+use crate::api::slow;
 use crate::batch::File;
 use crate::batch::files::{Files, NewFile, Upload};
 use crate::batch::record::Origin;
@@ -30,8 +31,6 @@ const BESIDE: u64 = 1024 * 1024;
 const WORD: usize = 64;
 /// The longest name of a file, in bytes.
 const NAME: usize = 512;
-/// How long nothing may come.
-const SILENCE: Duration = Duration::from_mins(2);
 /// <https://platform.openai.com/docs/api-reference/files/create>
 const SECONDS: std::ops::RangeInclusive<u64> = 3600..=2_592_000;
 
@@ -165,6 +164,9 @@ fn too_large() -> Error {
 
 /// What went wrong, without a word of what was sent.
 fn broken(error: &multer::Error) -> Error {
+    if let Some(slow) = slow::cause(error) {
+        return slow.told();
+    }
     match error {
         multer::Error::StreamSizeExceeded { .. } => too_large(),
         multer::Error::IncompleteStream
@@ -185,15 +187,15 @@ struct Parts {
 
 impl Parts {
     async fn next(&mut self) -> Result<Option<Field<'static>>> {
-        let next = heard(self.multipart.next_field()).await;
+        let next = self.multipart.next_field().await;
         self.unread.store(0, Ordering::Relaxed);
-        next
+        next.map_err(|error| broken(&error))
     }
 
     async fn chunk(&self, field: &mut Field<'_>) -> Result<Option<Bytes>> {
-        let chunk = heard(field.chunk()).await;
+        let chunk = field.chunk().await;
         self.unread.store(0, Ordering::Relaxed);
-        chunk
+        chunk.map_err(|error| broken(&error))
     }
 
     /// The text of a part that is short.
@@ -206,13 +208,6 @@ impl Parts {
             text.extend_from_slice(&piece);
         }
         String::from_utf8(text).map_err(|_| Error::invalid(name, format!("`{name}` is not UTF-8.")))
-    }
-}
-
-async fn heard<T>(next: impl Future<Output = multer::Result<T>>) -> Result<T> {
-    match tokio::time::timeout(SILENCE, next).await {
-        Ok(next) => next.map_err(|error| broken(&error)),
-        Err(_) => Err(Error::new(Kind::Invalid, "Nothing came of the upload for too long.")),
     }
 }
 

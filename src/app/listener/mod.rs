@@ -4,39 +4,36 @@
 //! It stops in two steps. From the notice on everything is served as before, but clients are told to come by another
 //! connection. From the close on nobody can connect, and who has nothing open is let go.
 
+mod requests;
+mod streams;
+
 use std::convert::Infallible;
-use std::future::Future;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::Request;
 use axum::response::Response;
 use axum_server::accept::Accept as _;
 use axum_server::tls_rustls::RustlsAcceptor;
-use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _};
-use http::{HeaderValue, Version, header};
-use http_body::{Body as _, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::Service;
 
-use super::connection::{Guarded, Limits, Open, Pulse};
+use self::requests::Requests;
+use self::streams::Streams;
+use super::connection::{Guarded, Limits, Pulse};
 use super::tls::Tls;
-use crate::api::slow::Patient;
 use crate::error::{Error, Result};
 
 /// Requests at once on one connection of HTTP/2.
@@ -47,6 +44,8 @@ const HEADS: u32 = 64 * 1024;
 const PING: Duration = Duration::from_secs(20);
 /// After an error of accepting that does not pass by itself, such as too many open files.
 const BREATH: Duration = Duration::from_millis(200);
+/// How often it is said that nobody more can be let in, while that goes on.
+const REMINDER: Duration = Duration::from_mins(1);
 /// How long who has just connected may take for its request when nobody else can connect any more.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -133,8 +132,9 @@ impl Listener {
         let address = listener.local_addr().map_err(Error::internal)?;
         let listener = tokio::net::TcpListener::from_std(listener).map_err(Error::internal)?;
         let (closing, connections) = (Closing::default(), TaskTracker::new());
-        let door = Door { address, slots: Arc::new(Semaphore::new(terms.most)), terms, closing: closing.clone() };
-        connections.spawn(door.keep(listener, connections.clone()));
+        let slots = Arc::new(Semaphore::new(terms.most));
+        let door = Door { address, slots, terms, closing: closing.clone(), connections: connections.clone() };
+        connections.spawn(door.keep(listener));
         Ok(Self { address, closing, connections })
     }
 
@@ -169,6 +169,7 @@ struct Door<S> {
     slots: Arc<Semaphore>,
     terms: Terms<S>,
     closing: Closing,
+    connections: TaskTracker,
 }
 
 impl<S> Door<S>
@@ -177,22 +178,20 @@ where
 {
     /// Takes connections until it is closed. No error ends it: a client that has gone is no loss, and without files there
     /// will be some again.
-    async fn keep(self, listener: tokio::net::TcpListener, connections: TaskTracker) {
+    async fn keep(self, listener: tokio::net::TcpListener) {
         let closed = self.closing.closed.clone();
-        let mut is_failing = false;
-        while let Some(slot) = closed.run_until_cancelled(self.slot()).await {
+        let (mut failing, mut crowded) = (Reminder::default(), Reminder::default());
+        while let Some(slot) = closed.run_until_cancelled(self.slot(&mut crowded)).await {
             let Some(accepted) = closed.run_until_cancelled(listener.accept()).await else { break };
             match accepted {
                 Ok((stream, client)) => {
-                    is_failing = false;
-                    self.let_in((stream, client), slot, &connections);
+                    self.let_in((stream, client), slot);
                 }
                 Err(error) if is_of_client(&error) => {}
                 Err(error) => {
-                    if !is_failing {
+                    if failing.is_due() {
                         tracing::error!(%error, address = %self.address, "connections cannot be accepted");
                     }
-                    is_failing = true;
                     if closed.run_until_cancelled(tokio::time::sleep(BREATH)).await.is_none() {
                         break;
                     }
@@ -203,25 +202,27 @@ where
         while let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned()
             && let Some(Ok((stream, client))) = listener.accept().now_or_never()
         {
-            self.let_in((stream, client), slot, &connections);
+            self.let_in((stream, client), slot);
         }
     }
 
     /// A place for one connection more; those that wait for one are not accepted.
-    async fn slot(&self) -> OwnedSemaphorePermit {
+    async fn slot(&self, crowded: &mut Reminder) -> OwnedSemaphorePermit {
         loop {
             if let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() {
                 return slot;
             }
-            let most = self.terms.most;
-            tracing::warn!(most, address = %self.address, "no more connections are accepted until one ends");
+            if crowded.is_due() {
+                let most = self.terms.most;
+                tracing::warn!(most, address = %self.address, "no more connections are accepted until one ends");
+            }
             if let Ok(slot) = Arc::clone(&self.slots).acquire_owned().await {
                 return slot;
             }
         }
     }
 
-    fn let_in(&self, (stream, client): (TcpStream, SocketAddr), slot: OwnedSemaphorePermit, connections: &TaskTracker) {
+    fn let_in(&self, (stream, client): (TcpStream, SocketAddr), slot: OwnedSemaphorePermit) {
         // It fails for a connection that is gone already.
         stream.set_nodelay(true).ok();
         let (limits, pulse) = ((self.terms.limits)(), Pulse::new());
@@ -234,15 +235,17 @@ where
             limits,
             notice: closing.notice.clone(),
         };
+        let streams = Streams { patience: limits.send, tracker: self.connections.clone() };
         let tls = self.terms.tls.as_ref().map(|tls| RustlsAcceptor::new(tls.config()));
-        connections.spawn(async move {
+        self.connections.spawn(async move {
+            let served = (requests, streams);
             match tls {
-                None => serve(io, requests, &pulse, &closing).await,
+                None => serve(io, served, &pulse, &closing).await,
                 Some(tls) => {
                     // Whoever does not shake hands has nothing to lose.
                     let shaken = closing.abort.run_until_cancelled(tls.accept(io, ())).await;
                     if let Some(Ok((io, _))) = shaken {
-                        serve(io, requests, &pulse, &closing).await;
+                        serve(io, served, &pulse, &closing).await;
                     }
                 }
             }
@@ -257,8 +260,23 @@ fn is_of_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-fn builder() -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+/// What goes on is said again now and then.
+#[derive(Debug, Default)]
+struct Reminder(Option<Instant>);
+
+impl Reminder {
+    /// Whether it is time to say it.
+    fn is_due(&mut self) -> bool {
+        let is_due = self.0.is_none_or(|said| said.elapsed() >= REMINDER);
+        if is_due {
+            self.0 = Some(Instant::now());
+        }
+        is_due
+    }
+}
+
+fn builder(streams: Streams) -> Builder<Streams> {
+    let mut builder = Builder::new(streams);
     // The time for heads is kept where bytes pass: between two requests another one holds.
     builder.http1().timer(TokioTimer::new()).header_read_timeout(None);
     builder
@@ -272,12 +290,12 @@ fn builder() -> Builder<TokioExecutor> {
 }
 
 /// Serves one connection to its end.
-async fn serve<I, S>(io: I, requests: Requests<S>, pulse: &Pulse, closing: &Closing)
+async fn serve<I, S>(io: I, (requests, streams): (Requests<S>, Streams), pulse: &Pulse, closing: &Closing)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
-    let builder = builder();
+    let builder = builder(streams);
     let service = TowerToHyperService::new(requests);
     let mut connection = Box::pin(builder.serve_connection(TokioIo::new(io), service));
     // Behind these are locks that all connections share. Here they are looked at when there is a word, and not whenever
@@ -304,70 +322,5 @@ where
     }
 }
 
-/// The requests of one connection.
-#[derive(Clone)]
-struct Requests<S> {
-    service: S,
-    client: SocketAddr,
-    pulse: Arc<Pulse>,
-    limits: Limits,
-    notice: CancellationToken,
-}
-
-impl<S> Service<http::Request<Incoming>> for Requests<S>
-where
-    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
-{
-    type Response = http::Response<Answer>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<http::Response<Answer>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Incoming>) -> Self::Future {
-        let version = request.version();
-        let open = self.pulse.begin(version);
-        let patience = self.limits.body;
-        let mut request = request
-            .map(|body| if body.is_end_stream() { Body::empty() } else { Body::new(Patient::new(body, patience)) });
-        request.extensions_mut().insert(ConnectInfo(self.client));
-        let answer = self.service.call(request);
-        let (notice, pulse) = (self.notice.clone(), Arc::clone(&self.pulse));
-        Box::pin(async move {
-            let Ok(mut response) = answer.await;
-            if notice.is_cancelled() {
-                if version < Version::HTTP_2 {
-                    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-                } else {
-                    pulse.enough.notify_one();
-                }
-            }
-            Ok(response.map(|body| Answer { body, _open: open }))
-        })
-    }
-}
-
-/// The body of an answer; the request is open until it has ended.
-struct Answer {
-    body: Body,
-    _open: Open,
-}
-
-impl http_body::Body for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Poll::Ready(ready!(Pin::new(&mut self.body).poll_frame(cx)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
+#[cfg(test)]
+mod tests;
