@@ -151,7 +151,7 @@ fn cors(origins: &[String]) -> Option<CorsLayer> {
         // `*` would not cover `Authorization`: <https://fetch.spec.whatwg.org/#cors-non-wildcard-request-header-name>.
         .allow_headers(AllowHeaders::mirror_request())
         // The most that browsers remember: without it they ask before every second call.
-        .max_age(Duration::from_secs(7200))
+        .max_age(Duration::from_hours(2))
         // Without cookies `*` is every header: <https://fetch.spec.whatwg.org/#http-new-header-syntax>.
         .expose_headers(tower_http::cors::Any);
     Some(cors)
