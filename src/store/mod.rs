@@ -253,8 +253,8 @@ mod tests {
         let store = testing::sqlite().await;
         let mut full = store.begin().await.unwrap();
         full.execute("PRAGMA max_page_count = 1").await.unwrap();
-        let fill = "INSERT INTO batch_workers SELECT hex(zeroblob(4000000)), 0";
-        let error = Error::from(full.execute(fill).await.unwrap_err());
+        let large = "INSERT INTO batch_workers SELECT hex(zeroblob(4000000)), 0";
+        let error = Error::from(full.execute(large).await.unwrap_err());
         assert_eq!((error.kind(), error.wait()), (Kind::Unavailable, Some(RETRY_AFTER)), "{}", error.causes());
     }
 

@@ -81,12 +81,11 @@ pub fn install(filter: &str) -> Result<Flush> {
             changeable(handle);
         }
     } else {
-        let lines = match LINES.get() {
-            Some(lines) => lines.clone(),
-            None => {
-                let started = Lines::start(stderr()).map_err(Error::internal)?;
-                LINES.get_or_init(|| started).clone()
-            }
+        let lines = if let Some(lines) = LINES.get() {
+            lines.clone()
+        } else {
+            let started = Lines::start(stderr()).map_err(Error::internal)?;
+            LINES.get_or_init(|| started).clone()
         };
         let log = log.with_writer(move || lines.clone()).with_ansi(false);
         let log = log.json().flatten_event(true).with_current_span(false).with_span_list(false).with_filter_reloading();
