@@ -87,7 +87,7 @@ pub(super) fn broken(error: &(dyn std::error::Error + 'static)) -> Error {
         return slow.told();
     }
     let is_too_long =
-        std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<LengthLimitError>());
+        std::iter::successors(Some(error), |error| error.source()).any(<dyn std::error::Error>::is::<LengthLimitError>);
     if is_too_long {
         return Error::new(Kind::TooLarge, "The request body is larger than this gateway takes (server.max_body_mb).");
     }
@@ -103,8 +103,8 @@ mod tests {
     use super::*;
     use crate::memory::Memory;
 
-    fn pieces(lengths: &[usize]) -> Body {
-        let pieces = lengths.to_vec().into_iter().map(|length| Ok::<_, Error>(Frame::data(vec![7; length].into())));
+    fn pieces(lengths: &'static [usize]) -> Body {
+        let pieces = lengths.iter().map(|&length| Ok::<_, Error>(Frame::data(vec![7; length].into())));
         Body::new(StreamBody::new(stream::iter(pieces)))
     }
 

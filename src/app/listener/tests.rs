@@ -147,9 +147,10 @@ async fn a_client_of_http_2_that_takes_nothing_of_one_answer_loses_that_one_alon
     let guard = Arc::new(std::sync::Mutex::new(Some(ended.clone().drop_guard())));
     let endless = move || {
         let guard = guard.lock().unwrap().take();
+        let piece = Bytes::from(vec![b'x'; 40_000]);
         let pieces = stream::repeat_with(move || {
             let _ = &guard;
-            Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 40_000]))
+            Ok::<_, Infallible>(piece.clone())
         });
         std::future::ready(Body::from_stream(pieces))
     };
