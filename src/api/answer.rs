@@ -13,7 +13,8 @@ use crate::error::{Error, Result};
 use crate::gateway::{Cost, LATENCY, Served, TIER};
 use crate::report::Report;
 
-/// A whole answer of a model. Its text is escaped in SIMD registers, unlike by `axum::Json`.
+/// A whole answer of a model, in which there is no `RawValue` of `serde_json`, which would be written as an object. Its text
+/// is escaped in SIMD registers, unlike by `axum::Json`.
 pub(super) fn json(answer: &impl Serialize) -> Result<Response> {
     let body = sonic_rs::to_vec(answer).map_err(Error::internal)?;
     let mut response = Response::new(Body::from(body));

@@ -23,7 +23,7 @@ mod write;
 
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Response};
+use axum::http::{HeaderMap, HeaderValue, Response, header};
 use http_body_util::{BodyExt as _, Limited};
 use jiff::Timestamp;
 use serde_json::json;
@@ -181,11 +181,15 @@ pub(crate) async fn answer(
         Ok(faced) => faced,
         Err(Refusal::Reset) => return handler::reset(switch.as_ref()),
         Err(Refusal::Told(failure)) => {
-            if let Some(body) = body.filter(|_| !waits) {
+            let mut refused = handler::refuse(&failure, Surface::S3, &mut recording);
+            if waits {
+                // What follows on the connection could be the body or another request: as S3 does, it ends, and says so.
+                refused.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            } else if let Some(body) = body {
                 // Whether it came whole changes nothing.
                 let _ = Limited::new(body, MOST_UNREAD).collect().await;
             }
-            return handler::refuse(&failure, Surface::S3, &mut recording);
+            return refused;
         }
     };
     faced.answer.response(faced.cut, recording)

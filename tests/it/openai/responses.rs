@@ -94,6 +94,7 @@ async fn a_response_says_what_the_model_said_and_what_was_asked() {
     assert!(text(&response).contains("hello there"), "{response}");
     assert_eq!((&response["instructions"], &response["temperature"]), (&json!("Be kind."), &json!(0.5)));
     assert_eq!((&response["metadata"], &response["store"]), (&json!({"a": "b"}), &json!(true)));
+    assert_eq!(response["tools"], json!([]), "what is kept as text is written as what it is");
     let now = t.clock.now().seconds();
     assert_eq!((&response["created_at"], &response["completed_at"]), (&json!(now), &json!(now)));
     t.finish().await;

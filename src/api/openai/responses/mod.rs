@@ -16,8 +16,9 @@ pub(in crate::api) use native::speaks_responses;
 
 use std::task::{Context as TaskContext, Poll, ready};
 
+use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use bytes::BytesMut;
 use http::HeaderMap;
 use utoipa_axum::router::OpenApiRouter;
@@ -27,7 +28,7 @@ use self::state::{Keeper, Keeping};
 use self::translate::{Asked, Events, RESPONSE_PREFIX, Translated};
 use self::wire::Status;
 use super::error::{self, ErrorBody};
-use crate::api::answer::{annotate, json};
+use crate::api::answer::annotate;
 use crate::api::caller::{Body, Strictness};
 use crate::api::conversation::auto_cache;
 use crate::api::{native_headers, purpose, sse};
@@ -120,7 +121,7 @@ pub(super) async fn create(
         if let Some(keeping) = keep(keeper, &mut response) {
             state::settle(&mut response, keeping.await);
         }
-        Ok(annotate(json(&response)?, &answer.served, &report))
+        Ok(annotate(Json(response).into_response(), &answer.served, &report))
     }
 }
 
