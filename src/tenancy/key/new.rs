@@ -86,7 +86,7 @@ impl NewKey {
 /// Most networks of one key.
 const MAX_NETWORKS: usize = 100;
 
-/// At least one scope, each once. Fails with [`Kind::Invalid`].
+/// At least one scope, each once. Fails with [`crate::error::Kind::Invalid`].
 pub(in crate::tenancy) fn check_scopes(scopes: Vec<Scope>) -> Result<Vec<Scope>> {
     if scopes.is_empty() {
         return Err(Error::invalid("scopes", "A key needs at least one scope."));
@@ -100,7 +100,7 @@ pub(in crate::tenancy) fn check_scopes(scopes: Vec<Scope>) -> Result<Vec<Scope>>
     Ok(each)
 }
 
-/// A key that ends, ends in the future. Fails with [`Kind::Invalid`].
+/// A key that ends, ends in the future. Fails with [`crate::error::Kind::Invalid`].
 pub(in crate::tenancy) fn check_expiry(end: Option<Timestamp>, now: Timestamp) -> Result<()> {
     if end.is_some_and(|end| end <= now) {
         return Err(Error::invalid("expires_at", "`expires_at` must be in the future."));
@@ -108,7 +108,7 @@ pub(in crate::tenancy) fn check_expiry(end: Option<Timestamp>, now: Timestamp) -
     Ok(())
 }
 
-/// Networks in CIDR notation, or single addresses. Fails with [`Kind::Invalid`], the entry to blame.
+/// Networks in CIDR notation, or single addresses. Fails with [`crate::error::Kind::Invalid`], the entry to blame.
 pub(in crate::tenancy) fn networks(entries: Option<Vec<String>>) -> Result<Option<Vec<IpNet>>> {
     let Some(entries) = entries else { return Ok(None) };
     if entries.is_empty() {
