@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from dockerfile_parse import DockerfileParser
 
-from conftest import ROOT
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)

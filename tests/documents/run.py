@@ -10,7 +10,8 @@ A page has a folder and, unless it starts a gateway itself, a fresh `serve --loc
     ```sh fails                      run; has to fail
     ```sh background                 started, and ended with the page, or by the next block that starts a gateway
     ```sh stopped                    run while the page's gateway is stopped, which is started again
-    ```sh [...] needs THING          run where there is `postgres` (TEST_POSTGRES_URL), `aws`, `kubectl` (--tools), `docker` (--docker)
+    ```sh [...] needs THING          run where there is `postgres` (TEST_POSTGRES_URL), `aws`, `kubectl` (--tools), `docker` (--docker),
+                                     `cluster` (all of --tools, Postgres, TEST_REDIS_URL and bwrap)
     ```sh [...] without THING        run where there is none
     ```sh no-run: REASON             not run; the reason is told
     ```toml FILE                     written to that file
@@ -23,8 +24,9 @@ readers: it sets up, or looks at, what the text around it takes for granted.
 
 Run as written, but for: `cargo run -- ` is BINARY, and `cargo build` puts it where cargo would; `bgw_...` is the key that
 `serve --local` printed; the ports 8080, 9090 and 4567 of 127.0.0.1 are free ones, and https://bedrock.example.com is the
-gateway's; `sudo` installs below the page's folder; `aws` talks to moto, a simulated AWS; `kubectl create` makes nothing
-(--dry-run=client). The folder is empty, and $REPOSITORY is where the repository is. The runbooks are run by
+gateway's; `sudo` installs below the page's folder; `aws` talks to moto, a simulated AWS, and `kubectl` to cluster.py,
+where db.example.com and valkey.example.com are the stores of the tests (without it `kubectl create` makes nothing:
+--dry-run=client). The folder is empty, and $REPOSITORY is where the repository is. The runbooks are run by
 tests/observability, in front of a gateway under load.
 """
 
@@ -42,7 +44,7 @@ import tempfile
 import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,6 +53,8 @@ PAGES = ["README.md", "docs/*.md"]
 TIMEOUT = 240  # for one block: far more than any takes, also where all cores are busy
 TIMEOUT_DOCKER = 3600  # building the image is a release build
 READY = 60
+CLUSTER_STORE = "postgres://gateway:...@db.example.com/gateway?sslmode=require"
+CLUSTER_SHARED = "rediss://default:...@valkey.example.com:6379"
 
 WRAPPERS = {
     "bedrock-gateway": """
@@ -72,7 +76,13 @@ WRAPPERS = {
         exec "$REAL_AWS" "$@"
     """,
     "kubectl": """
-        [[ " $* " != *" create "* ]] || set -- "$@" --dry-run=client --output yaml
+        if [[ "$*" =~ ^(--namespace [a-z-]+ )?create ]]; then
+          set -- "$@" --dry-run=client --output yaml
+          [ -z "${CLUSTER_URL:-}" ] || exec kubectl apply --filename <("$REAL_KUBECTL" "$@")  # in JSON, which create does not send
+        elif [ -n "${CLUSTER_URL:-}" ]; then
+          "$REAL_CURL" --silent --output /dev/null --retry 120 --retry-delay 1 --retry-connrefused $CLUSTER_URL/api  # until it is up
+          set -- --server "$CLUSTER_URL" "$@"
+        fi
         exec "$REAL_KUBECTL" "$@"
     """,
     # What a page wants every container to be told, without its readers.
@@ -95,7 +105,7 @@ class Block:
     @property
     def words(self) -> tuple[str, str, str]:
         """How it is run, and the thing `needs` or `without` which."""
-        found = re.fullmatch(r"(fails|background|stopped|)(?:(?:^| )(needs|without) (postgres|aws|kubectl|docker))?", self.mark)
+        found = re.fullmatch(r"(fails|background|stopped|)(?:(?:^| )(needs|without) (postgres|aws|kubectl|docker|cluster))?", self.mark)
         if not found:
             raise Wrong(f"line {self.line}: nobody knows the mark {self.mark!r}")
         return found[1], found[2] or "", found[3] or ""
@@ -166,6 +176,7 @@ class Run:
     env: dict
     ports: dict
     things: set
+    names: dict  # what pages call what is elsewhere here
     key: str = "bgw_none_yet"
     gateway: subprocess.Popen | None = None
     started: Block | None = None
@@ -176,6 +187,8 @@ class Run:
     def adapted(self, text: str) -> str:
         for said, port in self.ports.items():
             text = text.replace(f"127.0.0.1:{said}", f"127.0.0.1:{port}")
+        for said, here in self.names.items():
+            text = text.replace(said, here)
         text = text.replace("https://bedrock.example.com", f"http://127.0.0.1:{self.ports['8080']}")
         return text.replace("bgw_...", self.key)
 
@@ -329,20 +342,26 @@ def database():
 
 
 @contextmanager
-def moto(folder: Path | None):
-    """The address of a simulated AWS, or nothing."""
+def server(folder: Path | None, script: str, *arguments, stderr=None):
+    """The address of what this script of ours serves, or nothing."""
     if not folder:
         yield None
         return
     (port,) = free_ports(1)
     server = subprocess.Popen(
-        [folder / "python", ROOT / "tests/documents/aws.py", str(port)], stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, start_new_session=True,
+        [folder / "python", ROOT / "tests/documents" / script, str(port), *arguments], stdout=subprocess.DEVNULL,
+        stderr=stderr, start_new_session=True,
     )
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
         end(server)
+
+
+def confines() -> bool:
+    """Whether a process can be given a view of the machine of its own here, as a container is."""
+    tried = shutil.which("bwrap") and subprocess.run(["bwrap", "--unshare-user", "--ro-bind", "/", "/", "true"], capture_output=True)
+    return bool(tried) and tried.returncode == 0
 
 
 def try_page(binary: Path, page: Path, given: dict) -> tuple[Path, str, str | None]:
@@ -371,7 +390,7 @@ def try_page(binary: Path, page: Path, given: dict) -> tuple[Path, str, str | No
             "REPOSITORY": str(ROOT),
         }
         env |= given["env"]
-        run = Run(page, folder, env, ports, given["things"])
+        run = Run(page, folder, env, ports, given["things"], given["names"])
         wrong = None
         try:
             run.run()
@@ -397,8 +416,10 @@ def main() -> int:
     asked = parser.parse_intermixed_args()
     chosen = [ROOT / name for name in asked.pages] or sorted(page for pattern in PAGES for page in ROOT.glob(pattern))
     failed = 0
-    with database() as store, moto(asked.tools) as aws, ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        env, things = {}, set()
+    binary, shared = asked.binary.resolve(), os.environ.get("TEST_REDIS_URL")
+    with ExitStack() as held:
+        store, aws = held.enter_context(database()), held.enter_context(server(asked.tools, "aws.py", stderr=subprocess.DEVNULL))
+        env, things, names = {}, set(), {}
         if store:
             env |= {"DATABASE_URL": store}
             things.add("postgres")
@@ -406,11 +427,17 @@ def main() -> int:
             tools = asked.tools.absolute()
             env |= {"MOTO_URL": aws, "REAL_AWS": str(tools / "aws"), "REAL_KUBECTL": str(tools / "kubectl")}
             things |= {"aws", "kubectl"}
+        if aws and store and shared and confines():
+            cluster = held.enter_context(server(asked.tools, "cluster.py", str(binary)))
+            names |= {CLUSTER_STORE: held.enter_context(database()), CLUSTER_SHARED: shared}
+            env |= {"CLUSTER_URL": cluster}
+            things.add("cluster")
         if asked.docker:
             env |= {"REAL_DOCKER": shutil.which("docker") or "docker"}
             things.add("docker")
-        given = {"env": env, "things": things}
-        for page, told, wrong in pool.map(lambda page: try_page(asked.binary.resolve(), page, given), chosen):
+        given = {"env": env, "things": things, "names": names}
+        pool = held.enter_context(ThreadPoolExecutor(max_workers=os.cpu_count()))
+        for page, told, wrong in pool.map(lambda page: try_page(binary, page, given), chosen):
             print(f"{page.relative_to(ROOT)}: {'FAILED' if wrong else 'ok'}: {told}", flush=True)
             if wrong:
                 failed += 1
