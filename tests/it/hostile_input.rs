@@ -78,6 +78,9 @@ async fn a_field_that_is_wrong_is_named() {
         ("messages[0]", json!({"messages": [PRIVATE]})),
         ("messages[0].role", json!({"messages": [{"role": "robot", "content": PRIVATE}]})),
         ("messages[0].content", user(json!(7))),
+        ("messages[0].content", user(json!(null))),
+        ("messages[0].content", json!({"messages": [{"role": "user", "contents": PRIVATE}]})),
+        ("messages[1].content", json!({"messages": [{"role": "user", "content": "Hi"}, {"role": "system"}]})),
         ("messages[0].content[0]", user(json!([{"type": "smell", "text": PRIVATE}]))),
         ("messages[0].content[0]", user(json!([{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]))),
         (

@@ -100,6 +100,10 @@ fn add(
         wire::Role::Tool | wire::Role::Function => Allowed::Results,
         _ => Allowed::Text,
     };
+    if message.content.is_none() && matches!(message.role, wire::Role::User | wire::Role::System | wire::Role::Developer) {
+        // An empty one may be meant; none at all is a slip that would be answered as if nothing had been said.
+        return Err(Error::invalid(at.dot("content"), "A message of this role has to have content."));
+    }
     let thinking = message.thinking_blocks.take().unwrap_or_default();
     let mut parts = Parts { builder, points, traits, allowed };
     let mut content = parts.read(at, message.content)?;
