@@ -380,7 +380,7 @@ impl Admission {
 
     /// Every budget that paid for a call since this process began.
     pub(super) fn accounts(&self) -> Vec<Account> {
-        self.desk.shared().map_or_else(|| self.book.accounts(), Shared::accounts)
+        self.desk.shared().map_or_else(|| self.book.accounts(), |shared| shared.accounts(&self.book.budgets()))
     }
 
     /// The most calls that any limit counts as open; where limits are shared, the calls of this process that hold something.
