@@ -85,6 +85,10 @@ families! {
         "Requests whose answer has not ended.";
     streams_open: IntGauge "gateway_streams_open" []
         "Streamed answers that have not ended.";
+    body_bytes: IntGauge "gateway_request_bodies_bytes" []
+        "Bytes that the bodies of requests take whose answer has not begun.";
+    body_bytes_limit: IntGauge "gateway_request_bodies_limit_bytes" []
+        "Bytes that these bodies may take together (server.max_buffered_mb): one beyond it is refused.";
     rejected: IntCounterVec "gateway_rejected_total" ["reason"]
         "Requests refused by the gateway itself, by reason.";
     panics: IntCounter "gateway_panics_total" []
