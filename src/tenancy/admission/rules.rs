@@ -37,9 +37,8 @@ impl Rules {
 
     /// The limits that count the call.
     pub(super) fn limits_of<'a>(&'a self, need: &Need<'a>) -> impl Iterator<Item = &'a LimitRule> {
-        let names = need.model.into_iter().chain(need.names.iter().copied());
         let counted = if need.is_batch() { &[][..] } else { &self.limits[..] };
-        counted.iter().filter(move |rule| rule.limit.counts(names.clone()))
+        counted.iter().filter(move |rule| rule.limit.counts(need.all_names()))
     }
 }
 
