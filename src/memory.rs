@@ -30,6 +30,11 @@ impl Memory {
         self.0.taken.load(Ordering::Relaxed)
     }
 
+    /// The bytes that may be held.
+    pub fn most(&self) -> usize {
+        self.0.most.load(Ordering::Relaxed)
+    }
+
     /// A share of it, of nothing yet.
     pub fn share(&self) -> Share {
         Share { memory: self.clone(), bytes: 0 }
@@ -38,7 +43,7 @@ impl Memory {
     /// Whether there was room for so many bytes, which are taken then.
     fn take(&self, bytes: usize) -> bool {
         let before = self.0.taken.fetch_add(bytes, Ordering::Relaxed);
-        let is_room = before.saturating_add(bytes) <= self.0.most.load(Ordering::Relaxed);
+        let is_room = before.saturating_add(bytes) <= self.most();
         if !is_room {
             self.0.taken.fetch_sub(bytes, Ordering::Relaxed);
         }

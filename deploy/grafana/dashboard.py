@@ -656,6 +656,17 @@ def process():
         steps=((None, "green"), (1, "orange")),
         size=(4, 7),
     )
+    yield series(
+        "Bodies of requests",
+        "Bytes of bodies whose answer has not begun, and what they may take together, by replica. What is beyond it is "
+        "refused; peaks between two scrapes are not seen.",
+        [
+            (of("gateway_request_bodies_bytes"), "taken {{instance}}"),
+            (of("gateway_request_bodies_limit_bytes"), "limit {{instance}}"),
+        ],
+        "bytes",
+        size=(8, 7),
+    )
 
 
 ROWS = [

@@ -1,7 +1,8 @@
-//! The headers that tell how an answer came about, and how long there will be such answers.
+//! Whole answers, the headers that tell how an answer came about, and those that tell how long there will be such answers.
 
 use axum::body::Body;
 use axum::response::Response;
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue};
 use jiff::Timestamp;
@@ -13,14 +14,24 @@ use crate::error::{Error, Result};
 use crate::gateway::{Cost, LATENCY, Served, TIER};
 use crate::report::Report;
 
-/// A whole answer of a model, in which there is no `RawValue` of `serde_json`, which would be written as an object. Its text
-/// is escaped in SIMD registers, unlike by `axum::Json`.
-pub(super) fn json(answer: &impl Serialize) -> Result<Response> {
+/// A whole answer of a model, written as JSON: its text is escaped in SIMD registers, unlike by `axum::Json`.
+pub(super) fn json(answer: &impl WithoutRaw) -> Result<Response> {
     let body = sonic_rs::to_vec(answer).map_err(Error::internal)?;
-    let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(response)
+    Ok(of_json(body.into()))
 }
+
+/// A whole answer of a model that is JSON already.
+pub(super) fn of_json(json: Bytes) -> Response {
+    let mut response = Response::new(Body::from(json));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// What has no `RawValue` of `serde_json` in it, however deep: `sonic_rs` would write that as an object. Equality tells,
+/// because it is derived from that of all parts, and a `RawValue` has none (a test holds it to that).
+pub(super) trait WithoutRaw: Serialize + PartialEq {}
+
+impl<T: Serialize + PartialEq> WithoutRaw for T {}
 
 /// Adds the `x-gateway-*` headers, and by Bedrock's own what it said of tier and latency by then.
 pub(super) fn annotate(mut response: Response, served: &Served, report: &Report) -> Response {
@@ -74,8 +85,22 @@ pub(super) fn warn(headers: &mut HeaderMap, lifecycle: &Lifecycle, now: i64) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
     use crate::catalog::Stage;
+
+    /// Does not compile once a `RawValue` can be compared: `_` could then be either of two.
+    #[test]
+    fn what_holds_a_raw_value_cannot_be_written_as_an_answer() {
+        trait Told<Way> {
+            const IS_TOLD: bool = true;
+        }
+        impl<T: ?Sized> Told<()> for T {}
+        impl<T: ?Sized + PartialEq> Told<u8> for T {}
+        const { assert!(<RawValue as Told<_>>::IS_TOLD) };
+        const { assert!(<Box<RawValue> as Told<_>>::IS_TOLD) };
+    }
 
     #[test]
     fn only_dates_that_are_known_are_told_and_a_deprecation_only_when_it_has_come() {

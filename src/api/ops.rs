@@ -96,6 +96,7 @@ async fn scrape(State(gateway): State<Present>) -> Response {
     if let Some(shared) = gateway.tenancy().shared_state() {
         metrics.shared_store(u8::from(shared.up), shared.errors);
     }
+    metrics.bodies(gateway.memory().taken(), gateway.memory().most());
     let remaining = gateway.tenancy().remaining();
     metrics.budgets_remaining(remaining.iter().map(|(team, left)| (&**team, *left)));
     let accounts = gateway.tenancy().accounts();

@@ -5,14 +5,19 @@
 //! would have to go on. A stream is handed over when it is dropped. All of them are on one tracker, which the shutdown waits
 //! for; their hold lasts until they are booked, so nobody gets around a limit by hanging up.
 
+use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Gateway, Origin};
+use super::{Asked, Gateway, Origin};
 use crate::error::{Error, Result};
 use crate::telemetry::panics::Work;
 use crate::tenancy::{Caller, OnDisconnect};
+use crate::upstream::Call;
+
+/// How a call is made while somebody waits for it. What it borrows lives as long as who waits: the request, or a task.
+type Make<T> = for<'a> fn(&'a Gateway, &'a Caller, Origin, &'a Asked, Call) -> BoxFuture<'a, Result<T>>;
 
 /// Whether somebody still waits for the answer of a call.
 #[derive(Clone, Debug, Default)]
@@ -37,22 +42,24 @@ impl Attendance {
 }
 
 impl Gateway {
-    /// Whether the calls of a key go on when their client has left.
-    pub(super) fn drains(caller: &Caller) -> bool {
-        caller.key.on_disconnect == OnDisconnect::Drain
-    }
-
-    /// Makes a call to its end, even if whoever waits for this is gone: then its settlement says so, and what it returns is
-    /// dropped.
-    pub(super) async fn make_to_the_end<T, F>(&self, mut origin: Origin, make: impl FnOnce(Origin) -> F) -> Result<T>
-    where
-        T: Send + 'static,
-        F: Future<Output = Result<T>> + Send + 'static,
-    {
+    /// Makes a call. One of a key that drains is made to its end, even if whoever waits for this is gone: then its settlement
+    /// says so, and what it returns is dropped.
+    pub(super) async fn make<T: Send + 'static>(
+        &self,
+        caller: &Caller,
+        mut origin: Origin,
+        (model, call): (&Asked, Call),
+        make: Make<T>,
+    ) -> Result<T> {
+        if caller.key.on_disconnect != OnDisconnect::Drain {
+            return make(self, caller, origin, model, call).await;
+        }
         let left = CancellationToken::new();
         origin.trail = origin.trail.attended(Attendance(Some(left.clone())));
+        let (gateway, caller, model) = (self.clone(), caller.clone(), model.clone());
+        let task = async move { make(&gateway, &caller, origin, &model, call).await };
         let guard = left.drop_guard();
-        let answer = outlive(&self.0.parts.unattended, make(origin)).await;
+        let answer = outlive(&self.0.parts.unattended, task).await;
         guard.disarm();
         answer?
     }

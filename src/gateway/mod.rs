@@ -123,12 +123,10 @@ impl Gateway {
         request: &converse::Request,
     ) -> Result<Answer<converse::Response>, Error> {
         let call = call(Operation::Converse, request)?;
-        if Self::drains(caller) {
-            let (gateway, caller, model) = (self.clone(), caller.clone(), model.clone());
-            let make = |origin| async move { gateway.make_whole(&caller, origin, &model, call).await };
-            return Box::pin(self.make_to_the_end(origin, make)).await;
-        }
-        self.make_whole(caller, origin, model, call).await
+        let made = self.make(caller, origin, (model, call), |gateway, caller, origin, model, call| {
+            Box::pin(gateway.make_whole(caller, origin, model, call))
+        });
+        made.await
     }
 
     async fn make_whole(
@@ -176,12 +174,10 @@ impl Gateway {
         model: &Asked,
         call: Call,
     ) -> Result<Answer<Reply>, Error> {
-        if Self::drains(caller) {
-            let (gateway, caller, model) = (self.clone(), caller.clone(), model.clone());
-            let make = |origin| async move { gateway.make_forward(&caller, origin, &model, call).await };
-            return Box::pin(self.make_to_the_end(origin, make)).await;
-        }
-        self.make_forward(caller, origin, model, call).await
+        let made = self.make(caller, origin, (model, call), |gateway, caller, origin, model, call| {
+            Box::pin(gateway.make_forward(caller, origin, model, call))
+        });
+        made.await
     }
 
     async fn make_forward(
@@ -245,12 +241,10 @@ impl Gateway {
         model: &Asked,
         call: Call,
     ) -> Result<Answer<(HeaderMap, FrameStream)>, Error> {
-        if Self::drains(caller) {
-            let (gateway, caller, model) = (self.clone(), caller.clone(), model.clone());
-            let make = |origin| async move { gateway.make_stream(&caller, origin, &model, call).await };
-            return Box::pin(self.make_to_the_end(origin, make)).await;
-        }
-        self.make_stream(caller, origin, model, call).await
+        let made = self.make(caller, origin, (model, call), |gateway, caller, origin, model, call| {
+            Box::pin(gateway.make_stream(caller, origin, model, call))
+        });
+        made.await
     }
 
     async fn make_stream(

@@ -19,8 +19,8 @@ use crate::error::{Error, Result};
 /// How long a line may wait to be written. What a killed process had gathered by then is lost.
 const LATENCY: Duration = Duration::from_millis(20);
 
-/// Room that is there from the start.
-const ENOUGH: usize = 64 * 1024;
+/// Bytes that both buffers have room for from the start; they grow when more waits.
+const FIRST_ROOM: usize = 64 * 1024;
 
 /// Bytes that a line about a request has as a rule.
 const USUAL_LINE: usize = 1024;
@@ -174,7 +174,7 @@ struct Waiting {
 impl Lines {
     fn start(out: impl Write + Send + 'static) -> io::Result<Self> {
         let lines = Self(Arc::default());
-        lines.lock().text.reserve(ENOUGH);
+        lines.lock().text.reserve(FIRST_ROOM);
         let writer = lines.clone();
         thread::Builder::new().name("log".into()).spawn(move || writer.run(out))?;
         Ok(lines)
@@ -211,7 +211,7 @@ impl Lines {
 
     /// Writes for as long as the process lives. The one thread that may wait for who reads.
     fn run(self, mut out: impl Write) {
-        let mut text = Vec::with_capacity(ENOUGH);
+        let mut text = Vec::with_capacity(FIRST_ROOM);
         loop {
             let waiting = self.0.arrived.wait_while(self.lock(), |waiting| waiting.text.is_empty());
             let mut waiting = waiting.unwrap_or_else(PoisonError::into_inner);

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::support::calls::{chat, turn, with};
+use crate::support::scrape::Scrape;
 use crate::support::{FIRST, TestGateway, eventually, within};
 
 /// A request with this body, of which `shown` bytes are announced.
@@ -137,6 +138,9 @@ async fn bodies_that_take_too_much_together_are_refused_and_not_kept_waiting() {
     let (shown, hidden) = large.split_at(large.len() - 9);
     first.write_all(request(&t, "/v1/chat/completions", shown, large.len()).as_bytes()).await.unwrap();
     eventually("most of it is there", async || memory.taken() >= shown.len()).await;
+    let scrape = Scrape::parse(t.ops("/metrics").await.text());
+    assert_eq!(scrape.count("gateway_request_bodies_bytes", &[]), memory.taken() as u64);
+    assert_eq!(scrape.count("gateway_request_bodies_limit_bytes", &[]), 1 << 20);
 
     let turn = turn(&"word ".repeat(140_000)).to_string();
     for (path, body, status, says) in [

@@ -1,10 +1,9 @@
 //! `POST /v1/messages`: <https://platform.claude.com/docs/en/api/messages>.
 
-use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderMap;
 use serde_json::value::RawValue;
 
 use super::error::{self, ErrorBody};
@@ -12,7 +11,7 @@ use super::lane::{self, Lane};
 use super::native::{self, Draft, Purpose};
 use super::translate::{self, Context, Events, Translated};
 use super::wire::{self, MessagesRequest};
-use crate::api::answer::{annotate, json};
+use crate::api::answer::{annotate, json, of_json};
 use crate::api::caller::{Body, Strictness};
 use crate::api::conversation::auto_cache;
 use crate::api::{body, native_headers, purpose, remote, sse};
@@ -169,9 +168,7 @@ impl Exchange {
             return Ok(annotate(sse::response(native::unbroken(frames), writer), &answer.served, &report));
         }
         let answer = self.gateway.forward(&self.caller, origin, &self.model, call).await?;
-        let mut response = Response::new(HttpBody::from(answer.body.body));
-        response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Ok(annotate(response, &answer.served, &report))
+        Ok(annotate(of_json(answer.body.body), &answer.served, &report))
     }
 }
 

@@ -4,9 +4,9 @@
 //! for the usage, which is taken out of the stream again where the client did not ask for it. Answers are forwarded
 //! untouched.
 
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use super::error;
 use super::forward::{ToolHead, data_url, may_name, name_tier, pointer};
 use super::translate::performance;
-use crate::api::answer::annotate;
+use crate::api::answer::{annotate, of_json};
 use crate::api::body;
 use crate::api::caller::Strictness;
 use crate::api::native_headers::{agree, bedrocks};
@@ -123,8 +123,7 @@ pub(super) async fn create(
         Ok(annotate(sse::response(frames, Chunks { usage, trail }), &answer.served, &report))
     } else {
         let answer = gateway.forward(caller, origin, model, call).await?;
-        let response = ([(header::CONTENT_TYPE, "application/json")], answer.body.body).into_response();
-        Ok(annotate(response, &answer.served, &report))
+        Ok(annotate(of_json(answer.body.body), &answer.served, &report))
     }
 }
 

@@ -8,15 +8,13 @@ mod documents;
 mod wire;
 
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
+use axum::response::Response;
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::wire::{Document, Request, RerankResult, Reranked, Usage};
-use super::answer::annotate;
+use super::answer::{annotate, of_json};
 use super::body;
 use super::caller::{Body, Strictness};
 use super::fan_out::{self, Answered};
@@ -78,8 +76,7 @@ async fn create(
     let (answer, served) = fan_out::invoke_one(&gateway, &caller, origin, (&model, &headers), native).await?;
     let documents = request.return_documents.unwrap_or(false).then_some(&*request.documents);
     let answer = render(&answer, request.documents.len(), documents, &model.name)?;
-    let response = ([(CONTENT_TYPE, "application/json")], Bytes::from(answer)).into_response();
-    Ok(annotate(response, &served, &report))
+    Ok(annotate(of_json(answer.into()), &served, &report))
 }
 
 /// Checks what does not depend on the model; how many places to tell, at most one for each document.

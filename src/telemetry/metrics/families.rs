@@ -85,6 +85,10 @@ families! {
         "Requests whose answer has not ended.";
     streams_open: IntGauge "gateway_streams_open" []
         "Streamed answers that have not ended.";
+    body_bytes: IntGauge "gateway_request_bodies_bytes" []
+        "Bytes that the bodies of requests take whose answer has not begun.";
+    body_bytes_limit: IntGauge "gateway_request_bodies_limit_bytes" []
+        "Bytes that these bodies may take together (server.max_buffered_mb): one beyond it is refused.";
     rejected: IntCounterVec "gateway_rejected_total" ["reason"]
         "Requests refused by the gateway itself, by reason.";
     panics: IntCounter "gateway_panics_total" []
@@ -122,9 +126,9 @@ families! {
     budget_remaining: GaugeVec "gateway_budget_remaining_usd" ["team"]
         "US dollars that are not spent of the budget that has the fewest left, of those of a team itself.";
     budget_limit: GaugeVec "gateway_budget_limit_usd" ["team", "scope", "period"]
-        "US dollars of a budget for its period, by team, scope (team, key) and period; of several the one most used up; of a store that is shared, as this process's last call found it.";
+        "US dollars of a budget for its period, by team, scope (team, key) and period; of several the one most used up.";
     budget_spent: GaugeVec "gateway_budget_spent_usd" ["team", "scope", "period"]
-        "US dollars that are spent of the same budget since its period began.";
+        "US dollars that are spent of the same budget since its period began, by all replicas as far as this one was told.";
     budget_thresholds: IntCounterVec "gateway_budget_thresholds_total" ["team", "threshold"]
         "How often 50, 80 or 100 percent of a budget of a team or of one of its keys were reached.";
     hold_overruns: IntCounterVec "gateway_hold_overruns_total" ["team"]

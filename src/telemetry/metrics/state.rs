@@ -107,6 +107,13 @@ impl Metrics {
         raise(&self.families().shared_errors.with_label_values(&none), errors);
     }
 
+    /// The bytes that bodies of requests take now, of those that they may take together.
+    pub fn bodies(&self, taken: usize, most: usize) {
+        let bytes = |bytes| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.families().body_bytes.set(bytes(taken));
+        self.families().body_bytes_limit.set(bytes(most));
+    }
+
     /// Something could not be written to the journal.
     pub fn journal_error(&self) {
         self.families().journal_errors.inc();

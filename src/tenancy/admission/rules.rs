@@ -37,9 +37,8 @@ impl Rules {
 
     /// The limits that count the call.
     pub(super) fn limits_of<'a>(&'a self, need: &Need<'a>) -> impl Iterator<Item = &'a LimitRule> {
-        let names = need.model.into_iter().chain(need.names.iter().copied());
         let counted = if need.is_batch() { &[][..] } else { &self.limits[..] };
-        counted.iter().filter(move |rule| rule.limit.counts(names.clone()))
+        counted.iter().filter(move |rule| rule.limit.counts(need.all_names()))
     }
 }
 
@@ -146,9 +145,7 @@ impl RuleBook {
 
     /// How every budget stands of which that is known.
     pub(super) fn accounts(&self) -> Vec<Account> {
-        let (pages, now) = (self.lock(), self.clock.now());
-        // What was removed stays until it is swept.
-        let counted = pages.budgets.values().filter(|rule| Arc::strong_count(&rule.meter) > 1);
+        let now = self.clock.now();
         let account = |rule: &BudgetRule| {
             let purse = rule.lock(now);
             let purse = purse.as_ref()?;
@@ -158,7 +155,12 @@ impl RuleBook {
                 balance: purse.balance(),
             })
         };
-        counted.filter_map(account).collect()
+        self.lock().counting_budgets().filter_map(account).collect()
+    }
+
+    /// The budgets that count somebody's calls.
+    pub(super) fn budgets(&self) -> Vec<Arc<Budget>> {
+        self.lock().counting_budgets().map(|rule| Arc::clone(&rule.budget)).collect()
     }
 
     /// Forgets what was spent: the ledger is read again for the next call.
@@ -186,6 +188,11 @@ impl RuleBook {
 }
 
 impl Pages {
+    /// Without those that were removed, which stay until they are swept.
+    fn counting_budgets(&self) -> impl Iterator<Item = &BudgetRule> {
+        self.budgets.values().filter(|rule| Arc::strong_count(&rule.meter) > 1)
+    }
+
     fn limit(&mut self, limit: &Limit) -> LimitRule {
         let Some(known) = self.limits.get_mut(&limit.id) else {
             let meter = Arc::new(LimitMeter(Mutex::new(Tally::of(limit))));

@@ -8,6 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use super::meter::Purse;
 use super::*;
+use crate::clock::Timestamp;
 use crate::ids::{BudgetId, KeyId, LimitId, RequestId};
 use crate::store::testing;
 use crate::tenancy::admin::{self, Actor, Precondition, SetBudget, Whose};

@@ -5,7 +5,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 /// A whole answer.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = AnthropicMessage)]
 pub struct Message {
     /// Its id, `msg_...`.
@@ -32,7 +32,7 @@ pub struct Message {
 }
 
 /// More about a refusal.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = AnthropicStopDetails)]
 pub struct StopDetails {
     /// Always `refusal`.
@@ -45,7 +45,7 @@ pub struct StopDetails {
 }
 
 /// One block of an answer.
-#[derive(Clone, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = AnthropicBlock)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum OutBlock {

@@ -10,17 +10,15 @@ mod tests;
 mod wire;
 
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
 use serde_json::value::RawValue;
 
 use self::wire::{EmbeddingList, Request, Usage, Vector};
 use super::error::{self, ErrorBody};
-use crate::api::answer::annotate;
+use crate::api::answer::{annotate, of_json};
 use crate::api::body;
 use crate::api::caller::{Body, Strictness};
 use crate::api::fan_out::{self, Answered, Part};
@@ -68,8 +66,7 @@ pub(super) async fn create(
     drop(wish);
     let (answers, served) = fan_out::invoke(&gateway, &caller, &origin, (&model, &headers), parts).await?;
     let answer = render(family, &answers, count, &model.name, format)?;
-    let response = ([(CONTENT_TYPE, "application/json")], Bytes::from(answer)).into_response();
-    Ok(annotate(response, &served, &report))
+    Ok(annotate(of_json(answer.into()), &served, &report))
 }
 
 /// What is asked for.

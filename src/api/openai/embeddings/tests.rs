@@ -2,6 +2,8 @@
 
 use serde_json::{Value, json};
 
+use bytes::Bytes;
+
 use super::*;
 use crate::families::embedding::Picture;
 

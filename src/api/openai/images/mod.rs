@@ -7,15 +7,13 @@ mod settings;
 mod wire;
 
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
+use axum::response::Response;
 use http::HeaderMap;
-use http::header::CONTENT_TYPE;
 
 use self::settings::Settings;
 use self::wire::{Image, ImageList, Request};
 use super::error::{self, ErrorBody, FILTERED};
-use crate::api::answer::annotate;
+use crate::api::answer::{annotate, of_json};
 use crate::api::body;
 use crate::api::caller::{Body, Strictness};
 use crate::api::fan_out::{self, Answered, Part};
@@ -70,8 +68,7 @@ pub(super) async fn create(
     // What the models make when nothing is asked for.
     let format = format.as_deref().unwrap_or("png");
     let answer = render(&answers, created, format)?;
-    let response = ([(CONTENT_TYPE, "application/json")], Bytes::from(answer)).into_response();
-    Ok(annotate(response, &served, &report))
+    Ok(annotate(of_json(answer.into()), &served, &report))
 }
 
 /// The answer's body.
@@ -100,6 +97,8 @@ fn render(answers: &[Answered], created: i64, output_format: &str) -> Result<Vec
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
 
     fn answered(body: &'static str) -> Answered {

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// A whole completion.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct ChatCompletion {
     /// Starts with `chatcmpl-`.
     pub id: String,
@@ -24,7 +24,7 @@ pub struct ChatCompletion {
 }
 
 /// One answer.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Choice {
     /// From 0.
     pub index: u32,
@@ -37,7 +37,7 @@ pub struct Choice {
 }
 
 /// What the model said.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Answer {
     /// Always `assistant`.
     pub role: &'static str,
@@ -60,7 +60,7 @@ pub struct Answer {
 }
 
 /// A piece of signed reasoning.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum AnswerThinking {
     /// Readable.
@@ -78,7 +78,7 @@ pub enum AnswerThinking {
 }
 
 /// A tool the model asks for.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct AnswerToolCall {
     /// Pairs the call with its result.
     pub id: String,
@@ -94,7 +94,7 @@ pub struct AnswerToolCall {
 }
 
 /// Which custom tool to call, and with what.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct AnswerCustom {
     /// The tool's name as the request gave it.
     pub name: String,
@@ -103,7 +103,7 @@ pub struct AnswerCustom {
 }
 
 /// What to call, and with what.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[derive(Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct AnswerFunction {
     /// The tool's name as the request gave it.
     pub name: String,
@@ -112,7 +112,7 @@ pub struct AnswerFunction {
 }
 
 /// Tokens used.
-#[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Usage {
     /// The whole prompt, whether fresh, read from a cache or written to it.
     pub prompt_tokens: u64,
@@ -148,7 +148,7 @@ fn sum(own: Option<u64>, more: Option<u64>) -> Option<u64> {
 }
 
 /// Of the prompt.
-#[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct PromptDetails {
     /// Read from the cache.
     pub cached_tokens: u64,
@@ -158,7 +158,7 @@ pub struct PromptDetails {
 }
 
 /// Of the answer.
-#[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct CompletionDetails {
     /// 0 when the model showed no reasoning; absent when it did, because Bedrock does not count it apart.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -9,7 +9,7 @@ use super::script::{Settling, Way};
 use crate::clock::Timestamp;
 use crate::money::MicroUsd;
 use crate::tenancy::admission::{Settled, Used, local};
-use crate::tenancy::budget::Budget;
+use crate::tenancy::budget::{Budget, Window};
 use crate::tenancy::limit::Limit;
 use crate::tenancy::team::Team;
 
@@ -19,6 +19,13 @@ pub(super) struct Leaving {
     pub(super) settling: Settling,
     pub(super) budgets: Vec<Arc<Budget>>,
     pub(super) payer: Option<Arc<Team>>,
+}
+
+impl Leaving {
+    /// The budgets that it is charged to, each with the window of the time when the call ended.
+    pub(super) fn charged(&self) -> impl Iterator<Item = (&Arc<Budget>, Window)> {
+        self.budgets.iter().zip(self.settling.budgets.iter().map(|(_, window)| *window))
+    }
 }
 
 /// What a call holds in the shared store. Dropping it without [`Held::settle`] leaves it to its lease.

@@ -4,8 +4,8 @@
 //! settlement leaves the queue when the shared store has answered it; it may be sent twice and counts once.
 
 use std::collections::VecDeque;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::held::Leaving;
-use super::script;
+use super::script::{self, Charge, Use};
 use super::{BOOKED_BY, Shared};
 use crate::error::{Error, Result};
 use crate::money::MicroUsd;
@@ -152,10 +152,11 @@ impl Keeper {
         let answers = inner.shared.run_all(script::SETTLE, script::EPOCH, &calls).await?;
         let now = Instant::now();
         for (leaving, answer) in self.batch.drain(..).zip(answers) {
-            let (since, spent) = script::settled(answer)?;
+            let (since, charges) = script::settled(answer)?;
             self.shared.learn(since);
             if let Some(payer) = &leaving.payer {
-                thresholds(&leaving, &spent).report(&inner.metrics, payer);
+                inner.accounts.settled(&leaving, payer, (since, &charges));
+                thresholds(&leaving, &charges).report(&inner.metrics, payer);
             }
             if leaving.settling.cost > 0 && self.recent.len() < REMEMBERED {
                 self.recent.push_back((now, since, leaving));
@@ -225,20 +226,18 @@ impl Keeper {
 }
 
 /// The thresholds that this settlement, and no other of any replica, has reached.
-fn thresholds(leaving: &Leaving, spent: &[Option<i64>]) -> Settled {
+fn thresholds(leaving: &Leaving, charges: &[Charge]) -> Settled {
     let mut settled = Settled::default();
-    let windows = leaving.settling.budgets.iter().map(|(_, window)| *window);
-    for ((budget, window), spent) in leaving.budgets.iter().zip(windows).zip(spent) {
-        let Some(spent) = *spent else { continue };
+    for ((budget, window), charge) in leaving.charged().zip(charges) {
+        let Charge::Made(Use { spent, held }) = *charge else { continue };
         let is_reached = |spent: i64, percent: u8| {
             i128::from(spent) * 100 >= i128::from(budget.limit.0) * i128::from(percent) && budget.limit.0 > 0
         };
         let before = spent - leaving.settling.cost;
         for percent in THRESHOLDS {
             if is_reached(spent, percent) && !is_reached(before, percent) {
-                let held = MicroUsd::default();
-                let balance = Balance { limit: budget.limit, spent: MicroUsd(spent), held, window };
-                settled.thresholds.push((budget.clone(), percent, balance));
+                let balance = Balance { limit: budget.limit, spent: MicroUsd(spent), held: MicroUsd(held), window };
+                settled.thresholds.push((Arc::clone(budget), percent, balance));
             }
         }
     }

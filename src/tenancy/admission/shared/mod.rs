@@ -8,6 +8,7 @@
 //! Every answer carries the generation: the moment since which the store has forgotten nothing. What was held under
 //! another generation is charged by its row's time, so that it counts exactly once, whatever was lost.
 
+mod accounts;
 mod held;
 mod keeper;
 mod refusal;
@@ -29,6 +30,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::accounts::{Accounts, Told};
 use self::held::{Leaving, Open, Pending};
 use self::script::{Booked, BudgetRow, LimitRow, Rates, Use, Verdict, Way};
 use super::meter::Balance;
@@ -79,8 +81,8 @@ struct Inner {
     ahead: AtomicI64,
     /// The holds of running calls.
     live: Mutex<HashMap<String, Live>>,
-    /// How the budgets stood when they last were asked.
-    accounts: Mutex<HashMap<String, Account>>,
+    /// How the budgets stand, by the newest answer.
+    accounts: Accounts,
     /// How often there was a connection; and when calls were last admitted without one.
     connections: AtomicU64,
     absence: AtomicU64,
@@ -143,7 +145,7 @@ impl Shared {
             since: AtomicI64::new(0),
             ahead: AtomicI64::new(0),
             live: Mutex::default(),
-            accounts: Mutex::default(),
+            accounts: Accounts::default(),
             connections: AtomicU64::new(0),
             absence: AtomicU64::new(u64::MAX),
             settlements,
@@ -167,9 +169,9 @@ impl Shared {
         self.0.on_failure
     }
 
-    /// How the budgets stood that were last asked for calls of this process.
-    pub(super) fn accounts(&self) -> Vec<Account> {
-        self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    /// How those of `budgets` stand that calls of this process were admitted or settled by; of all others it is forgotten.
+    pub(super) fn accounts(&self, budgets: &[Arc<Budget>]) -> Vec<Account> {
+        self.0.accounts.of(budgets, self.server_time())
     }
 
     /// The calls of this process that hold something in the shared store.
@@ -206,15 +208,15 @@ impl Shared {
                         }
                     }
                 }
-                (_, Verdict::Refused(refused)) => {
-                    let balances = self.balances(caller, &budgets, &budget_rows, &refused.uses);
+                (since, Verdict::Refused(refused)) => {
+                    let balances = self.balances(caller, (&budgets, &budget_rows), (since, &refused.uses));
                     let shortage = refusal::shortage(&refused, &limits, (&budgets, &balances), need);
                     let error =
                         shortage.map_or_else(refusal::unasked, |shortage| Refusal { caller, need, shortage }.error());
                     return Ok(Err(Refused { error, standing: standing(&limits, &refused.rates) }));
                 }
                 (since, Verdict::Admitted { output, held, rates, uses }) => {
-                    self.balances(caller, &budgets, &budget_rows, &uses);
+                    self.balances(caller, (&budgets, &budget_rows), (since, &uses));
                     let record = script::record(held, &limit_rows, &budget_rows);
                     self.remember(need.id, Live { record, since });
                     let reserved = need.demand.input_tokens.saturating_add(output);
@@ -283,15 +285,18 @@ impl Shared {
         Held::new(self.clone(), open)
     }
 
-    /// How the budgets stand, as the shared store told; remembered for who asks.
-    fn balances(&self, caller: &Caller, budgets: &[Arc<Budget>], rows: &[BudgetRow<'_>], uses: &[Use]) -> Vec<Balance> {
-        let mut accounts = self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+    /// How the budgets stand by the answer of the generation `since`, which is remembered.
+    fn balances(
+        &self,
+        caller: &Caller,
+        (budgets, rows): (&[Arc<Budget>], &[BudgetRow<'_>]),
+        (since, uses): (i64, &[Use]),
+    ) -> Vec<Balance> {
         let balance = |((budget, row), used): ((&Arc<Budget>, &BudgetRow<'_>), &Use)| {
+            let told = Told { payer: Arc::clone(&caller.team), window: row.window, since, used: *used };
+            self.0.accounts.learn(budget, told);
             let (spent, held) = (MicroUsd(used.spent), MicroUsd(used.held));
-            let balance = Balance { limit: budget.limit, spent, held, window: row.window };
-            let account = Account { budget: Arc::clone(budget), payer: Arc::clone(&caller.team), balance };
-            accounts.insert(row.id.to_owned(), account);
-            balance
+            Balance { limit: budget.limit, spent, held, window: row.window }
         };
         budgets.iter().zip(rows).zip(uses).map(balance).collect()
     }

@@ -277,12 +277,32 @@ pub(super) fn settle(now: Option<Timestamp>, hold: &Settling) -> Vec<Argument<'_
     arguments
 }
 
-/// The generation after a settlement, and what is spent of each budget now, where it was charged.
-pub(super) fn settled(mut answer: Answer) -> Result<(i64, Vec<Option<i64>>)> {
+/// What a settlement did to a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Charge {
+    /// It was charged what the call cost.
+    Made(Use),
+    /// It was not: the call cost nothing, or the ledger had told of it before.
+    None(Use),
+    /// Nobody told yet what was spent in the window; whoever does finds what the call cost.
+    Early,
+}
+
+/// The generation after a settlement, and what it did to each budget; to none where the hold was settled before.
+pub(super) fn settled(mut answer: Answer) -> Result<(i64, Vec<Charge>)> {
     answer.text()?;
     let since = answer.number()?;
-    let spent = (0..answer.left()).map(|_| Ok(Some(answer.number()?).filter(|spent| *spent >= 0)));
-    Ok((since, spent.collect::<Result<_>>()?))
+    let mut charges = Vec::new();
+    while answer.left() > 0 {
+        let is_charged = answer.number()? == 1;
+        let used = Use { spent: answer.number()?, held: answer.number()? };
+        charges.push(match used.spent {
+            ..0 => Charge::Early,
+            _ if is_charged => Charge::Made(used),
+            _ => Charge::None(used),
+        });
+    }
+    Ok((since, charges))
 }
 
 /// The generation that any other script answers.

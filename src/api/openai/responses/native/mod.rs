@@ -12,9 +12,9 @@ mod answer;
 mod input;
 mod stream;
 
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use bytes::Bytes;
-use http::{HeaderMap, header};
+use http::HeaderMap;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -23,7 +23,7 @@ use self::input::{Input, Maker};
 use super::super::forward::{ToolHead, may_name, name_tier};
 use super::state::References;
 use super::{origin, provider, translate};
-use crate::api::answer::annotate;
+use crate::api::answer::{annotate, of_json};
 use crate::api::body;
 use crate::api::caller::Strictness;
 use crate::api::conversation::At;
@@ -123,8 +123,7 @@ pub(super) async fn create(
     } else {
         let answer = gateway.forward(caller, origin, model, call).await?;
         let body = whole(answer.body.body, state, keeper).await;
-        let response = ([(header::CONTENT_TYPE, "application/json")], body).into_response();
-        Ok(annotate(response, &answer.served, &report))
+        Ok(annotate(of_json(body), &answer.served, &report))
     }
 }
 

@@ -34,25 +34,29 @@ end
 
 local answer = { 'settled', since }
 for _ = 1, number() do
-  local window = text() .. ':' .. text()
+  local budget = text()
+  local window = budget .. ':' .. text()
   local key = PREFIX .. 'spent:' .. window
-  local seeded = redis.call('HMGET', key, 'since', 'cutoff', 'listed')
-  local spent = -1
+  local seeded = redis.call('HMGET', key, 'since', 'cutoff', 'listed', 'spent')
+  local spent, charged = -1, 0
+  if seeded[1] == str(since) then spent = tonumber(seeded[4]) end
   if cost == '0' then
-    spent = -1
-  elseif seeded[1] ~= str(since) then
+    charged = 0
+  elseif spent == -1 then
     -- Whoever seeds the window finds it in the ledger, or here.
     local early = PREFIX .. 'early:' .. window
     redis.call('HSET', early, id, cost .. ':' .. str(at))
     redis.call('PEXPIRE', early, 600000)
   elseif at < tonumber(seeded[2]) and not (record and way == 'replayed') then
     -- It was in the ledger that the window was seeded from; only what a journal found later was not.
-    spent = -1
+    charged = 0
   elseif seeded[3] == '1' and redis.call('SISMEMBER', PREFIX .. 'listed:' .. window, id) == 1 then
-    spent = -1
+    charged = 0
   else
-    spent = redis.call('HINCRBY', key, 'spent', cost)
+    spent, charged = redis.call('HINCRBY', key, 'spent', cost), 1
   end
+  answer[#answer + 1] = charged
   answer[#answer + 1] = spent
+  answer[#answer + 1] = tonumber(redis.call('GET', PREFIX .. 'held:' .. budget) or '0')
 end
 return answer

@@ -6,7 +6,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::script::{
-    self, ADMIT, Booked, BudgetRow, LimitRow, RENEW, Refused, SEED, SETTLE, Settling, Use, Verdict, Way, What,
+    self, ADMIT, Booked, BudgetRow, Charge, LimitRow, RENEW, Refused, SEED, SETTLE, Settling, Use, Verdict, Way, What,
 };
 use super::{LEASE, Scripts, at};
 use crate::bucket::Bucket;
@@ -251,12 +251,19 @@ async fn compare(scripts: &Scripts, rules: &[Rule], limits: &[i64], steps: &[Ste
                     since,
                     at: at(model.now),
                     cost: *cost,
-                    reserved: model.settle(id, *used, *cost),
+                    reserved: 0,
                     used: *used,
                     limits: rows.iter().filter_map(|row| Some((row.id.to_owned(), row.tokens?))).collect(),
                     budgets: budgets.iter().map(|budget| (budget.id.to_owned(), WINDOW)).collect(),
                 };
-                scripts.run(SETTLE, script::settle(now, &settled)).await;
+                let is_first = !model.holds[&id].settled;
+                let reserved = model.settle(id, *used, *cost);
+                let settled = Settling { reserved, ..settled };
+                let answer = scripts.run(SETTLE, script::settle(now, &settled)).await;
+                let (_, charges) = script::settled(answer).unwrap();
+                let stands = Use { spent: model.spent, held: model.held() };
+                let charge = if *cost > 0 { Charge::Made(stands) } else { Charge::None(stands) };
+                assert_eq!(charges, vec![charge; if is_first { limits.len() } else { 0 }]);
             }
             Step::Renew(which) => {
                 let Some(id) = index(which) else { continue };

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::config::{self, OnFailure};
 use crate::error::Kind;
-use crate::ids::RequestId;
+use crate::ids::{BudgetId, RequestId};
 use crate::money::MicroUsd;
 use crate::store::testing::{self, TestStore};
 use crate::telemetry::Metrics;
@@ -86,13 +86,20 @@ impl Site {
         admin::set_limit(&self.store, &self.clock, Actor::Gateway, &Precondition::Any, set).await.unwrap();
     }
 
-    async fn budget(&self, limit: MicroUsd) {
+    /// Sets the team's budget, and says its id.
+    async fn budget(&self, limit: MicroUsd) -> BudgetId {
         let set = SetBudget {
             whose: Whose { team: Some("acme".to_owned()), key: None },
             period: "month".to_owned(),
             limit_usd: limit.to_string(),
         };
-        admin::set_budget(&self.store, &self.clock, Actor::Gateway, &Precondition::Any, set).await.unwrap();
+        let set = admin::set_budget(&self.store, &self.clock, Actor::Gateway, &Precondition::Any, set).await.unwrap();
+        BudgetId::from(set.id.as_str())
+    }
+
+    async fn remove_budget(&self, id: BudgetId) {
+        let which = (&id, &Precondition::Any);
+        admin::remove_budget(&self.store, &self.clock, Actor::Gateway, which).await.unwrap();
     }
 
     async fn replica(&self, change: impl FnOnce(&mut config::Shared)) -> Replica {
@@ -150,6 +157,13 @@ impl Replica {
             .shared()
             .unwrap()
             .settle_replayed((Arc::clone(&self.caller.team), &self.caller.rules), entry);
+    }
+
+    /// Limit, spent and held of the budgets that metrics and administrators are shown.
+    fn shows(&self) -> Vec<(i64, i64, i64)> {
+        let accounts = self.tenancy.accounts();
+        let balances = accounts.iter().map(|account| account.balance);
+        balances.map(|balance| (balance.limit.0, balance.spent.0, balance.held.0)).collect()
     }
 
     /// What is spent and held of the budget, as the shared store says when it is asked for a call that is not made.
@@ -317,6 +331,32 @@ async fn a_store_that_forgot_everything_is_told_by_the_ledger_what_was_spent() {
     site.raw.flush().await;
     assert_eq!(one.stands().await, (95, 0));
     assert_eq!(two.stands().await, (95, 0));
+}
+
+#[tokio::test]
+async fn what_budgets_show_is_what_the_store_has_without_another_call() {
+    let Some(site) = Site::new(10).await else { return };
+    site.budget(MicroUsd(1000)).await;
+    let mut one = site.plain().await;
+    assert!(one.shows().is_empty(), "no call was made");
+    let hold = one.ask("call_1").await.unwrap();
+    assert_eq!(one.shows(), [(1000, 0, 100)]);
+    one.settle("call_1", hold, 70, &site.clock);
+    until("the settlement is answered", async || (one.shows() == [(1000, 70, 0)]).then_some(())).await;
+    let id = site.budget(MicroUsd(500)).await;
+    one.tenancy.refresh().await;
+    assert_eq!(one.shows(), [(500, 70, 0)], "the limit is the administrator's");
+    let two = site.plain().await;
+    let (first, second) = (one.ask("call_2").await.unwrap(), two.ask("call_3").await.unwrap());
+    assert_eq!((one.shows(), two.shows()), (vec![(500, 70, 100)], vec![(500, 70, 200)]));
+    two.settle("call_3", second, 5, &site.clock);
+    until("the settlement is answered", async || (two.shows() == [(500, 75, 100)]).then_some(())).await;
+    one.settle("call_2", first, 6, &site.clock);
+    until("both are in it", async || (one.shows() == [(500, 81, 0)]).then_some(())).await;
+    site.remove_budget(id).await;
+    one.tenancy.refresh().await;
+    one.caller = one.tenancy.authenticate(Some(&site.text), None).await.unwrap();
+    assert!(one.shows().is_empty(), "what is removed is not shown");
 }
 
 /// A wire to the shared store that counts commands, and can be cut.
