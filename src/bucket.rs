@@ -3,7 +3,7 @@
 //! A small value: time is passed in, nothing is locked, whoever shares it puts it behind a lock of its own. Amounts are
 //! whole, the refill is kept to a sixty-thousandth of a unit, so nothing is ever rounded away. The invariant: what is
 //! taken by [`Bucket::take_if_fits`] in any span of time is at most one minute's worth and what the span refilled, plus
-//! what settlements gave back.
+//! what settlements gave back, plus a minute's worth for each time that the clock was put back by more than a minute.
 //!
 //! Why an own one: `governor` and `leaky-bucket`, the crates that are in use for this, can neither give back what a call
 //! reserved and did not need nor charge what it used beyond that, and both read the time themselves.
@@ -14,6 +14,8 @@ use crate::clock::Timestamp;
 
 /// Parts of a unit that are kept: milliseconds of a minute, so that one millisecond refills `per_minute` parts.
 const PARTS: i128 = 60_000;
+/// What a bucket takes to be full again that is not in debt.
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// A bucket that holds one minute's worth at most. Below zero it is in debt, which the refill pays first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,8 +98,12 @@ impl Bucket {
         u64::try_from((gone + PARTS - 1) / PARTS).unwrap_or_default()
     }
 
-    /// A clock that went back refills nothing.
+    /// A clock that went back refills nothing. One that was put back by more than a minute was wrong before or is now, and
+    /// nobody waits until it comes there again: within a minute the bucket would have been full.
     fn level_at(&self, now: Timestamp) -> i128 {
+        if self.was_put_back(now) {
+            return parts(self.per_minute);
+        }
         let millis = i128::try_from(now.since(self.at).as_millis()).unwrap_or(i128::MAX);
         let refilled = i128::from(self.per_minute).saturating_mul(millis);
         self.level.saturating_add(refilled).min(parts(self.per_minute))
@@ -105,7 +111,11 @@ impl Bucket {
 
     fn refill(&mut self, now: Timestamp) {
         self.level = self.level_at(now);
-        self.at = self.at.max(now);
+        self.at = if self.was_put_back(now) { now } else { self.at.max(now) };
+    }
+
+    fn was_put_back(&self, now: Timestamp) -> bool {
+        self.at.since(now) > MINUTE
     }
 }
 
@@ -165,6 +175,16 @@ mod tests {
         bucket.take(10, at(1000));
         bucket.take(5, at(0));
         assert_eq!(bucket.used(at(1000)), 15);
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_by_hours_keeps_nobody_waiting_for_hours() {
+        let mut bucket = Bucket::full(60, at(100_000_000));
+        assert!(bucket.take_if_fits(60, at(100_000_000)));
+        assert_eq!(millis(bucket.wait_for(1, at(100_000_000 - 60_000))), Some(1000), "nearly the same time");
+        assert_eq!(bucket.used(at(0)), 0);
+        assert!(bucket.take_if_fits(60, at(0)) && !bucket.take_if_fits(1, at(999)), "a minute's worth, once");
+        assert!(bucket.take_if_fits(1, at(1000)), "and from there on as ever");
     }
 
     #[test]

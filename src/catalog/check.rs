@@ -113,6 +113,14 @@ fn check_regions(facts: &Facts, config: &Config, problems: &mut Problems) {
             problems.add(format!("aws.regions[{index}]"), problem);
         }
     }
+    for region in config.batch.bucket.keys() {
+        let path = format!("batch.bucket.{region}");
+        if let Err(problem) = facts.check_region(region)
+            && !problems.concern(&path)
+        {
+            problems.add(path, problem);
+        }
+    }
     if !are_regions_read {
         return;
     }

@@ -324,6 +324,13 @@ fn what_the_configuration_names_has_to_exist() {
                     aws.regions[1]: unknown Region \"us-est-1\"; did you mean \"us-east-1\"? known are af-south-1, ";
     assert!(wrong.starts_with(expected) && wrong.ends_with(", us-gov-west-1"), "{wrong}");
     config.aws.regions.pop();
+    config.aws.endpoints.clear();
+    config.batch.bucket.insert("eu-west-1".into(), "files".into());
+    config.batch.bucket.insert("us-nowhere-1".into(), "files".into());
+    let wrong = Catalog::configured(&config).unwrap_err().to_string();
+    assert!(wrong.starts_with("batch.bucket.us-nowhere-1: unknown Region \"us-nowhere-1\"; "), "{wrong}");
+    assert_eq!(wrong.lines().count(), 1, "a bucket may be somewhere else than calls: {wrong}");
+    config.batch.bucket.clear();
     config.models = vec![alias("fast", "nova-light")];
     let mut known = Problems::default();
     known.add("aws.regions[0]", "is wrong already");

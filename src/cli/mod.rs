@@ -13,7 +13,7 @@ mod usage;
 
 use std::fmt::Display;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -112,9 +112,19 @@ impl ConfigFile {
         if let Err(error) = Fetcher::new(&config.fetch, config.server.max_body_bytes()) {
             problems.add(error.blamed().unwrap_or("fetch"), error.message());
         }
+        if let Some(problem) = missing_folder(&config.telemetry.capture.file) {
+            problems.add("telemetry.capture.file", problem);
+        }
         Catalog::checked(&config, problems)?;
         Ok(())
     }
+}
+
+/// Why no file can be made there, if its folder is none. An empty path is no file's.
+fn missing_folder(file: &str) -> Option<String> {
+    let folder = Path::new(file).parent()?;
+    let is_there = folder.as_os_str().is_empty() || folder.is_dir();
+    (!is_there).then(|| format!("cannot be written: {} is no folder", folder.display()))
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
@@ -226,4 +236,20 @@ fn print(text: &impl Display) -> Result<(), Failure> {
     let line = format!("{text}\n");
     std::io::stdout().lock().write_all(line.as_bytes())?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_needs_a_folder_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let inside = folder.path().join("capture.jsonl").display().to_string();
+        for good in ["", "capture.jsonl", "/capture.jsonl", &inside] {
+            assert_eq!(missing_folder(good), None, "{good}");
+        }
+        let missing = folder.path().join("none/capture.jsonl").display().to_string();
+        assert!(missing_folder(&missing).unwrap().contains("is no folder"));
+    }
 }

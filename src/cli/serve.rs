@@ -12,7 +12,7 @@ use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::config::{Config, Problems};
 use crate::error::Error;
-use crate::simulator::{Bucket, Settings, Simulator};
+use crate::simulator::{self, Bucket, Settings, Simulator};
 use crate::telemetry;
 
 /// Run the gateway.
@@ -186,9 +186,12 @@ pub(super) struct Simulate {
 }
 
 /// `REGION=NAME`.
-fn bucket(text: &str) -> Result<(String, Bucket), &'static str> {
+fn bucket(text: &str) -> Result<(String, Bucket), String> {
     let named = text.split_once('=').filter(|(region, name)| !region.is_empty() && !name.is_empty());
     let (region, name) = named.ok_or("write REGION=NAME, such as us-east-1=my-bucket")?;
+    if !simulator::is_region(region) {
+        return Err(format!("AWS has no Region \"{region}\""));
+    }
     Ok((name.to_owned(), Bucket { region: region.to_owned(), ..Bucket::default() }))
 }
 
@@ -254,6 +257,15 @@ impl Signals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_simulated_bucket_is_in_a_region_that_there_is() {
+        let (name, made) = bucket("eu-west-1=files").unwrap();
+        assert_eq!((name.as_str(), made.region.as_str()), ("files", "eu-west-1"));
+        for wrong in ["mars-1=x", "us-nowhere-1=x", "x", "=x", "us-east-1="] {
+            assert!(bucket(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn local_mode_writes_into_no_shared_database() {

@@ -62,7 +62,49 @@ pub(super) fn overlay(
             problems.add(name.as_str(), "sets a key below one that holds a value of its own");
         }
     }
+    complain_of_misspelt(env, problems);
     placed
+}
+
+/// A variable that would be a setting if its parts were separated by two underscores. Others may begin alike: Kubernetes makes
+/// some for a Service of the gateway's name.
+fn complain_of_misspelt(env: &[(String, String)], problems: &mut Problems) {
+    let start = PREFIX.trim_end_matches('_');
+    let rest = |name: &str| Some(name.strip_prefix(start)?.strip_prefix('_')?.to_ascii_lowercase());
+    let misspelt: Vec<_> = env.iter().filter_map(|(name, _)| Some((name, rest(name)?))).collect();
+    let misspelt: Vec<_> = misspelt.into_iter().filter(|(name, _)| !name.starts_with(PREFIX)).collect();
+    if misspelt.is_empty() {
+        return;
+    }
+    let schema = super::schema();
+    for (name, rest) in misspelt {
+        if let Some(keys) = meant(&schema, rest.trim_start_matches('_')) {
+            let meant = keys.join("__").to_ascii_uppercase();
+            problems.add(
+                name.as_str(),
+                format!("is not read; did you mean {PREFIX}{meant}? Two underscores separate the parts"),
+            );
+        }
+    }
+}
+
+/// The keys of a setting whose names, joined by underscores, are `text`.
+fn meant(schema: &Value, text: &str) -> Option<Vec<String>> {
+    let below = |key: &str| text.strip_prefix(key).map(|rest| (rest, rest.trim_start_matches('_')));
+    let mut found =
+        schema["properties"].as_object().into_iter().flatten().filter_map(|(key, inner)| match below(key)? {
+            ("", _) => Some(vec![key.clone()]),
+            (rest, inside) if rest.starts_with('_') => {
+                let mut keys = vec![key.clone()];
+                match inner["additionalProperties"].is_object() {
+                    true => keys.push(inside.to_owned()),
+                    false => keys.extend(meant(inner, inside)?),
+                }
+                Some(keys)
+            }
+            _ => None,
+        });
+    found.next()
 }
 
 /// A shell cannot export a name with a hyphen, so `US_EAST_1` is `us-east-1` where a Region is the key.

@@ -159,6 +159,36 @@ fn the_environment_wins_over_the_file_and_is_read_by_the_type_of_its_key() {
 }
 
 #[test]
+fn variables_with_one_underscore_are_told_what_they_mean_and_others_are_nobodys_business() {
+    let told = problems(
+        "",
+        &[
+            ("BEDROCK_GATEWAY_SERVER_LISTEN", "127.0.0.1:1"),
+            ("BEDROCK_GATEWAY_SERVER__MAX_BODY_MB", "5"),
+            ("BEDROCK_GATEWAY_BATCH_LIMITS_MAX_RECORDS_PER_JOB", "5"),
+            ("BEDROCK_GATEWAY_BATCH_BUCKET_US_EAST_1", "files"),
+            // Kubernetes makes these for Services that are called bedrock-gateway and bedrock-gateway-store.
+            ("BEDROCK_GATEWAY_SERVICE_HOST", "10.0.0.1"),
+            ("BEDROCK_GATEWAY_PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ("BEDROCK_GATEWAY_STORE_PORT", "tcp://10.0.0.1:1"),
+            ("BEDROCK_GATEWAY_URL", "https://gateway.example.com"),
+        ],
+    );
+    let meant = |name: &str, meant: &str| {
+        format!("{name}: is not read; did you mean BEDROCK_GATEWAY__{meant}? Two underscores separate the parts")
+    };
+    assert_eq!(
+        told,
+        [
+            meant("BEDROCK_GATEWAY_BATCH_BUCKET_US_EAST_1", "BATCH__BUCKET__US_EAST_1"),
+            meant("BEDROCK_GATEWAY_BATCH_LIMITS_MAX_RECORDS_PER_JOB", "BATCH__LIMITS__MAX_RECORDS_PER_JOB"),
+            meant("BEDROCK_GATEWAY_SERVER_LISTEN", "SERVER__LISTEN"),
+            meant("BEDROCK_GATEWAY_SERVER__MAX_BODY_MB", "SERVER__MAX_BODY_MB"),
+        ]
+    );
+}
+
+#[test]
 fn what_is_of_another_sort_is_told_in_the_words_of_the_file() {
     let text = r#"
         models = "fast"

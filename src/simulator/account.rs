@@ -123,8 +123,12 @@ fn read<T: DeserializeOwned>(body: &[u8], place: impl FnOnce(T)) -> Answer {
             place(order);
             (StatusCode::CREATED, Json(json!({})))
         }
-        Err(error) => (StatusCode::BAD_REQUEST, Json(json!({"message": error.to_string()}))),
+        Err(error) => refused(&error.to_string()),
     }
+}
+
+fn refused(message: &str) -> Answer {
+    (StatusCode::BAD_REQUEST, Json(json!({"message": message})))
 }
 
 #[derive(Deserialize)]
@@ -165,7 +169,12 @@ async fn change_policy(State(door): State<Door>, body: Bytes) -> Answer {
 }
 
 async fn add_bucket(State(door): State<Door>, body: Bytes) -> Answer {
-    read(&body, |order: Named<Name, Bucket>| door.simulator.set_bucket(&order.key.name, order.value))
+    let mut unknown = None;
+    let answer = read(&body, |order: Named<Name, Bucket>| match super::is_region(&order.value.region) {
+        true => door.simulator.set_bucket(&order.key.name, order.value),
+        false => unknown = Some(order.value.region),
+    });
+    unknown.map_or(answer, |region| refused(&format!("AWS has no Region \"{region}\"")))
 }
 
 async fn add_key(State(door): State<Door>, body: Bytes) -> Answer {

@@ -15,14 +15,6 @@ const CREATED: &str = "2025-01-01T00:00:00Z";
 /// Answers `ListFoundationModels`; every filter of AWS but that of customization, which no model here has.
 pub(crate) fn list_models(context: &Context<'_>) -> Result<Reply, Failure> {
     let query = query(context.query);
-    let enumerated = [
-        ("byOutputModality", &["TEXT", "IMAGE", "EMBEDDING"][..]),
-        ("byInferenceType", &["ON_DEMAND", "PROVISIONED"]),
-        ("byCustomizationType", &["FINE_TUNING", "CONTINUED_PRE_TRAINING", "DISTILLATION"]),
-    ];
-    for (name, values) in enumerated {
-        refuse_unknown(name, query.get(name).map(String::as_str), values)?;
-    }
     let filter = |name: &str| query.get(name).map(String::as_str);
     let today = context.today();
     let listed = context.catalog.models().filter(|model| is_listed(context, model, &today)).filter(|model| {
@@ -45,16 +37,6 @@ pub(crate) fn model(context: &Context<'_>, identifier: &str) -> Result<Reply, Fa
         Failure::not_found(format!("Could not resolve the foundation model from model identifier: {identifier}"))
     })?;
     Ok(Reply::json(&json!({"modelDetails": summary(context, model)})))
-}
-
-fn refuse_unknown(member: &str, value: Option<&str>, known: &[&str]) -> Result<(), Failure> {
-    match value.filter(|value| !known.contains(value)) {
-        Some(value) => Err(Failure::validation(format!(
-            "1 validation error detected: Value '{value}' at '{member}' failed to satisfy constraint: Member must satisfy enum value set: [{}]",
-            known.join(", ")
-        ))),
-        None => Ok(()),
-    }
 }
 
 fn is_offered(context: &Context<'_>, model: &Model) -> bool {
@@ -103,15 +85,7 @@ fn summary(context: &Context<'_>, model: &Model) -> Value {
 /// Answers `ListInferenceProfiles`; the token is the id of the last profile told.
 pub(crate) fn list_profiles(context: &Context<'_>) -> Result<Reply, Failure> {
     let query = query(context.query);
-    refuse_unknown("typeEquals", query.get("type").map(String::as_str), &["SYSTEM_DEFINED", "APPLICATION"])?;
-    let size = match query.get("maxResults") {
-        None => PAGE,
-        Some(text) => text.parse().ok().filter(|size| (1..=1000).contains(size)).ok_or_else(|| {
-            Failure::validation(format!(
-                "1 validation error detected: Value '{text}' at 'maxResults' failed to satisfy constraint: Member must have value between 1 and 1000"
-            ))
-        })?,
-    };
+    let size = query.get("maxResults").and_then(|text| text.parse().ok()).unwrap_or(PAGE);
     let wanted = |kind: &str| query.get("type").is_none_or(|asked| asked == kind);
     let mut all: Vec<(String, Value)> = Vec::new();
     if wanted("SYSTEM_DEFINED") {
@@ -174,11 +148,16 @@ fn system_profile(context: &Context<'_>, routing: &Routing) -> Value {
     let Routing { profile, destinations } = routing;
     let geo = profile.id.split('.').next().unwrap_or_default();
     let model = context.catalog.model(&profile.model);
-    let name = model.and_then(|model| model.name.as_deref()).unwrap_or(&profile.model);
-    let title = if profile.is_global() { "Global".to_owned() } else { geo.to_uppercase() };
+    // As AWS does, with none of the characters that it does not take in names.
+    let name = model.and_then(|model| model.name.as_deref()).unwrap_or(&profile.model).replace(['(', ')'], "");
+    let (title, reach) = if profile.is_global() {
+        ("Global".to_owned(), "globally across all supported AWS Regions".to_owned())
+    } else {
+        (geo.to_uppercase(), format!("in {}", destinations.join(" and ")))
+    };
     json!({
         "inferenceProfileName": format!("{title} {name}"),
-        "description": format!("Routes requests to {name} in {}.", destinations.join(", ")),
+        "description": format!("Routes requests to {name} {reach}."),
         "createdAt": CREATED,
         "updatedAt": CREATED,
         "inferenceProfileArn": context.own(&format!("inference-profile/{}", profile.id)),

@@ -218,6 +218,9 @@ impl Failure {
                     _ => " xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"",
                 };
                 let side = Xml::default().text("Type", if status < 500 { "Sender" } else { "Receiver" });
+                // XML has no way to write what a refused value may hold.
+                let message = self.message.replace(|letter: char| letter.is_control() && letter != '\n', "?");
+                let error = Xml::default().text("Code", &code).text("Message", &message);
                 let inside = Xml::default().element("Error", "", side.then(error));
                 let document = Xml::default().element("ErrorResponse", namespace, inside.then(id));
                 ("text/xml", document.document())
@@ -252,6 +255,8 @@ impl Failure {
             (Surface::Sts | Surface::Iam, "ExpiredTokenException") if self.layer == Layer::Signature => {
                 (403, "ExpiredToken")
             }
+            (Surface::Sts | Surface::Iam, "ValidationException") => (400, "ValidationError"),
+            (Surface::Sts | Surface::Iam, "SerializationException") => (400, "MalformedInput"),
             (Surface::Sts | Surface::Iam, "MissingAuthenticationTokenException") => (403, "MissingAuthenticationToken"),
             (Surface::Sts | Surface::Iam, "IncompleteSignatureException") => (400, "IncompleteSignature"),
             (Surface::Sts | Surface::Iam, "ThrottlingException") => (400, "Throttling"),

@@ -18,6 +18,12 @@ impl Form {
         self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
+    /// Whether there is a field of this name, or below it.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let below = |key: &str| key.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+        self.0.iter().any(|(key, _)| below(key))
+    }
+
     /// `name.member.1`, `name.member.2`, ... up to the first that is missing.
     pub(crate) fn list(&self, name: &str) -> Vec<&str> {
         (1..).map_while(|number| self.field(&format!("{name}.member.{number}"))).collect()

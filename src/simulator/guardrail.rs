@@ -14,7 +14,6 @@ const TRIGGER: &str = "[[blocked]]";
 /// Answers `ApplyGuardrail`.
 pub(crate) fn apply(context: &Context<'_>, id: &str, version: &str, body: &[u8]) -> Result<Reply, Failure> {
     let body = shape::parse("ApplyGuardrailRequest", body)?;
-    shape::check("GuardrailConfiguration", &json!({"guardrailIdentifier": id, "guardrailVersion": version}))?;
     let texts: Vec<&str> = items(&body["content"]).filter_map(|block| block["text"]["text"].as_str()).collect();
     if items(&body["content"]).next().is_none() {
         return Err(Failure::validation("The content list is empty. Add content and try again."));

@@ -26,6 +26,7 @@ use super::reply::{Payload, Reply};
 use super::server::Switch;
 use super::sessions::Identity;
 use super::stream::Frames;
+use super::validate::places;
 use super::{Simulator, account, auth, gates, jobs, permission, s3};
 
 /// More than any operation takes; InvokeModel's own limit is checked there.
@@ -225,6 +226,7 @@ fn perform_as(
         return Err(failure);
     }
     permission::check(&context, operation)?;
+    places::check(operation.name(), parts)?;
     let reply = operation.perform(&context, body)?;
     Ok((context.admit(operation, reply.tokens)?, reply))
 }

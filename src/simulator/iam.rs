@@ -11,6 +11,7 @@ use super::operations::Context;
 use super::policy::{self, Decision, Request};
 use super::reply::Reply;
 use super::sts;
+use super::validate::places;
 
 const NAMESPACE: &str = " xmlns=\"https://iam.amazonaws.com/doc/2010-05-08/\"";
 
@@ -77,22 +78,9 @@ fn missing(name: &str) -> Failure {
     Failure::new(404, "NoSuchEntity", format!("The role with name {name} cannot be found."))
 }
 
-fn required<'a>(form: &'a Form, field: &str, member: &str) -> Result<&'a str, Failure> {
-    form.field(field).filter(|text| !text.is_empty()).ok_or_else(|| {
-        let rule = "failed to satisfy constraint: Member must not be null";
-        Failure::new(400, "ValidationError", format!("1 validation error detected: Value null at '{member}' {rule}"))
-    })
-}
-
 fn role(context: &Context<'_>, form: &Form) -> Result<Xml, Failure> {
-    let name = required(form, "RoleName", "roleName")?;
-    if name.len() > 64 || !name.chars().all(|letter| letter.is_ascii_alphanumeric() || "_+=,.@-".contains(letter)) {
-        return Err(Failure::new(
-            400,
-            "ValidationError",
-            "The specified value for roleName is invalid. It must contain only alphanumeric characters and/or the following: +=,.@_-",
-        ));
-    }
+    places::check_form("iam#GetRoleRequest", form, &["roleName"])?;
+    let name = form.field("RoleName").unwrap_or_default();
     let (arn, role) = found(context, name).ok_or_else(|| missing(name))?;
     let path = arn.split_once(":role").map_or("/", |(_, rest)| rest).trim_end_matches(name);
     let trust = role.trust_policy.unwrap_or_else(|| sts::default_trust(context.partition(), context.account()));
@@ -131,11 +119,10 @@ fn policies(context: &Context<'_>, source: &str) -> Result<Option<Vec<Value>>, F
 }
 
 fn simulate(context: &Context<'_>, form: &Form) -> Result<Xml, Failure> {
-    let source = required(form, "PolicySourceArn", "policySourceArn")?;
+    let simulated = ["policySourceArn", "policyInputList", "actionNames", "resourceArns", "contextEntries"];
+    places::check_form("iam#SimulatePrincipalPolicyRequest", form, &simulated)?;
+    let source = form.field("PolicySourceArn").unwrap_or_default();
     let actions = form.list("ActionNames");
-    if actions.is_empty() {
-        required(form, "ActionNames.member.1", "actionNames")?;
-    }
     if let Some(action) = actions.iter().find(|action| !action.contains(':')) {
         return Err(Failure::new(400, "InvalidInput", format!("Invalid action name: {action}")));
     }

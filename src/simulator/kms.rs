@@ -5,9 +5,17 @@ use serde_json::{Value, json};
 use super::errors::Failure;
 use super::operations::Context;
 use super::reply::Reply;
+use super::validate::shape;
 
 /// Answers `DescribeKey`.
 pub(crate) fn describe(context: &Context<'_>) -> Result<Reply, Failure> {
+    let body: Value = serde_json::from_slice(context.body)
+        .map_err(|_| Failure::serialization("Could not parse the request body as JSON."))?;
+    // Refusals name members with a small letter in front.
+    let lowered =
+        |name: &String| name.chars().take(1).flat_map(char::to_lowercase).chain(name.chars().skip(1)).collect();
+    let members = body.as_object().into_iter().flatten().map(|(name, value)| (lowered(name), value.clone()));
+    shape::check("kms#DescribeKeyRequest", &Value::Object(members.collect()))?;
     let arn = arn(context);
     let missing = || Failure::new(400, "NotFoundException", format!("Key '{arn}' does not exist"));
     let here = arn.split(':').nth(3) == Some(context.region);

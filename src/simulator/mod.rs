@@ -99,6 +99,11 @@ use responses::Stored;
 use s3::objects::Objects;
 use sessions::Sessions;
 
+/// Whether AWS has a Region of this code.
+pub fn is_region(code: &str) -> bool {
+    catalog::partition(code).is_some()
+}
+
 /// A simulated AWS account. Clones are the same account.
 #[derive(Clone, Debug)]
 pub struct Simulator {

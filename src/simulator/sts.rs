@@ -13,12 +13,17 @@ use super::operations::Context;
 use super::policy::{self, Decision, Request};
 use super::reply::Reply;
 use super::sessions::{AssumedSession, Session};
+use super::validate::places;
 use super::{Role, Simulator};
 
 const NAMESPACE: &str = " xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"";
 /// Of a session that a session assumed, in seconds.
 const LONGEST_CHAINED: u64 = 3600;
 const DEFAULT_SECONDS: u64 = 3600;
+/// What is looked at of the parameters. A session's own policy, which narrows it, is refused, lest it be thought to hold.
+const SIMULATED: &[&str] =
+    &["roleArn", "roleSessionName", "durationSeconds", "tags", "transitiveTagKeys", "externalId"];
+const SIMULATED_WITH_TOKEN: &[&str] = &["roleArn", "roleSessionName", "durationSeconds", "webIdentityToken"];
 
 /// An action of STS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,91 +85,11 @@ struct Ask<'a> {
 }
 
 impl<'a> Ask<'a> {
-    fn read(form: &'a Form, failures: &mut Failures) -> Result<Self, Failure> {
-        let role_arn = failures.required(form, "RoleArn", "roleArn", 20..=2048, |_| true, "");
-        let name = failures.required(
-            form,
-            "RoleSessionName",
-            "roleSessionName",
-            2..=64,
-            |character| character.is_ascii_alphanumeric() || "_+=,.@-".contains(character),
-            "[\\w+=,.@-]*",
-        );
-        let seconds = match form.field("DurationSeconds") {
-            None => DEFAULT_SECONDS,
-            Some(text) => {
-                let seconds = text.parse::<i64>().map_err(|_| {
-                    Failure::new(400, "MalformedInput", format!("Invalid integer value for DurationSeconds: {text}"))
-                })?;
-                match seconds {
-                    ..900 => failures.range(text, "greater than or equal to 900"),
-                    43_201.. => failures.range(text, "less than or equal to 43200"),
-                    _ => {}
-                }
-                u64::try_from(seconds).unwrap_or_default()
-            }
-        };
-        Ok(Self { role_arn, name, seconds })
-    }
-}
-
-/// Constraints of the service's model that a form breaks, told together.
-#[derive(Default)]
-struct Failures(Vec<String>);
-
-impl Failures {
-    fn required<'a>(
-        &mut self,
-        form: &'a Form,
-        field: &str,
-        member: &str,
-        length: std::ops::RangeInclusive<usize>,
-        fits: impl Fn(char) -> bool,
-        pattern: &str,
-    ) -> &'a str {
-        let Some(text) = form.field(field) else {
-            self.0.push(format!("Value null at '{member}' failed to satisfy constraint: Member must not be null"));
-            return "";
-        };
-        self.check(text, member, length, fits, pattern);
-        text
-    }
-
-    fn check(
-        &mut self,
-        text: &str,
-        member: &str,
-        length: std::ops::RangeInclusive<usize>,
-        fits: impl Fn(char) -> bool,
-        pattern: &str,
-    ) {
-        let mut tell = |rule: String| {
-            self.0.push(format!("Value '{text}' at '{member}' failed to satisfy constraint: Member must {rule}"));
-        };
-        let count = text.chars().count();
-        if count < *length.start() {
-            tell(format!("have length greater than or equal to {}", length.start()));
-        }
-        if count > *length.end() {
-            tell(format!("have length less than or equal to {}", length.end()));
-        }
-        if !text.chars().all(fits) {
-            tell(format!("satisfy regular expression pattern: {pattern}"));
-        }
-    }
-
-    fn range(&mut self, text: &str, rule: &str) {
-        let rule = format!("failed to satisfy constraint: Member must have value {rule}");
-        self.0.push(format!("Value '{text}' at 'durationSeconds' {rule}"));
-    }
-
-    fn end(self) -> Result<(), Failure> {
-        let count = self.0.len();
-        let plural = if count == 1 { "error" } else { "errors" };
-        match count {
-            0 => Ok(()),
-            _ => Err(invalid(format!("{count} validation {plural} detected: {}", self.0.join("; ")))),
-        }
+    /// Of a form that was checked.
+    fn read(form: &'a Form) -> Self {
+        let text = |field: &str| form.field(field).unwrap_or_default();
+        let seconds = form.field("DurationSeconds").and_then(|text| text.parse().ok()).unwrap_or(DEFAULT_SECONDS);
+        Self { role_arn: text("RoleArn"), name: text("RoleSessionName"), seconds }
     }
 }
 
@@ -172,29 +97,10 @@ fn invalid(message: impl Into<String>) -> Failure {
     Failure::new(400, "ValidationError", message)
 }
 
-fn is_tag_character(character: char) -> bool {
-    character.is_alphanumeric() || character == ' ' || "_.:/=+-@".contains(character)
-}
-
-fn tags(form: &Form, failures: &mut Failures) -> Result<BTreeMap<String, String>, Failure> {
-    let pattern = "[\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]";
-    let pairs = form.pairs("Tags");
+fn tags(form: &Form) -> Result<BTreeMap<String, String>, Failure> {
     let mut seen = BTreeSet::new();
     let mut tags = BTreeMap::new();
-    if pairs.len() > 50 {
-        failures.0.push(
-            "Value at 'tags' failed to satisfy constraint: Member must have length less than or equal to 50".to_owned(),
-        );
-    }
-    for (index, (key, value)) in pairs.into_iter().enumerate() {
-        let at = |part: &str| format!("tags.{}.member.{part}", index + 1);
-        failures.check(key, &at("key"), 1..=128, is_tag_character, &format!("{pattern}+"));
-        let Some(value) = value else {
-            let null = format!("Value null at '{}' failed to satisfy constraint: Member must not be null", at("value"));
-            failures.0.push(null);
-            continue;
-        };
-        failures.check(value, &at("value"), 0..=256, is_tag_character, &format!("{pattern}*"));
+    for (key, value) in form.pairs("Tags") {
         if key.to_ascii_lowercase().starts_with("aws:") {
             return Err(Failure::new(400, "InvalidParameterValue", "Tag keys cannot start with 'aws:'."));
         }
@@ -202,21 +108,16 @@ fn tags(form: &Form, failures: &mut Failures) -> Result<BTreeMap<String, String>
             let message = "Duplicate tag keys found. Please note that Tag keys are case insensitive.";
             return Err(Failure::new(400, "InvalidParameterValue", message));
         }
-        tags.insert(key.to_owned(), value.to_owned());
+        tags.insert(key.to_owned(), value.unwrap_or_default().to_owned());
     }
     Ok(tags)
 }
 
 fn assume_role(context: &Context<'_>, form: &Form) -> Result<Xml, Failure> {
-    let mut failures = Failures::default();
-    let ask = Ask::read(form, &mut failures)?;
-    let mut own = tags(form, &mut failures)?;
+    places::check_form("sts#AssumeRoleRequest", form, SIMULATED)?;
+    let ask = Ask::read(form);
+    let mut own = tags(form)?;
     let external_id = form.field("ExternalId");
-    if let Some(id) = external_id {
-        let fits = |character: char| character.is_ascii_alphanumeric() || "_+=,.@:/-".contains(character);
-        failures.check(id, "externalId", 2..=1224, fits, "[\\w+=,.@:\\/-]*");
-    }
-    failures.end()?;
     let passed = own.clone();
     let mut transitive: Vec<String> = form.list("TransitiveTagKeys").into_iter().map(str::to_owned).collect();
     if transitive.iter().any(|key| !own.contains_key(key)) {
@@ -264,10 +165,8 @@ fn assume_role(context: &Context<'_>, form: &Form) -> Result<Xml, Failure> {
 }
 
 fn assume_with_token(context: &Context<'_>, form: &Form) -> Result<Xml, Failure> {
-    let mut failures = Failures::default();
-    let ask = Ask::read(form, &mut failures)?;
-    let token = failures.required(form, "WebIdentityToken", "webIdentityToken", 4..=20_000, |_| true, "");
-    failures.end()?;
+    places::check_form("sts#AssumeRoleWithWebIdentityRequest", form, SIMULATED_WITH_TOKEN)?;
+    let (ask, token) = (Ask::read(form), form.field("WebIdentityToken").unwrap_or_default());
     let expected = context.simulator.web_identity_token();
     if expected.as_deref() != Some(token) {
         return Err(Failure::new(

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
+import simulator_fidelity as fidelity
+
 
 @dataclass(frozen=True)
 class Gateway:
@@ -62,3 +64,18 @@ def tls_gateway(tmp_path_factory):
     process, gateway = start(tmp_path_factory.mktemp("tls"), "--tls")
     yield gateway
     stop(process)
+
+
+@pytest.fixture(scope="session")
+def simulator(tmp_path_factory):
+    """The simulator alone, which simulator_fidelity calls from then on."""
+    folder = tmp_path_factory.mktemp("simulator")
+    process = subprocess.Popen(
+        [os.environ["BEDROCK_GATEWAY_BIN"], "simulate", "--listen", "127.0.0.1:0"],
+        cwd=folder, stdout=subprocess.PIPE, stderr=(folder / "log").open("w"), text=True)
+    said = next((match for line in process.stdout if (match := re.search(r"http://127\.0\.0\.1:\d+", line))), None)
+    assert said, (folder / "log").read_text()
+    fidelity.URL = said[0]
+    yield
+    process.terminate()
+    assert process.wait(timeout=30) == 0

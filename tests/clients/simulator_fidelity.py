@@ -29,6 +29,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError, EventStreamError, ReadTimeoutError
 from urllib3.exceptions import ProtocolError
 
+import service_models
+
 HAIKU = "us.anthropic.claude-haiku-4-5-20251001-v1:0"
 BARE_HAIKU = "anthropic.claude-haiku-4-5-20251001-v1:0"
 NOVA = "amazon.nova-lite-v1:0"
@@ -43,8 +45,22 @@ URL = ""
 
 def client(service="bedrock-runtime", region="us-east-1", key=KEY, secret=SECRET, token=None, **config):
     settings = Config(retries={"total_max_attempts": 1}, read_timeout=20, **config)
-    return boto3.client(service, region_name=region, endpoint_url=URL, aws_access_key_id=key, aws_secret_access_key=secret,
+    made = boto3.client(service, region_name=region, endpoint_url=URL, aws_access_key_id=key, aws_secret_access_key=secret,
                         aws_session_token=token, config=settings)
+    made.meta.events.register("after-call.*.*", in_shape)
+    return made
+
+
+def in_shape(http_response, parsed, model, **_):
+    """Every answer has the shape that botocore's model gives it."""
+    answer = service_models.Answer(model)
+    if http_response.status_code < 300:
+        body = b"" if model.has_streaming_output or model.has_event_stream_output else http_response.content
+        if not model.has_event_stream_output:
+            answer.success(http_response.status_code, http_response.headers, body)
+    else:
+        answer.error(http_response.status_code, parsed["Error"]["Code"], http_response.headers)
+    assert not answer.faults, "\n".join(answer.faults)
 
 
 def user(*content):
@@ -1150,7 +1166,8 @@ def check_rejections():
         ("expired_credentials", "ExpiredTokenException", 403),
     ]:
         fault(name, times=2)
-        refused(exception, "", lambda: converse(user("hello")), status)
+        # Converse has no quota to exceed: its model does not list the exception.
+        refused(exception, "", lambda: invoke(claude()) if name == "quota_exceeded" else converse(user("hello")), status)
         refused(exception, "", lambda: invoke_stream(claude()), status)
         assert converse(user("hello"))["stopReason"] == "end_turn"
     fault("reject", exception="ModelErrorException", status=424, message="no", members={"originalStatusCode": 500, "resourceName": "m"})
@@ -1247,9 +1264,13 @@ def check_events_arrive_one_by_one():
 # The shapes
 
 def request_shapes():
-    """The constraints of the request bodies in botocore's service models, in the form of shapes.json; those of the control plane begin
-    with `bedrock#`."""
+    """The constraints of requests in botocore's service models, in the form of shapes.json. Names of shapes begin with their service's
+    but the runtime's; what an operation reads elsewhere than in the body is under its name behind `@`. What is no JSON of Bedrock's has
+    members as its refusals name them, beginning in lower case, and `names` as they are sent."""
     found = {}
+
+    def lowered(name):
+        return name[:1].lower() + name[1:]
 
     def walk(known, prefix, name):
         if prefix + name in found:
@@ -1263,22 +1284,49 @@ def request_shapes():
         members = {member: target["shape"] for member, target in shape.get("members", {}).items() if not target.get("location")}
         if shape["type"] == "structure":
             required = [member for member in shape.get("required", []) if member in members]
-            kept.update({"required": required} if required else {}, members={member: prefix + target for member, target in members.items()})
+            said = str if prefix in ("", "bedrock#") else lowered
+            kept.update({"required": [said(member) for member in required]} if required else {})
+            kept["members"] = {said(member): prefix + target for member, target in members.items()}
+            kept.update({"names": {said(member): member for member in members}} if said is lowered else {})
         parts = {part: shape[part]["shape"] for part in ("member", "key", "value") if part in shape}
         kept.update({part: prefix + target for part, target in parts.items()})
         for target in [*members.values(), *parts.values()]:
             walk(known, prefix, target)
 
-    for folder, prefix, roots in (
-        ("bedrock-runtime/2023-09-30", "", ("ConverseRequest", "ConverseStreamRequest", "CountTokensRequest", "ApplyGuardrailRequest",
-                                            "StartAsyncInvokeRequest", "InvocationArn")),
-        ("bedrock/2023-04-20", "bedrock#", ("CreateModelInvocationJobRequest", "ModelInvocationJobIdentifier", "ModelInvocationJobStatus",
-                                            "MaxResults", "SortJobsBy", "SortOrder")),
+    def elsewhere(known, prefix, name, operation):
+        """The members in path, query and headers; of a path the number of the segment."""
+        places, members, shape = {}, {}, known[operation["input"]["shape"]]
+        segments = operation["http"]["requestUri"].strip("/").split("/")
+        for member, target in shape.get("members", {}).items():
+            place, wire = target.get("location"), target.get("locationName", member)
+            if place is not None:
+                places[member] = [place, str(segments.index("{" + wire + "}")) if place == "uri" else wire.lower() if place == "header" else wire]
+                members[member] = prefix + target["shape"]
+                walk(known, prefix, target["shape"])
+        if members:
+            required = [member for member in shape.get("required", []) if member in members]
+            found["@" + name] = {"type": "structure", **({"required": required} if required else {}), "members": members, "places": places}
+
+    for folder, prefix, names in (
+        ("bedrock-runtime/2023-09-30", "", "ApplyGuardrail Converse ConverseStream CountTokens GetAsyncInvoke InvokeModel InvokeModelWithResponseStream "
+         "ListAsyncInvokes StartAsyncInvoke"),
+        ("bedrock/2023-04-20", "bedrock#", "CreateModelInvocationJob GetCustomModel GetFoundationModel GetFoundationModelAvailability GetImportedModel "
+         "GetInferenceProfile GetModelInvocationJob GetProvisionedModelThroughput ListFoundationModels ListInferenceProfiles ListModelInvocationJobs "
+         "StopModelInvocationJob"),
+        ("sts/2011-06-15", "sts#", "AssumeRole AssumeRoleWithWebIdentity"),
+        ("iam/2010-05-08", "iam#", "GetRole SimulatePrincipalPolicy"),
+        ("kms/2014-11-01", "kms#", "DescribeKey"),
     ):
-        model = Path(botocore.__file__).parent / "data" / folder / "service-2.json.gz"
-        known = json.loads(gzip.decompress(model.read_bytes()))["shapes"]
-        for root in roots:
-            walk(known, prefix, root)
+        service = Path(botocore.__file__).parent / "data" / folder / "service-2.json.gz"
+        model = json.loads(gzip.decompress(service.read_bytes()))
+        for name in names.split():
+            operation = model["operations"][name]
+            elsewhere(model["shapes"], prefix, name, operation)
+            # A body that is no JSON is the model's, not the service's.
+            if operation["http"]["method"] == "POST" and "payload" not in model["shapes"][operation["input"]["shape"]]:
+                walk(model["shapes"], prefix, operation["input"]["shape"])
+        if prefix == "":
+            walk(model["shapes"], prefix, "RequestMetadata")
     return found
 
 

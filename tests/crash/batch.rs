@@ -411,6 +411,36 @@ async fn a_shard_that_was_booked_by_a_process_that_died_before_it_settled_it_is_
     site.is_whole(&gateway, &over).await;
 }
 
+/// A batch deletes nothing that matters; its files are deleted by who owns them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_whose_deletion_is_killed_is_gone_and_its_objects_are_deleted() {
+    for when in [When::Before, When::After] {
+        let site = Site::prepare(MIXED, None).await;
+        let gateway = site.installation.start().await;
+        let file = site.upload(gateway.address).await;
+        let place = Place { operation: "DeleteObjects", occurrence: 1, when };
+        let path = Path::to(&site.sim, place);
+        let delete = site.http.delete(format!("http://{}/v1/files/{file}", gateway.address));
+        let mut deletion = Box::pin(delete.bearer_auth(&site.installation.key).send());
+        let shut = tokio::select! {
+            gate = path.walk() => gate,
+            answer = &mut deletion => panic!("nothing was deleted in S3: {answer:?}"),
+        };
+        gateway.process.kill();
+        assert!(deletion.await.is_err(), "the gateway was killed");
+        let from = site.sim.calls().len();
+        let gateway = site.installation.start().await;
+        eventually("the objects are deleted by who starts next", async || {
+            let calls = site.sim.calls();
+            calls[from..].iter().any(|call| call.operation == "DeleteObjects" && call.outcome == Ended::Completed)
+        })
+        .await;
+        let (status, text) = site.answer(site.http.get(format!("http://{}/v1/files/{file}", gateway.address))).await;
+        assert_eq!(status, 404, "{text}");
+        drop(shut);
+    }
+}
+
 /// The answer to a call that a budget pays for only if nothing is held of it.
 async fn all_or_nothing(site: &Site, gateway: &Gateway) -> u16 {
     let most = (site.shape.budget.0 - 500) * 10 / 55;

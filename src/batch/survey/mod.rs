@@ -7,6 +7,9 @@
 
 mod repeats;
 
+use std::io;
+use std::time::Duration;
+
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +17,7 @@ use self::repeats::{Repeat, Repeats};
 use super::lines::{Cutter, MAX_LINE, RawLine};
 use super::record::{Endpoint, Form, Problem};
 use super::source::{self, Fault, Load};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// The most problems that are told.
 pub const MAX_PROBLEMS: usize = 100;
@@ -50,6 +53,13 @@ pub struct Group {
     /// What they ask for.
     #[serde(flatten)]
     pub load: Load,
+}
+
+/// The temporary file cannot be written or read, most often because its disk is full: nothing is wrong with the file that is
+/// looked at, and trying again may help. Why is for the log.
+fn no_room(cause: io::Error) -> Error {
+    let message = "The gateway has no room for the temporary file that it compares the ids of so many records in. Try again later.";
+    Error::new(Kind::Unavailable, message).retry_after(Duration::from_secs(30)).source(cause)
 }
 
 impl Survey {
@@ -93,7 +103,7 @@ impl Surveyor {
             self.findings.see(line)?;
         }
         let Findings { mut survey, repeats } = self.findings;
-        let (repeats, count) = repeats.finish(MAX_PROBLEMS).map_err(Error::internal)?;
+        let (repeats, count) = repeats.finish(MAX_PROBLEMS).map_err(no_room)?;
         survey.bad += count;
         let id = if survey.form == Some(Form::Bedrock) { "recordId" } else { "custom_id" };
         survey.problems.extend(repeats.into_iter().map(|Repeat { line, first }| {
@@ -142,7 +152,7 @@ impl Findings {
         };
         // AWS takes native records with the same id, and they are told apart by their place.
         if form != Form::Bedrock {
-            self.repeats.note(&record.id, line.number).map_err(Error::internal)?;
+            self.repeats.note(&record.id, line.number).map_err(no_room)?;
         }
         Ok(self.survey.take(&record))
     }

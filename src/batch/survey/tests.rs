@@ -157,3 +157,10 @@ fn more_models_than_are_planned_are_refused() {
             .collect::<Vec<_>>()
     );
 }
+
+#[test]
+fn a_full_disk_is_no_fault_of_the_file() {
+    let error = no_room(io::Error::from(io::ErrorKind::StorageFull));
+    assert_eq!((error.kind(), error.wait()), (Kind::Unavailable, Some(Duration::from_secs(30))));
+    assert!(error.causes().contains("no storage space"), "{}", error.causes());
+}

@@ -107,19 +107,6 @@ fn parse(body: &[u8]) -> Result<Value, Failure> {
 }
 
 fn headers(context: &Context<'_>) -> Result<(), Failure> {
-    let enumerated = [
-        ("x-amzn-bedrock-trace", "trace", &["ENABLED", "DISABLED", "ENABLED_FULL"][..]),
-        ("x-amzn-bedrock-performanceconfig-latency", "performanceConfigLatency", &["standard", "optimized"]),
-        ("x-amzn-bedrock-service-tier", "serviceTier", &["priority", "default", "flex", "reserved"]),
-    ];
-    for (header, member, values) in enumerated {
-        if let Some(given) = context.header(header).filter(|given| !values.contains(given)) {
-            return Err(Failure::validation(format!(
-                "1 validation error detected: Value '{given}' at '{member}' failed to satisfy constraint: Member must satisfy enum value set: [{}]",
-                values.join(", ")
-            )));
-        }
-    }
     let (id, version) =
         (context.header("x-amzn-bedrock-guardrailidentifier"), context.header("x-amzn-bedrock-guardrailversion"));
     guardrail::pair(id, version)?;

@@ -11,7 +11,6 @@ use crate::simulator::errors::Failure;
 use crate::simulator::handler::query;
 use crate::simulator::operations::Context;
 use crate::simulator::reply::Reply;
-use crate::simulator::validate::shape;
 
 const PAGE: usize = 100;
 
@@ -37,7 +36,6 @@ pub(crate) fn stop(context: &Context<'_>, identifier: &str) -> Result<Reply, Fai
 }
 
 fn found(context: &Context<'_>, identifier: &str) -> Result<Arc<Job>, Failure> {
-    shape::check_member("bedrock#ModelInvocationJobIdentifier", "jobIdentifier", &Value::from(identifier))?;
     let kept = context.simulator.jobs_kept().lock();
     let is_meant = |job: &&Arc<Job>| job.region == context.region && (job.id == identifier || job.arn == identifier);
     let job = kept.iter().find(is_meant).cloned();
@@ -48,27 +46,9 @@ fn found(context: &Context<'_>, identifier: &str) -> Result<Arc<Job>, Failure> {
 pub(crate) fn list(context: &Context<'_>) -> Result<Reply, Failure> {
     let query = query(context.query);
     let text = |name: &str| query.get(name).map(String::as_str);
-    for (member, shape) in [
-        ("statusEquals", "ModelInvocationJobStatus"),
-        ("nameContains", "ModelInvocationJobName"),
-        ("sortBy", "SortJobsBy"),
-        ("sortOrder", "SortOrder"),
-    ] {
-        if let Some(value) = text(member) {
-            shape::check_member(&format!("bedrock#{shape}"), member, &Value::from(value))?;
-        }
-    }
-    let size = match text("maxResults") {
-        None => PAGE,
-        Some(text) => {
-            let number: i64 =
-                text.parse().map_err(|_| Failure::serialization("STRING_VALUE can not be converted to an Integer"))?;
-            shape::check_member("bedrock#MaxResults", "maxResults", &Value::from(number))?;
-            usize::try_from(number).unwrap_or(PAGE)
-        }
-    };
-    let (after, before) =
-        (time("submitTimeAfter", text("submitTimeAfter"))?, time("submitTimeBefore", text("submitTimeBefore"))?);
+    let time = |name: &str| text(name).and_then(|text| text.parse::<Timestamp>().ok());
+    let (after, before) = (time("submitTimeAfter"), time("submitTimeBefore"));
+    let size = text("maxResults").and_then(|text| text.parse().ok()).unwrap_or(PAGE);
     let kept = context.simulator.jobs_kept().of(context.region);
     let mut all: Vec<(usize, &Arc<Job>)> = kept
         .iter()
@@ -97,11 +77,6 @@ pub(crate) fn list(context: &Context<'_>) -> Result<Reply, Failure> {
         body["nextToken"] = Value::from(all[start + size - 1].1.id.as_str());
     }
     Ok(Reply::json(&body))
-}
-
-fn time(member: &str, value: Option<&str>) -> Result<Option<Timestamp>, Failure> {
-    let Some(text) = value else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| Failure::validation(format!("The value of {member} is not a valid timestamp.")))
 }
 
 /// Jobs tell milliseconds.

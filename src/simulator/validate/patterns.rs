@@ -1,82 +1,88 @@
-//! The patterns of the service's own model, each as a check of its own: no engine of regular expressions is needed for so few.
+//! The patterns of the services' own models, as Java's engine reads them: each is matched as a whole, `\w`, `\d` and `\s` are ASCII.
 
-use super::names;
+use std::sync::OnceLock;
 
-/// Whether all of `text` matches one of the patterns that the shapes have; a test holds the list complete.
-pub(super) fn pattern_matches(pattern: &str, text: &str) -> bool {
-    let all = |allowed: fn(u8) -> bool| text.bytes().all(allowed);
-    match pattern {
-        "[a-zA-Z0-9_.:-]+" => !text.is_empty() && all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte)),
-        "[a-zA-Z0-9_-]+" => !text.is_empty() && all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte)),
-        "[0-9]{12}" => text.len() == 12 && all(|byte| byte.is_ascii_digit()),
-        r"s3://[a-z0-9][\.\-a-z0-9]{1,61}[a-z0-9](/.*)?" => is_s3_uri(text),
-        "[!-~]*" => all(|byte| byte.is_ascii_graphic()),
-        r"[a-zA-Z_\.\-/0-9:]+" => {
-            !text.is_empty() && all(|byte| byte.is_ascii_alphanumeric() || b"_.-/:".contains(&byte))
-        }
-        r"[a-zA-Z0-9\s._:/=+@-]*" => {
-            all(|byte| byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b"._:/=+@-".contains(&byte))
-        }
-        "arn:aws(-[^:]+)?:bedrock:[a-z0-9-]{1,20}:[0-9]{12}:async-invoke/[a-z0-9]{12}" => {
-            is_arn(text, "bedrock", |resource| {
-                resource.strip_prefix("async-invoke/").is_some_and(|id| id.len() == 12 && is_plain(id))
-            })
-        }
-        "arn:aws(-[^:]+)?:kms:[a-zA-Z0-9-]*:[0-9]{12}:((key/[a-zA-Z0-9-]{36})|(alias/[a-zA-Z0-9-_/]+))" => {
-            is_arn(text, "kms", |resource| match resource.split_once('/') {
-                Some(("key", id)) => id.len() == 36,
-                Some(("alias", name)) => !name.is_empty(),
-                _ => false,
-            })
-        }
-        "(|([1-9][0-9]{0,7})|(DRAFT))" => {
-            text.is_empty()
-                || text == "DRAFT"
-                || (text.len() <= 8 && !text.starts_with('0') && all(|byte| byte.is_ascii_digit()))
-        }
-        "(|([a-z0-9]+)|(arn:aws(-[^:]+)?:bedrock:[a-z0-9-]{1,20}:[0-9]{12}:guardrail/[a-z0-9]+))" => is_guardrail(text),
-        r"[a-zA-Z0-9\s:_@$#=/+,-.]{1,256}" | r"[a-zA-Z0-9\s:_@$#=/+,-.]{0,256}" => {
-            all(|byte| byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b":_@$#=/+,-.".contains(&byte))
-        }
-        _ => names::matches(pattern, text),
+use regex::Regex;
+use serde::Deserialize;
+
+/// A pattern, compiled when it is first needed.
+#[derive(Debug, Deserialize)]
+#[serde(from = "String")]
+pub(super) struct Pattern {
+    text: String,
+    compiled: OnceLock<Option<Regex>>,
+}
+
+impl From<String> for Pattern {
+    fn from(text: String) -> Self {
+        Self { text, compiled: OnceLock::new() }
     }
 }
 
-pub(super) fn is_plain(id: &str) -> bool {
-    id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+impl Pattern {
+    /// As the model writes it.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Whether all of `text` matches. Nothing matches a pattern that is not understood, of which a test finds none.
+    pub(super) fn matches(&self, text: &str) -> bool {
+        let compiled = self.compiled.get_or_init(|| Regex::new(&format!("^(?:{})$", translated(&self.text))).ok());
+        compiled.as_ref().is_some_and(|regex| regex.is_match(text))
+    }
 }
 
-/// Whether `text` is an ARN of `service`, of an account and with such a resource.
-pub(super) fn is_arn(text: &str, service: &str, is_resource: impl Fn(&str) -> bool) -> bool {
-    let parts: Vec<&str> = text.splitn(6, ':').collect();
-    let ["arn", partition, of, _, account, resource] = parts[..] else { return false };
-    let digits = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
-    partition.starts_with("aws") && of == service && digits && is_resource(resource)
+/// The same in the syntax of `regex`. Its tables of Unicode's categories are not compiled in: letters and numbers are those of
+/// its `\w`, which has a few marks more.
+fn translated(pattern: &str) -> String {
+    pattern
+        .replace("\\w", "0-9A-Za-z_")
+        .replace("\\d", "0-9")
+        .replace("\\s", " \\t\\n\\r\\x0B\\x0C")
+        .replace("\\p{L}", "\\w")
+        .replace("\\p{Z}", " \\u00A0\\u2028\\u2029")
+        .replace("\\p{N}", "\\d")
 }
 
-fn is_s3_uri(text: &str) -> bool {
-    let bucket = text.strip_prefix("s3://").map(|rest| rest.split_once('/').map_or(rest, |(bucket, _)| bucket));
-    bucket.is_some_and(|bucket| {
-        let plain = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-        let bytes = bucket.as_bytes();
-        (3..=63).contains(&bytes.len())
-            && plain(bytes.first())
-            && plain(bytes.last())
-            && bytes.iter().all(|byte| plain(Some(byte)) || b".-".contains(byte))
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::super::shape;
 
-fn is_guardrail(text: &str) -> bool {
-    let plain = |id: &str| id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    let parts: Vec<&str> = text.split(':').collect();
-    match parts[..] {
-        [id] => plain(id),
-        ["arn", partition, "bedrock", region, account, resource] => {
-            partition.starts_with("aws")
-                && (1..=20).contains(&region.len())
-                && account.len() == 12
-                && resource.strip_prefix("guardrail/").is_some_and(|id| !id.is_empty() && plain(id))
+    #[test]
+    fn names_and_addresses_match_as_the_service_models_say() {
+        for (name, good, bad) in [
+            (
+                "bedrock#ModelId",
+                &[
+                    "us.anthropic.claude-haiku-4-5-20251001-v1:0",
+                    "deepseek.v3.2",
+                    "arn:aws:bedrock:us-east-1::foundation-model/amazon.nova-lite-v1:0",
+                    "arn:aws:bedrock:us-east-1:000000000000:application-inference-profile/abc",
+                ][..],
+                &[
+                    "",
+                    "a..b",
+                    "us.a.b.c",
+                    "a b",
+                    "arn:aws:bedrock:us-east-1:000000000000:provisioned-model/abcdefghijkl",
+                ][..],
+            ),
+            (
+                "bedrock#S3Uri",
+                &["s3://files", "s3://files/", "s3://files/a/b.jsonl", "s3://files/a/"],
+                &["s3://f", "s3://files//a", "s3://files/a b", "s3://files/dt=1/", "s3://files/a//", "S3://files/a"],
+            ),
+            ("bedrock#ModelInvocationJobName", &["a", "a-b.c+d"], &["", "-a", "a_b", "a b"]),
+            ("sts#roleSessionNameType", &["a@b", ""], &["ä", "a b"]),
+            ("sts#tagKeyType", &["ä ü", "a/b"], &["a*", ""]),
+        ] {
+            let pattern = shape::named(name).unwrap().pattern.as_ref().unwrap();
+            for text in good {
+                assert!(pattern.matches(text), "{text} does not match {}", pattern.text());
+            }
+            for text in bad {
+                assert!(!pattern.matches(text), "{text} matches {}", pattern.text());
+            }
         }
-        _ => false,
     }
 }

@@ -1,6 +1,6 @@
-//! A body against the service's own model: required members, lengths, ranges, patterns, enums, unions, base64. The rules
-//! are data (`shapes.json`, from AWS's published service model; `tests/clients/simulator_fidelity.py` holds it equal to botocore's), the
-//! wording is AWS's. Unknown members are ignored, null counts as absent, as AWS does.
+//! A request against the service's own model: required members, lengths, ranges, patterns, enums, unions, base64. The rules
+//! are data (`shapes.json`, from AWS's published service models; `tests/clients/simulator_fidelity.py` holds it equal to botocore's), the
+//! wording is AWS's. Unknown members are ignored and never answered, null counts as absent, as AWS does.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,16 +11,17 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::patterns::pattern_matches;
+use super::patterns::Pattern;
 use crate::simulator::errors::Failure;
 
+/// A shape of the models.
 #[derive(Debug, Deserialize)]
-struct Shape {
+pub(super) struct Shape {
     #[serde(rename = "type")]
-    kind: String,
+    pub(super) kind: String,
     min: Option<f64>,
     max: Option<f64>,
-    pattern: Option<String>,
+    pub(super) pattern: Option<Pattern>,
     #[serde(default, rename = "enum")]
     values: Vec<String>,
     #[serde(default)]
@@ -31,13 +32,19 @@ struct Shape {
     required: Vec<String>,
     #[serde(default)]
     members: serde_json::Map<String, Value>,
-    member: Option<String>,
+    pub(super) member: Option<String>,
     key: Option<String>,
     value: Option<String>,
+    /// Of what is not in the body: `uri`, `querystring` or `header`, and the number of the segment or the name there.
+    #[serde(default)]
+    pub(super) places: BTreeMap<String, (String, String)>,
+    /// How members are sent that are not called so.
+    #[serde(default)]
+    pub(super) names: BTreeMap<String, String>,
 }
 
 impl Shape {
-    fn member_shapes(&self) -> impl Iterator<Item = (&str, &str)> {
+    pub(super) fn member_shapes(&self) -> impl Iterator<Item = (&str, &str)> {
         self.members.iter().filter_map(|(name, shape)| Some((name.as_str(), shape.as_str()?)))
     }
 }
@@ -46,15 +53,45 @@ impl Shape {
 static SHAPES: LazyLock<BTreeMap<String, Shape>> =
     LazyLock::new(|| serde_json::from_str(include_str!("shapes.json")).expect("shapes.json does not parse"));
 
-/// Parses `body` and checks it against the request shape named `shape`.
+/// The shape named `name`, if the models have it.
+pub(super) fn named(name: &str) -> Option<&'static Shape> {
+    SHAPES.get(name)
+}
+
+/// Parses `body` and checks it against the request shape named `shape`. What comes back has no member that the shape does not have.
 pub(crate) fn parse(shape: &str, body: &[u8]) -> Result<Value, Failure> {
-    let body: Value = match body {
+    let mut body: Value = match body {
         b"" => Value::Object(serde_json::Map::new()),
         _ => serde_json::from_slice(body)
             .map_err(|_| Failure::serialization("Could not parse the request body as JSON."))?,
     };
     check(shape, &body)?;
+    forget_unknown(shape, &mut body);
     Ok(body)
+}
+
+/// Takes out what the shape does not have.
+fn forget_unknown(name: &str, value: &mut Value) {
+    let Some(shape) = SHAPES.get(name) else { return };
+    match (shape.kind.as_str(), value) {
+        ("structure", Value::Object(object)) => {
+            object.retain(|member, value| shape.members.contains_key(member) && !value.is_null());
+            for (member, target) in shape.member_shapes() {
+                if let Some(value) = object.get_mut(member) {
+                    forget_unknown(target, value);
+                }
+            }
+        }
+        ("list", Value::Array(items)) => {
+            let target = shape.member.as_deref().unwrap_or_default();
+            items.iter_mut().for_each(|item| forget_unknown(target, item));
+        }
+        ("map", Value::Object(object)) => {
+            let target = shape.value.as_deref().unwrap_or_default();
+            object.values_mut().for_each(|value| forget_unknown(target, value));
+        }
+        _ => {}
+    }
 }
 
 /// Checks a parsed body against the shape named `shape`.
@@ -62,9 +99,19 @@ pub(crate) fn check(shape: &str, body: &Value) -> Result<(), Failure> {
     check_below(shape, body, &mut Vec::new())
 }
 
-/// Checks what a path or a query has under `member` against the shape named `shape`.
-pub(crate) fn check_member(shape: &str, member: &str, value: &Value) -> Result<(), Failure> {
-    check_below(shape, value, &mut vec![Step::Member(member.to_owned())])
+/// What is no JSON, but a text for a member of such a shape.
+pub(super) fn read_text(shape: &str, text: &str) -> Result<Value, Failure> {
+    let kind = SHAPES.get(shape).map_or("string", |shape| shape.kind.as_str());
+    let wrong = || wrong_type(kind, &Value::from(text));
+    match kind {
+        "integer" | "long" => text.parse::<i64>().map(Value::from).map_err(|_| wrong()),
+        "boolean" => text.parse::<bool>().map(Value::from).map_err(|_| wrong()),
+        "timestamp" => {
+            text.parse::<jiff::Timestamp>().map_err(|_| wrong())?;
+            Ok(Value::from(text))
+        }
+        _ => Ok(Value::from(text)),
+    }
 }
 
 fn check_below(shape: &str, body: &Value, path: &mut Vec<Step>) -> Result<(), Failure> {
@@ -121,7 +168,7 @@ impl Check {
     fn walk(&mut self, name: &str, value: &Value, path: &mut Vec<Step>) -> Result<(), Failure> {
         let Some(shape) = SHAPES.get(name) else { return Ok(()) };
         match (shape.kind.as_str(), value) {
-            ("document", _) | ("boolean", Value::Bool(_)) => Ok(()),
+            ("document", _) | ("boolean", Value::Bool(_)) | ("timestamp", Value::String(_)) => Ok(()),
             ("structure", Value::Object(object)) => self.structure(name, shape, object, path),
             ("list", Value::Array(items)) => {
                 self.length(shape, items.len(), None, path);
@@ -147,10 +194,10 @@ impl Check {
                 self.length(shape, bytes.len(), None, path);
                 Ok(())
             }
-            ("integer", Value::Number(number)) if number.is_f64() => {
+            ("integer" | "long", Value::Number(number)) if number.is_f64() => {
                 Err(Failure::serialization("FLOAT_VALUE can not be converted to an Integer"))
             }
-            ("integer" | "float", Value::Number(number)) => {
+            ("integer" | "long" | "float", Value::Number(number)) => {
                 self.range(shape, number, path);
                 Ok(())
             }
@@ -235,8 +282,13 @@ impl Check {
         if shape.max.is_some_and(|max| characters(text) > max) {
             self.length(shape, text.encode_utf16().count(), told, path);
         }
-        if let Some(pattern) = shape.pattern.as_deref().filter(|pattern| !pattern_matches(pattern, text)) {
-            self.fail(shape, told, &format!("Member must satisfy regular expression pattern: {pattern}"), path);
+        if let Some(pattern) = shape.pattern.as_ref().filter(|pattern| !pattern.matches(text)) {
+            self.fail(
+                shape,
+                told,
+                &format!("Member must satisfy regular expression pattern: {}", pattern.text()),
+                path,
+            );
         }
         if shape.min.is_some_and(|min| characters(text) < min) {
             self.length(shape, text.encode_utf16().count(), told, path);
@@ -279,7 +331,8 @@ fn characters(text: &str) -> f64 {
 
 fn wrong_type(expected: &str, value: &Value) -> Failure {
     let article = match expected {
-        "integer" => "an Integer",
+        "integer" | "long" => "an Integer",
+        "timestamp" => "a Timestamp",
         "float" => "a Float",
         "boolean" => "a Boolean",
         "blob" => "a ByteBuffer",
@@ -312,12 +365,22 @@ mod tests {
     }
 
     #[test]
-    fn every_pattern_of_the_shapes_is_known() {
+    fn every_pattern_of_the_shapes_is_understood() {
         for (name, shape) in SHAPES.iter() {
             if let Some(pattern) = &shape.pattern {
-                assert!(!pattern_matches(pattern, "\u{1}!"), "{name}: {pattern} is not checked");
+                assert!(!pattern.matches("\u{1} \u{1}"), "{name}: {} is not checked", pattern.text());
             }
         }
+    }
+
+    #[test]
+    fn members_that_nobody_knows_are_forgotten() {
+        let body = json!({"performanceConfig": {"latency": "standard", "extra": 1}, "extra": 1, "requestMetadata": {"a": "b"}, "additionalModelRequestFields": {"any": null}});
+        let read = parse("ConverseRequest", body.to_string().as_bytes()).unwrap();
+        assert_eq!(
+            read,
+            json!({"performanceConfig": {"latency": "standard"}, "requestMetadata": {"a": "b"}, "additionalModelRequestFields": {"any": null}})
+        );
     }
 
     #[test]
