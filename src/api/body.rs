@@ -68,19 +68,16 @@ pub(crate) fn object(body: &[u8]) -> Result<Members<'_>, Error> {
 
 #[cold]
 fn locate<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> Error {
+    let message = error.to_string();
+    // What is no JSON has no field to blame, as OpenAI has it: how far it was read says nothing about its fault.
+    if !error.is_data() {
+        return Error::new(Kind::Invalid, format!("The body is not valid JSON: {message}."));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let path = serde_path_to_error::deserialize::<_, T>(&mut deserializer)
         .map_err(|tracked| tracked.path().to_string())
         .err()
         .filter(|path| path != ".");
-    let message = error.to_string();
-    if !error.is_data() {
-        let error = Error::new(Kind::Invalid, format!("The body is not valid JSON: {message}."));
-        return match path {
-            Some(path) => error.param(path),
-            None => error,
-        };
-    }
     for (prefix, verdict) in [("missing field `", "is missing"), ("duplicate field `", "is given twice")] {
         if let Some(field) = message.strip_prefix(prefix).and_then(|rest| rest.split('`').next()) {
             let path = path.map_or_else(|| field.to_owned(), |path| format!("{path}.{field}"));
@@ -205,8 +202,11 @@ mod tests {
     fn what_is_no_json_is_said_to_be_none() {
         assert!(fault("").1.starts_with("The body is not valid JSON: EOF"));
         assert!(fault(r#"{"inner":[]} x"#).1.contains("trailing characters"));
-        let error = read::<Outer>(b"{\"inner\":[{\"number\":\"\xff\"}]}").unwrap_err();
-        assert_eq!(error.kind(), Kind::Invalid);
+        for broken in [&b"{\"inner\":[{\"number\":\"\xff\"}]}"[..], b"{\"inner\":[{\"num", b"{\"inner\":[{\"number\":1"]
+        {
+            let error = read::<Outer>(broken).unwrap_err();
+            assert_eq!((error.kind(), error.blamed()), (Kind::Invalid, None), "{error}");
+        }
         for broken in [&b"{\"a\":\"\xff\"}"[..], b"{", b"", b"[1"] {
             let message = object(broken).unwrap_err().message().to_owned();
             assert!(message.starts_with("The body is not valid JSON") || broken == b"[1", "{message}");

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Path, Query, Request};
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING};
 use http::request::Parts;
@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderValue};
 use serde::de::DeserializeOwned;
 
 use super::collected;
+use super::route;
 use super::sigv4::{Signed, is_signed};
 use crate::error::{Error, Kind};
 use crate::gateway::{Gateway, Trail};
@@ -18,7 +19,7 @@ use crate::report::Report;
 use crate::tenancy::{Caller, looks_own};
 
 /// Who is calling: who the gateway itself sends (`batch/door.rs`), who signed the request, or the key in
-/// `Authorization: Bearer` or `x-api-key`. No key, or a bad one, is an answer of its own.
+/// `Authorization: Bearer`, `x-api-key` or Azure's `api-key`. No key, or a bad one, is an answer of its own.
 impl FromRequestParts<Gateway> for Caller {
     type Rejection = Error;
 
@@ -55,7 +56,8 @@ fn presented_key(headers: &HeaderMap) -> Option<&str> {
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
-    let api_key = headers.get("x-api-key").and_then(|value| value.to_str().ok()).map(str::trim);
+    let api_key = headers.get("x-api-key").or_else(|| headers.get("api-key"));
+    let api_key = api_key.and_then(|value| value.to_str().ok()).map(str::trim);
     match (bearer, api_key) {
         (Some(bearer), Some(key)) if !looks_own(bearer) && looks_own(key) => Some(key),
         (bearer, key) => bearer.or(key),
@@ -81,32 +83,40 @@ impl FromRequest<Gateway> for Body {
     }
 }
 
-/// One segment of the path, percent-decoded: `%2F` in an ARN is part of the segment.
+/// What a path names, percent-decoded: `%2F` in an ARN is part of it, and so is a slash that the client left as it is, where
+/// the route has further segments for what follows it.
 pub(super) struct Segment(pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Segment {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let Path(text) = <Path<String> as FromRequestParts<S>>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| Error::invalid("modelId", "The path is not percent-encoded UTF-8."))?;
-        Ok(Self(text))
+        Ok(Self(segments(parts, state).await?.join("/")))
     }
 }
 
-/// Both segments of a path that has two, percent-decoded.
+/// Both names of a path that has two, percent-decoded. The first may have slashes in it, as that of [`Segment`].
 pub(super) struct Segments(pub(super) String, pub(super) String);
 
 impl<S: Send + Sync> FromRequestParts<S> for Segments {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
-        let Path((first, second)) = <Path<(String, String)> as FromRequestParts<S>>::from_request_parts(parts, state)
-            .await
-            .map_err(|_| Error::invalid("path", "The path is not percent-encoded UTF-8."))?;
-        Ok(Self(first, second))
+        let mut segments = segments(parts, state).await?;
+        let second = segments.pop().unwrap_or_default();
+        Ok(Self(segments.join("/"), second))
     }
+}
+
+/// What stands in the path in the places that its route leaves open.
+async fn segments<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<Vec<String>, Error> {
+    let read = <Path<Vec<(String, String)>> as FromRequestParts<S>>::from_request_parts(parts, state).await;
+    let named = |Path(named): Path<Vec<(String, String)>>| named.into_iter().map(|(_, text)| text).collect();
+    read.map(named).map_err(|_| {
+        let pattern = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+        let field = route::field(pattern);
+        Error::invalid(field, format!("`{field}` in the path is not percent-encoded UTF-8."))
+    })
 }
 
 /// The parameters of the query.
@@ -189,10 +199,11 @@ mod tests {
     }
 
     #[test]
-    fn the_key_is_found_in_either_header_and_any_spelling_of_bearer() {
+    fn the_key_is_found_in_any_header_and_any_spelling_of_bearer() {
         assert_eq!(presented_key(&headers("authorization", "Bearer bgw_a_b")), Some("bgw_a_b"));
         assert_eq!(presented_key(&headers("authorization", "bearer  bgw_a_b ")), Some("bgw_a_b"));
         assert_eq!(presented_key(&headers("x-api-key", "bgw_a_b")), Some("bgw_a_b"));
+        assert_eq!(presented_key(&headers("api-key", "bgw_a_b")), Some("bgw_a_b"));
         assert_eq!(presented_key(&headers("authorization", "Basic bgw_a_b")), None);
         let mut both = headers("authorization", "Bearer sk-of-elsewhere");
         both.insert("x-api-key", "bgw_a_b".parse().unwrap());

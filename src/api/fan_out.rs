@@ -22,6 +22,8 @@ pub(super) struct Part {
     pub(super) body: Vec<u8>,
     /// The field that is to blame when AWS refuses this call, if there is just one.
     pub(super) blame: Option<String>,
+    /// The caller's own fields in the body: the one that AWS names is to blame.
+    pub(super) own: Arc<[String]>,
 }
 
 /// The answer to one of the calls.
@@ -73,7 +75,8 @@ pub(super) async fn invoke_one(
     aim: Aim<'_>,
     body: Vec<u8>,
 ) -> Result<(Answered, Served)> {
-    let (_, answered, served) = one(gateway, caller, origin, aim, (0, Part { body, blame: None })).await?;
+    let (_, answered, served) =
+        one(gateway, caller, origin, aim, (0, Part { body, blame: None, own: Arc::default() })).await?;
     Ok((answered, served))
 }
 
@@ -85,9 +88,14 @@ async fn one(
     (index, part): (usize, Part),
 ) -> Result<(usize, Answered, Served)> {
     let call = Call { operation: Operation::InvokeModel, headers: bedrocks(headers), body: Bytes::from(part.body) };
-    let answer = Box::pin(gateway.forward(caller, origin, model, call)).await.map_err(|error| match part.blame {
-        Some(field) if is_about_the_body(&error) => error.param(field),
-        _ => error,
+    let answer = Box::pin(gateway.forward(caller, origin, model, call)).await.map_err(|error| {
+        if !is_about_the_body(&error) {
+            return error;
+        }
+        match part.own.iter().find(|field| names(error.message(), field)).or(part.blame.as_ref()) {
+            Some(field) => error.param(field.clone()),
+            None => error,
+        }
     })?;
     let booked = answer.served.receipt.booked();
     let input_tokens = booked.map_or(0, |booked| booked.usage.prompt_tokens());
@@ -99,6 +107,15 @@ fn is_about_the_body(error: &Error) -> bool {
     error.kind() == Kind::UpstreamRejected
         && error.blamed().is_none()
         && error.aws().is_none_or(|exception| exception.status == 400)
+}
+
+/// Whether `message` has `field` in it, as a word of its own.
+fn names(message: &str, field: &str) -> bool {
+    let goes_on = |c: char| c.is_alphanumeric() || c == '_';
+    !field.is_empty()
+        && message
+            .match_indices(field)
+            .any(|(at, _)| !message[..at].ends_with(goes_on) && !message[at + field.len()..].starts_with(goes_on))
 }
 
 /// Two calls as one: attempts and cost added up, Regions listed.
@@ -115,5 +132,21 @@ fn both(total: Served, other: &Served) -> Served {
             (Cost::Open, _) | (_, Cost::Open) => Cost::Open,
             (Cost::Unknown, _) | (_, Cost::Unknown) => Cost::Unknown,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_is_named_by_a_word_of_its_own() {
+        let refusal =
+            "Malformed input request: #: extraneous key [foo_bar] is not permitted, please reformat your input.";
+        assert!(names(refusal, "foo_bar"));
+        for other in ["foo", "bar", "", "oo_ba", "baz"] {
+            assert!(!names(refusal, other), "{other}");
+        }
+        assert!(names("x", "x") && names("`x`: ü", "ü"));
     }
 }

@@ -52,7 +52,6 @@ use std::time::Duration;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
 use axum::{Extension, Router};
 use http::{HeaderValue, Method, Uri};
 use tower::util::option_layer;
@@ -92,8 +91,9 @@ struct Document;
 /// All routes of the client port, in their middleware.
 pub fn router(gateway: &Gateway, server: &Server) -> Router {
     let (routes, document) = documented().split_for_parts();
-    // Not in the document, whose paths have no such thing: names with a slash that a client did not encode.
-    let routes = routes.route("/v1/models/{first}/{*rest}", get(models::retrieve_unencoded));
+    // Not in the document, whose paths have no such thing: names with a slash that a client did not encode, and the paths of
+    // Azure's clients.
+    let routes = routes.merge(models::unencoded()).merge(bedrock::unencoded()).merge(openai::azure::router());
     framed(routes.merge(page::router(gateway, server, document)), gateway, server)
 }
 

@@ -1,15 +1,16 @@
 //! `GET /v1/models` and `GET /v1/models/{id}`: the models that a key may use. OpenAI and Anthropic have the same paths;
 //! the header `anthropic-version`, which every client of Anthropic's sends, tells whose shape is wanted.
 
-use axum::Json;
 use axum::extract::{RawQuery, State};
+use axum::routing::get;
+use axum::{Json, Router};
 use http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::caller::{Segment, Segments};
+use super::caller::Segment;
 use super::openai::error::ErrorBody;
 use super::{anthropic, openai};
 use crate::catalog::{Kind, Model};
@@ -20,6 +21,11 @@ use crate::tenancy::{Caller, Scope};
 /// The routes.
 pub(super) fn router() -> OpenApiRouter<Gateway> {
     OpenApiRouter::new().routes(routes!(list)).routes(routes!(retrieve))
+}
+
+/// The routes for names with a slash, of an alias or an ARN, that the client left as it is: no path of the document is one.
+pub(super) fn unencoded() -> Router<Gateway> {
+    Router::new().route("/v1/models/{model}/{*rest}", get(retrieve))
 }
 
 /// A model under one of its names.
@@ -126,16 +132,6 @@ pub(super) async fn retrieve(
     Segment(name): Segment,
 ) -> Result<Json<One>> {
     found(&gateway, &caller, &headers, &name)
-}
-
-/// [`retrieve`] for a name with a slash, of an alias or an ARN, that the client left as it is.
-pub(super) async fn retrieve_unencoded(
-    State(gateway): State<Gateway>,
-    caller: Caller,
-    headers: HeaderMap,
-    Segments(first, rest): Segments,
-) -> Result<Json<One>> {
-    found(&gateway, &caller, &headers, &format!("{first}/{rest}"))
 }
 
 fn found(gateway: &Gateway, caller: &Caller, headers: &HeaderMap, name: &str) -> Result<Json<One>> {

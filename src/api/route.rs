@@ -1,12 +1,51 @@
 //! What a route is called in metrics and log lines, and why a request was refused.
 
+use std::borrow::Cow;
+
 use http::Method;
 
 use crate::error::{Error, Kind};
 
+/// The pattern of the document that has what a route does: others are there for clients that write a name's slashes as they
+/// are, or that are made for Azure.
+fn documented(pattern: &str) -> Cow<'_, str> {
+    const AZURE: &str = "/openai/deployments/{deployment}/";
+    if let Some(operation) = pattern.strip_prefix(AZURE) {
+        return format!("/v1/{operation}").into();
+    }
+    let pattern = pattern.strip_prefix("/openai").unwrap_or(pattern);
+    let pattern: Cow<'_, str> = if pattern.starts_with("/responses") || pattern == "/models" {
+        format!("/v1{pattern}").into()
+    } else {
+        pattern.into()
+    };
+    let has_rest = ["/{rest}", "/{last}", "/{*rest}"].iter().any(|rest| pattern.contains(rest));
+    if has_rest {
+        pattern.replace("/{rest}", "").replace("/{last}", "").replace("/{*rest}", "").into()
+    } else {
+        pattern
+    }
+}
+
+/// What the first open place of a route pattern is called in the API that the route belongs to.
+pub(super) fn field(pattern: &str) -> &str {
+    let name = pattern.split_once('{').and_then(|(_, rest)| rest.split('}').next()).unwrap_or("path");
+    let is_bedrocks = label(pattern).0 == "bedrock";
+    match name {
+        "model_id" => "modelId",
+        "guardrail" => "guardrailIdentifier",
+        "invocation" => "invocationArn",
+        "job" => "jobIdentifier",
+        "profile" => "inferenceProfileIdentifier",
+        "model" if is_bedrocks => "modelIdentifier",
+        "deployment" => "model",
+        name => name,
+    }
+}
+
 /// Surface and operation of a route pattern, as the metric labels name them.
 pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
-    match pattern {
+    match &*documented(pattern) {
         "/v1/chat/completions" => ("openai", "chat"),
         "/v1/responses" => ("openai", "responses"),
         "/v1/responses/input_tokens" => ("openai", "input_tokens"),
@@ -18,7 +57,7 @@ pub(super) fn label(pattern: &str) -> (&'static str, &'static str) {
         "/v1/batches" | "/v1/batches/{batch_id}" | "/v1/batches/{batch_id}/cancel" => ("openai", "batches"),
         "/v1/images/generations" => ("openai", "images"),
         "/v1/rerank" => ("rerank", "rerank"),
-        "/v1/models" | "/v1/models/{model}" | "/v1/models/{first}/{*rest}" => ("openai", "models"),
+        "/v1/models" | "/v1/models/{model}" => ("openai", "models"),
         "/v1/messages" => ("anthropic", "messages"),
         "/v1/messages/count_tokens" => ("anthropic", "count_tokens"),
         "/v1/messages/batches"
@@ -72,7 +111,7 @@ pub(super) fn is_timed(pattern: &str, method: &Method) -> bool {
 /// Whether a POST to this route pattern costs money, so that it matters whether it is made twice.
 pub(super) fn costs(pattern: &str) -> bool {
     matches!(
-        pattern,
+        &*documented(pattern),
         "/v1/chat/completions"
             | "/v1/responses"
             | "/v1/embeddings"
@@ -130,6 +169,40 @@ mod tests {
         }
         for pattern in ["/v1/chat/completions", "/async-invoke", "/v1/rerank"] {
             assert!(document.paths.paths.contains_key(pattern), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_route_beside_the_document_does_what_the_documented_one_does() {
+        for (pattern, of) in [
+            ("/model/{model_id}/{rest}/converse", "/model/{model_id}/converse"),
+            ("/model/{model_id}/{rest}/{last}/invoke", "/model/{model_id}/invoke"),
+            ("/v1/models/{model}/{*rest}", "/v1/models/{model}"),
+            ("/guardrail/{guardrail}/{rest}/version/{version}/apply", "/guardrail/{guardrail}/version/{version}/apply"),
+            ("/model-invocation-job/{job}/{rest}/stop", "/model-invocation-job/{job}/stop"),
+            ("/openai/v1/batches/{batch_id}", "/v1/batches/{batch_id}"),
+            ("/openai/deployments/{deployment}/chat/completions", "/v1/chat/completions"),
+            ("/openai/responses/{response_id}/input_items", "/v1/responses/{response_id}/input_items"),
+            ("/openai/models", "/v1/models"),
+        ] {
+            assert_ne!(label(of), ("none", "none"), "{of}");
+            assert_eq!((label(pattern), costs(pattern)), (label(of), costs(of)), "{pattern}");
+        }
+        assert_eq!(label("/openai/deployments/{deployment}"), ("none", "none"));
+    }
+
+    #[test]
+    fn what_a_path_names_is_called_as_its_api_calls_it() {
+        for (pattern, name) in [
+            ("/model/{model_id}/{rest}/converse", "modelId"),
+            ("/foundation-models/{model}", "modelIdentifier"),
+            ("/model-invocation-job/{job}", "jobIdentifier"),
+            ("/v1/models/{model}", "model"),
+            ("/v1/files/{file_id}/content", "file_id"),
+            ("/admin/v1/keys/{key}", "key"),
+            ("", "path"),
+        ] {
+            assert_eq!(field(pattern), name, "{pattern}");
         }
     }
 

@@ -34,6 +34,8 @@ const BEDROCK: [&str; 8] = [
 const OPENAI: [&str; 8] = ["chat", "responses", "embeddings", "images", "files", "batches", "rerank", "usage"];
 /// The first segments of the paths of the gateway's own APIs.
 const OURS: [&str; 5] = ["", "admin", "catalog", "docs", "openapi.json"];
+/// The first segment of the paths of Azure's clients, which speak OpenAI's dialect.
+const AZURE: &str = "openai";
 /// The header with which an AWS SDK numbers its calls, whatever they are.
 const AWS_SDK: &str = "amz-sdk-invocation-id";
 
@@ -46,7 +48,7 @@ impl Surface {
             (Some("v1"), Some("messages")) => Self::Anthropic,
             (Some("v1"), Some(second)) if OPENAI.contains(&second) => Self::OpenAi,
             (Some(first), _) if BEDROCK.contains(&first) => Self::Bedrock,
-            (Some(first), _) if OURS.contains(&first) => Self::OpenAi,
+            (Some(first), _) if first == AZURE || OURS.contains(&first) => Self::OpenAi,
             _ if headers.contains_key(anthropic::VERSION) => Self::Anthropic,
             (Some("v1"), _) => Self::OpenAi,
             _ if headers.contains_key(AWS_SDK) => Self::Bedrock,
@@ -98,6 +100,7 @@ mod tests {
         assert_eq!(of("/model/x/converse"), (Surface::Bedrock, Surface::Bedrock));
         assert_eq!(of("/admin/v1/keys"), (Surface::OpenAi, Surface::OpenAi));
         assert_eq!(of("/v1/files"), (Surface::OpenAi, Surface::OpenAi));
+        assert_eq!(of("/openai/deployments/x/chat/completions"), (Surface::OpenAi, Surface::OpenAi));
         assert_eq!(of("/v1/skills"), (Surface::OpenAi, Surface::Anthropic));
         assert_eq!(of("/models"), (Surface::OpenAi, Surface::Anthropic));
         let sdk = HeaderMap::from_iter([(http::HeaderName::from_static(AWS_SDK), "x".parse().unwrap())]);

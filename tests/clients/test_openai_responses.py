@@ -187,6 +187,34 @@ def test_an_agent_with_namespaces_and_a_search_of_openais_goes_round(client, mod
     assert "sunny" in last.response.output_text
 
 
+@pytest.mark.parametrize("model", [MODEL, NATIVE])
+def test_a_custom_tool_and_what_was_searched_for_go_round(client, model):
+    patch = {"type": "custom", "name": "patch", "format": {"type": "grammar", "syntax": "regex", "definition": ".+"}}
+    search = {"type": "tool_search", "execution": "client", "description": "Finds tools.",
+              "parameters": {"type": "object", "properties": {"query": {"type": "string"}}}}
+    tools = [patch, search]
+    items = [{"role": "user", "content": "Use patch"}]
+    with client.responses.create(model=model, tools=tools, input=items, store=False, stream=True,
+                                 include=["reasoning.encrypted_content"]) as stream:
+        events = list(stream)
+    call, = outputs(events[-1].response, "custom_tool_call")
+    told = [event.input for event in events if event.type == "response.custom_tool_call_input.done"]
+    assert told == [call.input] and call.name == "patch"
+    items += [item.model_dump(exclude_none=True) for item in events[-1].response.output]
+    items += [
+        {"type": "custom_tool_call_output", "call_id": call.call_id, "output": "patched"},
+        {"role": "assistant", "content": "Done."},
+        {"type": "tool_search_call", "call_id": "call_s", "execution": "client", "status": "completed",
+         "arguments": {"query": "weather"}},
+        {"type": "tool_search_output", "call_id": "call_s", "execution": "client", "status": "completed",
+         "tools": [{**WEATHER, "defer_loading": True}]},
+        {"role": "user", "content": "Now get_weather"},
+    ]
+    response = client.responses.create(model=model, tools=tools, input=items, store=False)
+    call, = outputs(response, "function_call")
+    assert call.name == "get_weather"
+
+
 def test_errors_are_the_clients_own(client, gateway):
     with pytest.raises(openai.NotFoundError):
         client.responses.create(model="no-such-model", input="x")

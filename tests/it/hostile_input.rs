@@ -261,10 +261,18 @@ async fn a_strange_model_id_in_the_path_is_a_4xx_of_the_dialect() {
         assert!([400, 404].contains(&reply.status()), "{id}: {reply:?}");
         assert_eq!(reply.openai_error()["param"], "model", "{id}");
     }
-    // Unencoded slashes make another route, which there is none of.
-    for path in ["/model/a/b/converse", "/model/../../etc/passwd", "/model/", "/model/x/converse/"] {
-        let reply = t.raw(raw_post(&t, path, "", "{}")).await;
-        assert_eq!((reply.status(), reply.exception().0), (404, "UnknownOperationException"), "{path}");
+    // Slashes may be as they are in an id, as many as an ARN has; what is longer is another route, which there is none of.
+    let (no_model, no_route) = ("ResourceNotFoundException", "UnknownOperationException");
+    for (path, name) in [
+        ("/model/a/b/converse", no_model),
+        ("/model/../../etc/converse", no_model),
+        ("/model/a/b/c/d/converse", no_route),
+        ("/model/../../etc/passwd", no_route),
+        ("/model/", no_route),
+        ("/model/x/converse/", no_route),
+    ] {
+        let reply = t.raw(raw_post(&t, path, "", &turn("hi").to_string())).await;
+        assert_eq!((reply.status(), reply.exception().0), (404, name), "{path}");
     }
     assert!(t.sim.calls().is_empty(), "{:?}", t.sim.calls());
     expect_alive(&t).await;

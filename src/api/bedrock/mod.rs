@@ -12,6 +12,8 @@ mod inference_profiles;
 pub(in crate::api) mod jobs;
 mod runtime;
 
+use axum::Router;
+use axum::routing::{get, post};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -35,4 +37,25 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(inference_profiles::list))
         .routes(routes!(inference_profiles::get))
         .merge(jobs::router())
+}
+
+/// The routes for ids with slashes, such as those in ARNs, that the client left as they are: `arn:...:inference-profile/x` has
+/// one, `arn:...:custom-model/base/x` two. No path of the document is one, and SDKs encode.
+pub(super) fn unencoded() -> Router<Gateway> {
+    let mut router = Router::new();
+    for rest in ["{rest}", "{rest}/{last}"] {
+        let on_model = |operation: &str| format!("/model/{{model_id}}/{rest}/{operation}");
+        router = router
+            .route(&on_model("converse"), post(runtime::converse))
+            .route(&on_model("converse-stream"), post(runtime::converse_stream))
+            .route(&on_model("invoke"), post(runtime::invoke))
+            .route(&on_model("invoke-with-response-stream"), post(runtime::invoke_with_response_stream))
+            .route(&on_model("count-tokens"), post(runtime::count_tokens));
+    }
+    router
+        .route("/guardrail/{guardrail}/{rest}/version/{version}/apply", post(guardrail::apply))
+        .route("/async-invoke/{invocation}/{rest}", get(async_invoke::get))
+        .route("/foundation-models/{model}/{rest}", get(foundation_models::get))
+        .route("/inference-profiles/{profile}/{rest}", get(inference_profiles::get))
+        .merge(jobs::unencoded())
 }

@@ -1,8 +1,11 @@
 //! Cache points: where a caller marks how much of the prompt is worth keeping.
 //! <https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html>
 
+use serde_json::Value;
+
 use super::At;
 use crate::converse::CachePoint;
+use crate::error::Error;
 use crate::families::Traits;
 use crate::report::{Action, Report};
 
@@ -55,8 +58,25 @@ impl CachePoints {
     }
 }
 
+/// Refuses a `prompt_cache_breakpoint` of OpenAI's, at `at`, in another mode than the one there is.
+pub fn check_breakpoint(at: At, mode: &str) -> Result<(), Error> {
+    if mode == "explicit" {
+        return Ok(());
+    }
+    Err(Error::invalid(at.dot("mode"), "`mode` has to be `explicit`."))
+}
+
+/// Whether OpenAI's `prompt_cache_options` ask for more than that what is marked is cached and nothing else, which is how
+/// Bedrock does it.
+pub fn says_more_than_marks(options: &Value) -> bool {
+    let is_mode = |(key, value): (&String, &Value)| value.is_null() || key == "mode" && value == "explicit";
+    !options.as_object().is_some_and(|options| options.iter().all(is_mode))
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::families::Caching;
 
@@ -69,6 +89,14 @@ mod tests {
             ttls.map(|(i, ttl)| points.point(At::item("marks", i), Some(ttl), &mut report).map(|p| p.ttl)).collect();
         assert_eq!(given, [Some(Some("1h".to_owned())), Some(None), Some(None), Some(None), None]);
         assert_eq!(report.to_string(), "clamped:marks[2].ttl,dropped:marks[4]");
+    }
+
+    #[test]
+    fn that_only_marks_count_is_how_it_is_anyway() {
+        let says_more = |options| says_more_than_marks(&options);
+        assert!(!says_more(json!({})) && !says_more(json!({"mode": "explicit", "ttl": null})));
+        assert!(says_more(json!({"mode": "implicit"})) && says_more(json!({"mode": "explicit", "ttl": "30m"})));
+        assert!(says_more(json!("explicit")));
     }
 
     #[test]

@@ -20,7 +20,7 @@ mod tools;
 pub use at::At;
 pub use auto_cache::auto_cache;
 pub use builder::{Builder, Conversation, ToolAnswer};
-pub use cache::CachePoints;
+pub use cache::{CachePoints, check_breakpoint, says_more_than_marks};
 pub use custom::{CallerTools, Grammar, custom_arguments, custom_schema, custom_text, custom_text_of};
 pub use form::{Block, Form, Wanted};
 pub use media::{Label, audio, document, image, is_picture, picture_type, video};

@@ -34,12 +34,20 @@ pub(super) fn may_name(body: &[u8], catalog: &Catalog, takes: fn(&Resolved) -> b
 pub(super) struct ToolHead {
     #[serde(rename = "type")]
     kind: Option<String>,
+    /// Only looked at where it is a group of tools.
+    #[serde(default)]
+    name: serde_json::Value,
 }
 
 impl ToolHead {
     /// Whether it takes text, which Bedrock knows nothing of.
     pub(super) fn is_custom(&self) -> bool {
         self.kind() == "custom"
+    }
+
+    /// Its name; nothing when it says none.
+    pub(super) fn name(&self) -> &str {
+        self.name.as_str().unwrap_or_default()
     }
 
     /// Its type; nothing when it says none.

@@ -2,6 +2,7 @@
 //! (<https://platform.openai.com/docs/api-reference>). `wire` is their shape, `translate` leads from it to the
 //! canonical form and back without touching network or clock, `error` is the shape of failure.
 
+pub(super) mod azure;
 pub(super) mod batches;
 mod chat;
 mod choices;

@@ -7,13 +7,29 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::fields::{self, list, missing, refuse, wrong_type};
+use super::tools;
 use crate::simulator::catalog::Model;
 use crate::simulator::content::{self, Choice, Prompt, Tool};
 use crate::simulator::errors::Failure;
 use crate::simulator::prompt_cache::Meter;
 use crate::simulator::validate::images;
 
-const ITEMS: [&str; 5] = ["message", "function_call", "function_call_output", "reasoning", "item_reference"];
+const ITEMS: [&str; 9] = [
+    "message",
+    "function_call",
+    "function_call_output",
+    "reasoning",
+    "item_reference",
+    "custom_tool_call",
+    "custom_tool_call_output",
+    "tool_search_call",
+    "tool_search_output",
+];
+/// How many of [`ITEMS`] models of other makers than OpenAI take.
+const OF_OTHERS: usize = 5;
+/// Items that call, and those that answer them.
+const CALLS: [&str; 2] = ["function_call", "custom_tool_call"];
+const ANSWERS: [&str; 2] = ["function_call_output", "custom_tool_call_output"];
 
 /// The items of `input`; a string is one user message.
 pub(super) fn items(body: &Value) -> Result<Vec<Value>, Failure> {
@@ -32,7 +48,13 @@ pub(super) fn items(body: &Value) -> Result<Vec<Value>, Failure> {
 }
 
 /// Checks the conversation `items`, of which the first `earlier` were stored; references become what `find` knows.
-pub(super) fn check(items: &mut [Value], earlier: usize, find: &dyn Fn(&str) -> Option<Value>) -> Result<(), Failure> {
+pub(super) fn check(
+    items: &mut [Value],
+    earlier: usize,
+    model: &Model,
+    find: &dyn Fn(&str) -> Option<Value>,
+) -> Result<(), Failure> {
+    let taken = if tools::is_openais(model) { &ITEMS[..] } else { &ITEMS[..OF_OTHERS] };
     for (index, item) in items.iter_mut().skip(earlier).enumerate() {
         let path = format!("input[{index}]");
         match item["type"].as_str() {
@@ -42,10 +64,10 @@ pub(super) fn check(items: &mut [Value], earlier: usize, find: &dyn Fn(&str) -> 
                 let id = item["id"].as_str().ok_or_else(|| missing(&format!("{path}.id")))?;
                 *item = find(id).ok_or_else(|| missing_item(id))?;
             }
-            Some(kind) if !ITEMS.contains(&kind) => {
+            Some(kind) if !taken.contains(&kind) => {
                 return Err(refuse(
                     format!("{path}.type"),
-                    format!("Invalid value: '{kind}'. Supported values are: {}.", list(&ITEMS)),
+                    format!("Invalid value: '{kind}'. Supported values are: {}.", list(taken)),
                 ));
             }
             Some(_) => {}
@@ -72,7 +94,21 @@ fn one(item: &Value, path: &str, find: &dyn Fn(&str) -> Option<Value>) -> Result
             required("call_id")?;
             required("arguments").map(|_| ())
         }
-        "function_call_output" => {
+        "custom_tool_call" => {
+            required("name")?;
+            required("call_id")?;
+            required("input").map(|_| ())
+        }
+        "tool_search_call" => match &item["arguments"] {
+            Value::Null => Err(missing(&format!("{path}.arguments"))),
+            _ => Ok(()),
+        },
+        "tool_search_output" => match &item["tools"] {
+            Value::Array(_) => Ok(()),
+            Value::Null => Err(missing(&format!("{path}.tools"))),
+            other => Err(wrong_type(&format!("{path}.tools"), "an array of objects", other)),
+        },
+        "function_call_output" | "custom_tool_call_output" => {
             required("call_id")?;
             match &item["output"] {
                 Value::String(_) => Ok(()),
@@ -216,19 +252,26 @@ fn reasoning(item: &Value, path: &str, find: &dyn Fn(&str) -> Option<Value>) -> 
 
 /// Every call has its output and every output its call.
 fn calls(items: &[Value], earlier: usize) -> Result<(), Failure> {
-    let ids = |kind: &'static str| {
-        items.iter().filter(move |item| item["type"] == kind).filter_map(|item| item["call_id"].as_str())
-    };
-    let called: HashSet<&str> = ids("function_call").collect();
-    let answered: HashSet<&str> = ids("function_call_output").collect();
-    if let Some(id) = ids("function_call_output").find(|id| !called.contains(id)) {
-        return Err(refuse("input", format!("No tool call found for function call output with call_id {id}.")));
-    }
     let has_new_turn = items.len() > earlier;
-    match ids("function_call").find(|id| has_new_turn && !answered.contains(id)) {
-        Some(id) => Err(refuse("input", format!("No tool output found for function call {id}."))),
-        None => Ok(()),
+    for (call, answer) in CALLS.into_iter().zip(ANSWERS) {
+        let ids = |kind: &'static str| {
+            items.iter().filter(move |item| item["type"] == kind).filter_map(|item| item["call_id"].as_str())
+        };
+        let called: HashSet<&str> = ids(call).collect();
+        let answered: HashSet<&str> = ids(answer).collect();
+        let what = call.replace('_', " ");
+        if let Some(id) = ids(answer).find(|id| !called.contains(id)) {
+            return Err(refuse("input", format!("No tool call found for {what} output with call_id {id}.")));
+        }
+        if let Some(id) = ids(call).find(|id| has_new_turn && !answered.contains(id)) {
+            return Err(refuse("input", format!("No tool output found for {what} {id}.")));
+        }
     }
+    Ok(())
+}
+
+fn is_answer(item: &Value) -> bool {
+    item["type"].as_str().is_some_and(|kind| ANSWERS.contains(&kind))
 }
 
 /// A conversation that passed the checks.
@@ -243,14 +286,9 @@ impl Turns<'_> {
     pub(super) fn read(&self) -> (Prompt, Meter) {
         let body = self.body;
         let mut meter = Meter::default();
-        let mut tools = Vec::new();
-        for tool in body["tools"].as_array().into_iter().flatten() {
-            meter.json(tool);
-            tools.push(Tool {
-                name: tool["name"].as_str().unwrap_or_default().to_owned(),
-                schema: tool["parameters"].clone(),
-            });
-        }
+        body["tools"].as_array().into_iter().flatten().for_each(|tool| meter.json(tool));
+        let seen = tools::seen(&body["tools"], self.items);
+        let tools = seen.into_iter().map(|tool| Tool { schema: tool.schema(), name: tool.called }).collect();
         meter.text(body["instructions"].as_str().unwrap_or_default());
         let ttl = Some("30m");
         for item in self.items {
@@ -259,7 +297,7 @@ impl Turns<'_> {
         if body["prompt_cache_options"]["mode"] != "explicit" {
             meter.checkpoint(ttl);
         }
-        let results = self.items.iter().rev().take_while(|item| item["type"] == "function_call_output");
+        let results = self.items.iter().rev().take_while(|item| is_answer(item));
         let results: Vec<String> = results.map(|item| text(&item["output"])).collect();
         let last =
             self.items.iter().rev().find(|item| item["role"] == "user").map_or(&Value::Null, |item| &item["content"]);
@@ -288,7 +326,7 @@ fn tool_choice(choice: &Value) -> Choice {
     match (mode, choice["type"].as_str()) {
         (Some("none"), _) => Choice::Off,
         (Some("required"), _) => Choice::Any,
-        (_, Some("function")) => Choice::Named(choice["name"].as_str().unwrap_or_default().to_owned()),
+        (_, Some("function" | "custom")) => Choice::Named(choice["name"].as_str().unwrap_or_default().to_owned()),
         _ => Choice::Auto,
     }
 }
@@ -314,7 +352,12 @@ fn measure(item: &Value, meter: &mut Meter) {
             meter.text(item["name"].as_str().unwrap_or_default());
             meter.text(item["arguments"].as_str().unwrap_or_default());
         }
-        Some("function_call_output") => {
+        Some("custom_tool_call") => {
+            meter.text(item["name"].as_str().unwrap_or_default());
+            meter.text(item["input"].as_str().unwrap_or_default());
+        }
+        Some("tool_search_call" | "tool_search_output") => meter.json(item),
+        Some("function_call_output" | "custom_tool_call_output") => {
             meter.turn("tool");
             meter.text(item["output"].as_str().unwrap_or_default());
             item["output"].as_array().into_iter().flatten().for_each(|part| measure_part(part, meter));

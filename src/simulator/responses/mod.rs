@@ -1,5 +1,5 @@
-//! `POST /openai/v1/responses` of the runtime: OpenAI's Responses API as Bedrock offers it. Synchronous or streamed, function
-//! tools alone, no background, no conversations, no stored prompts; a response is stored in the Region that gave it unless
+//! `POST /openai/v1/responses` of the runtime: OpenAI's Responses API as Bedrock offers it. Synchronous or streamed, the tools
+//! of clients alone, no background, no conversations, no stored prompts; a response is stored in the Region that gave it unless
 //! `store` is false. Sources: OpenAI's API reference, "Responses API support on Amazon Bedrock", `bedrock.md` of the project.
 //!
 //! GPT-5.x, GPT-6.x and Grok answer here, all by inference profile alone (`us.`, `global.`, ...): their bare ids are refused
@@ -51,7 +51,7 @@ pub(crate) fn answer(
     };
     let earlier = items.len();
     items.extend(input::items(body)?);
-    input::check(&mut items, earlier, &|id| stored.item(context.region, id))?;
+    input::check(&mut items, earlier, &target.model, &|id| stored.item(context.region, id))?;
     let turns = Turns { body, items: &items, model: &target.model };
     let (prompt, meter) = turns.read();
     let input = context.meet_cache(target, &meter).map_err(Failure::validation)?;
@@ -62,16 +62,25 @@ pub(crate) fn answer(
         "content_filtered".clone_into(&mut answer.stop_reason);
     }
     let id = format!("resp_{}", uuid::Uuid::new_v4().simple());
-    let response =
-        Response { id: &id, body, target, tier, answer: &answer, input: &input, created_at: context.seconds() };
+    let response = Response {
+        id: &id,
+        body,
+        target,
+        tier,
+        answer: &answer,
+        input: &input,
+        created_at: context.seconds(),
+        tools: tools::seen(&body["tools"], &items),
+    };
     let whole = response.whole();
+    let events = matches!(delivery, Delivery::Stream).then(|| response.events(&whole));
     if body["store"] != false {
         items.extend(whole["output"].as_array().into_iter().flatten().cloned());
         stored.keep(context.region, &id, Kept { response: whole.clone(), items });
     }
-    let reply = match delivery {
-        Delivery::Whole => Reply::json(&whole),
-        Delivery::Stream => Reply::events(response.events(&whole)),
+    let reply = match events {
+        None => Reply::json(&whole),
+        Some(events) => Reply::events(events),
     };
     Ok(reply.costing(&input, answer.output_tokens))
 }

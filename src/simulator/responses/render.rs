@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::fields;
 use super::input::encrypted;
+use super::tools::Offered;
 use crate::simulator::content::{self, Answer, Block};
 use crate::simulator::frames::Item;
 use crate::simulator::prompt_cache::Input;
@@ -19,6 +20,8 @@ pub(super) struct Response<'a> {
     pub(super) answer: &'a Answer,
     pub(super) input: &'a Input,
     pub(super) created_at: i64,
+    /// What the model could call.
+    pub(super) tools: Vec<Offered<'a>>,
 }
 
 impl Response<'_> {
@@ -104,9 +107,17 @@ impl Response<'_> {
         let prefix = match block {
             Block::Text(_) => "msg",
             Block::Reasoning { .. } | Block::Redacted { .. } => "rs",
-            Block::Tool { .. } => "fc",
+            Block::Tool { name, .. } => match self.offered(name).map(|tool| tool.kind) {
+                Some("custom") => "ctc",
+                Some("tool_search") => "tsc",
+                _ => "fc",
+            },
         };
         format!("{prefix}_{index:02x}{}", self.id.trim_start_matches("resp_"))
+    }
+
+    fn offered(&self, called: &str) -> Option<&Offered<'_>> {
+        self.tools.iter().find(|tool| tool.called == called)
     }
 
     fn wants(&self, include: &str) -> bool {
@@ -123,9 +134,27 @@ impl Response<'_> {
             Block::Text(text) => {
                 json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": [part(text)]})
             }
-            Block::Tool { id: call, name, input } => json!({
-                "id": id, "type": "function_call", "status": status, "arguments": input.to_string(), "call_id": call_id(call), "name": name,
-            }),
+            Block::Tool { id: call, name, input } => {
+                let mut item = json!({"id": id, "type": "function_call", "status": status, "call_id": call_id(call)});
+                let tool = self.offered(name);
+                let members = match tool.map(|tool| tool.kind) {
+                    Some("custom") => json!({"type": "custom_tool_call", "input": input["input"]}),
+                    Some("tool_search") => {
+                        json!({"type": "tool_search_call", "execution": "client", "arguments": input})
+                    }
+                    _ => json!({"arguments": input.to_string()}),
+                };
+                for (key, value) in members.as_object().into_iter().flatten() {
+                    item[key] = value.clone();
+                }
+                if item["type"] != "tool_search_call" {
+                    item["name"] = Value::from(tool.map_or(name.as_str(), |tool| tool.name));
+                }
+                if let Some(namespace) = tool.and_then(|tool| tool.namespace) {
+                    item["namespace"] = Value::from(namespace);
+                }
+                item
+            }
             Block::Redacted { .. } => json!({"id": id, "type": "reasoning", "summary": []}),
             Block::Reasoning { text, .. } => {
                 let summary =
@@ -152,6 +181,10 @@ impl Response<'_> {
             stream.push("response.output_item.added", json!({"output_index": index, "item": opened(done)}));
             match block {
                 Block::Text(text) => stream.text(&at, text),
+                Block::Tool { input, .. } if done["type"] == "custom_tool_call" => stream.custom(&at, input, done),
+                Block::Tool { .. } if done["type"] == "tool_search_call" => {
+                    stream.spoken += content::block_tokens(block);
+                }
                 Block::Tool { input, .. } => stream.arguments(&at, input, done),
                 Block::Reasoning { text, .. } if self.summarises() => stream.summary(&at, text),
                 Block::Reasoning { .. } | Block::Redacted { .. } => stream.spoken += content::block_tokens(block),
@@ -168,8 +201,10 @@ impl Response<'_> {
 /// The item as it is announced, before anything of it was said.
 fn opened(done: &Value) -> Value {
     let mut item = done.clone();
-    for (name, empty) in [("content", json!([])), ("summary", json!([])), ("arguments", json!(""))] {
-        if item.get(name).is_some() {
+    for (name, empty) in
+        [("content", json!([])), ("summary", json!([])), ("arguments", json!("")), ("input", json!(""))]
+    {
+        if item.get(name).is_some_and(|value| !value.is_object()) {
             item[name] = empty;
         }
     }
@@ -253,6 +288,15 @@ impl Events {
         }
         let members = json!({"arguments": done["arguments"], "name": done["name"]});
         self.of("response.function_call_arguments.done", at, None, members);
+        let name = done["name"].as_str().unwrap_or_default();
+        self.spoken += crate::simulator::tokens::count(name) + crate::simulator::tokens::count(&input.to_string());
+    }
+
+    fn custom(&mut self, at: &At, input: &Value, done: &Value) {
+        for (delta, _) in content::text_deltas(done["input"].as_str().unwrap_or_default()) {
+            self.of("response.custom_tool_call_input.delta", at, None, json!({"delta": delta}));
+        }
+        self.of("response.custom_tool_call_input.done", at, None, json!({"input": done["input"]}));
         let name = done["name"].as_str().unwrap_or_default();
         self.spoken += crate::simulator::tokens::count(name) + crate::simulator::tokens::count(&input.to_string());
     }

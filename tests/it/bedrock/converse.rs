@@ -1,9 +1,11 @@
 //! Converse and ConverseStream: AWS's bytes in both directions.
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::support::calls::{anthropic, turn};
 use crate::support::frames::Frame;
+use crate::support::reply::Reply;
 use crate::support::{FIRST, MODEL_ID, TestGateway};
 
 /// Odd but good JSON: blanks, an escape, a number in an unusual form, members that nobody knows.
@@ -136,5 +138,42 @@ async fn tools_come_as_the_model_calls_them() {
     let frames = t.bedrock().send("converse-stream", body).await.frames();
     let start = frames.iter().find(|frame| frame.kind() == "contentBlockStart").unwrap().json();
     assert_eq!(start["start"]["toolUse"]["name"], "get_weather");
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn an_arn_whose_slashes_are_as_they_are_is_called_as_the_encoded_one() {
+    let t = TestGateway::tapped(|_| {}).await;
+    let arn = format!("arn:aws:bedrock:{FIRST}:000000000000:inference-profile/us.{MODEL_ID}");
+    for operation in ["converse", "converse-stream"] {
+        let send = async |arn: &str| {
+            let request = t.request(Method::POST, &format!("/model/{arn}/{operation}")).bearer_auth(t.key());
+            Reply::to(request.body(turn("hi").to_string())).await
+        };
+        let (plain, encoded) = (send(&arn).await, send(&arn.replace(':', "%3A").replace('/', "%2F")).await);
+        assert_eq!((plain.status(), plain.region(), encoded.status()), (200, FIRST, 200), "{plain:?}");
+    }
+    let paths: Vec<String> = t.tap.exchanges().into_iter().map(|exchange| exchange.path).collect();
+    assert_eq!((&paths[0], &paths[2]), (&paths[1], &paths[3]));
+    let calls = t.booked_calls(4).await;
+    assert_eq!(calls.iter().filter(|call| &*call.operation == "converse").count(), 2, "{calls:?}");
+    assert_eq!(calls.iter().filter(|call| &*call.operation == "converse_stream").count(), 2, "{calls:?}");
+
+    let get = async |path: &str| Reply::to(t.request(Method::GET, path).bearer_auth(t.key())).await;
+    let model = get(&format!("/foundation-models/arn:aws:bedrock:{FIRST}::foundation-model/{MODEL_ID}")).await;
+    assert_eq!((model.status(), &model.json()["modelDetails"]["modelId"]), (200, &json!(MODEL_ID)), "{model:?}");
+    let profile = get(&format!("/inference-profiles/{arn}")).await;
+    let id = json!(format!("us.{MODEL_ID}"));
+    assert_eq!((profile.status(), &profile.json()["inferenceProfileId"]), (200, &id), "{profile:?}");
+    // What is no text is told by the name that its own API has for it.
+    for (path, field) in
+        [("/foundation-models/%ff", "modelIdentifier"), ("/inference-profiles/%ff", "inferenceProfileIdentifier")]
+    {
+        let reply = get(path).await;
+        let (name, message) = reply.exception();
+        assert_eq!((reply.status(), name), (400, "ValidationException"), "{reply:?}");
+        assert!(message.contains(field) && message.contains("UTF-8"), "{message}");
+    }
+    assert_eq!(get("/v1/responses/%ff").await.openai_error()["param"], "response_id");
     t.finish().await;
 }

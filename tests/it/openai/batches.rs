@@ -258,7 +258,10 @@ async fn batches_are_listed_page_by_page_and_shown_to_their_team_alone() {
     assert_eq!((page["first_id"].as_str(), page["last_id"].as_str()), (Some(&*ids[0]), Some(&*ids[1])));
     let rest = get(&t, &format!("/v1/batches?limit=2&after={}", ids[1])).await.json();
     assert_eq!((listed(&rest), &rest["has_more"]), (ids[2..].to_vec(), &json!(false)));
-    assert_eq!(get(&t, "/v1/batches?limit=0").await.openai_error()["param"], "limit");
+    for (query, param) in [("limit=0", "limit"), ("after=batch_x", "after"), ("after=", "after")] {
+        let refused = get(&t, &format!("/v1/batches?{query}")).await;
+        assert_eq!((refused.status(), &refused.openai_error()["param"]), (400, &json!(param)), "{query}");
+    }
 
     t.make_team(NewTeam::new("others")).await;
     let (_, other) = t.make_key(NewKey { scopes: vec![Scope::Batch], ..NewKey::new("others", "k") }).await;

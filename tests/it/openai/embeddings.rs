@@ -216,6 +216,19 @@ async fn one_input_that_bedrock_refuses_ends_all_and_is_named() {
 }
 
 #[tokio::test]
+async fn a_field_of_its_own_that_the_model_refuses_is_named_itself() {
+    let t = TestGateway::start().await;
+    for (model, inputs) in [(TITAN, json!("hi")), (TITAN, json!(["hi", "ho"])), ("embed-v4", json!(["hi"]))] {
+        let reply = embed(&t, &with(ask(model, inputs), json!({"normalize": true, "colour": "red"}))).await;
+        let error = reply.openai_error();
+        let named = if model == TITAN { "colour" } else { "normalize" };
+        assert_eq!((reply.status(), &error["code"]), (400, &json!("upstream_rejected")), "{reply:?}");
+        assert!([named, "colour"].contains(&error["param"].as_str().unwrap()), "{reply:?}");
+    }
+    t.finish().await;
+}
+
+#[tokio::test]
 async fn a_throttled_call_among_many_is_answered_by_the_other_region() {
     let t = TestGateway::start().await;
     t.sim.region(FIRST).throttle(1);

@@ -127,6 +127,9 @@ async fn a_file_is_taken_listed_read_and_deleted() {
         let refused = ask(&t, Method::GET, query).await;
         assert_eq!((refused.status(), &refused.openai_error()["param"]), (400, &json!(param)));
     }
+    let named = t.request(Method::POST, "/v1/files").bearer_auth(t.key()).header("idempotency-key", "once");
+    let refused = Reply::to(named.header("content-type", "multipart/form-data; boundary=x").body("--x--")).await;
+    assert_eq!((refused.status(), &refused.openai_error()["param"]), (400, &json!("Idempotency-Key")), "{refused:?}");
     let content = ask(&t, Method::GET, &format!("/{id}/content")).await;
     assert_eq!(
         (content.status(), content.text(), content.header("content-length")),

@@ -1,5 +1,6 @@
 //! The OpenAI surface.
 
+mod azure;
 mod batches;
 mod chat;
 mod choices;

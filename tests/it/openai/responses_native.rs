@@ -403,16 +403,110 @@ async fn tokens_from_the_cache_are_booked_as_bedrock_counts_them() {
     t.finish().await;
 }
 
+/// What a client runs itself, of every type there is.
+fn own_tools() -> Value {
+    let grammar = json!({"type": "grammar", "syntax": "lark", "definition": "start: /.+/s"});
+    json!([
+        {"type": "custom", "name": "patch", "description": "Patches files.", "format": grammar},
+        {"type": "namespace", "name": "mcp__sky__", "description": "The sky.", "tools": weather()},
+        {"type": "tool_search", "execution": "client", "description": "Finds tools.",
+         "parameters": {"type": "object", "properties": {"query": {"type": "string"}}}},
+    ])
+}
+
 #[tokio::test]
-async fn custom_tools_are_for_the_translation_where_there_is_one() {
+async fn what_a_client_runs_itself_goes_to_openais_models_as_it_is() {
+    for model in [NATIVE, ALONE] {
+        let t = TestGateway::tapped(|_| {}).await;
+        let ask = json!({"model": model, "tools": own_tools(), "input": "Help me [[tools:3]]", "reasoning": {"effort": "none"}});
+        let reply = send(&t, &ask).await;
+        assert_eq!((reply.status(), reply.header("x-gateway-translation")), (200, ""), "{model}: {reply:?}");
+        let first = reply.json();
+        assert_eq!(item(&first, "custom_tool_call")["name"], "patch");
+        let call = item(&first, "function_call");
+        assert_eq!((&call["namespace"], &call["name"]), (&json!("mcp__sky__"), &json!("get_weather")));
+        let search = item(&first, "tool_search_call").clone();
+
+        let moon =
+            json!({"type": "function", "name": "moon_phase", "parameters": {"type": "object", "properties": {}}});
+        let answers = json!([
+            {"type": "custom_tool_call_output", "call_id": item(&first, "custom_tool_call")["call_id"], "output": "patched"},
+            {"type": "function_call_output", "call_id": call["call_id"], "output": "sunny"},
+            {"type": "tool_search_output", "call_id": search["call_id"], "execution": "client", "status": "completed",
+             "tools": [moon]},
+            {"role": "user", "content": "Now moon_phase"},
+        ]);
+        let gone_on = with(ask.clone(), json!({"input": answers, "previous_response_id": first["id"]}));
+        let second = create(&t, &gone_on).await;
+        assert_eq!(item(&second, "function_call")["name"], "moon_phase", "{model}");
+        let all = [ask["input"].clone(), json!(first["output"]), answers];
+        let mut sent_back = vec![json!({"role": "user", "content": all[0]})];
+        sent_back.extend(all[1..].iter().flat_map(|items| items.as_array().unwrap().clone()));
+        let second = create(&t, &with(ask, json!({"input": sent_back, "store": false}))).await;
+        assert_eq!(item(&second, "function_call")["name"], "moon_phase", "{model}");
+        assert!(t.tap.exchanges().iter().all(|exchange| exchange.path == "/openai/v1/responses"));
+        assert!(sent(&t).iter().all(|sent| sent["tools"] == own_tools()));
+        t.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn custom_tools_of_other_makers_models_are_translated_where_that_can_be() {
     let t = TestGateway::start().await;
     let fields = json!({"tools": [{"type": "custom", "name": "patch"}], "input": "Patch it [[tool]]"});
-    let response = create(&t, &with(fields.clone(), json!({"model": NATIVE}))).await;
+    let response = create(&t, &with(fields.clone(), json!({"model": GROK}))).await;
     assert_eq!(item(&response, "custom_tool_call")["name"], "patch");
+    let operations: Vec<_> = t.sim.calls().iter().map(|call| call.operation).collect();
+    assert_eq!(operations, ["Converse"]);
+    // What a server would run is refused of all, by its name.
+    let hosted = json!({"model": ALONE, "tools": [{"type": "computer"}], "input": "x"});
+    let reply = send(&t, &hosted).await;
+    let error = reply.openai_error();
+    assert_eq!((reply.status(), &error["code"]), (400, &json!("upstream_rejected")), "{reply:?}");
+    assert_eq!(error["param"], "tools[0].type", "{reply:?}");
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn a_group_whose_name_bedrock_keeps_for_itself_is_translated_where_that_can_be() {
+    let t = TestGateway::start().await;
+    let tools = json!([{"type": "namespace", "name": "functions", "tools": weather()}]);
+    let fields = json!({"tools": tools, "input": "Weather? [[tool]]"});
+    let response = create(&t, &with(fields.clone(), json!({"model": NATIVE}))).await;
+    assert_eq!(item(&response, "function_call")["namespace"], "functions");
     let reply = send(&t, &with(fields, json!({"model": ALONE}))).await;
-    assert_eq!((reply.status(), &reply.openai_error()["code"]), (400, &json!("upstream_rejected")));
+    assert_eq!((reply.status(), &reply.openai_error()["param"]), (400, &json!("tools")), "{reply:?}");
     let operations: Vec<_> = t.sim.calls().iter().map(|call| call.operation).collect();
     assert_eq!(operations, ["Converse", "Responses"]);
+    t.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_search_for_tools_found_is_offered_to_a_model_that_cannot_search() {
+    let t = TestGateway::start().await;
+    let first = create(&t, &json!({"model": NATIVE, "tools": own_tools(), "input": "Use tool_search"})).await;
+    let search = item(&first, "tool_search_call").clone();
+    let found = json!([{"type": "namespace", "name": "mcp__moon__", "tools": [
+        {"type": "function", "name": "phase", "defer_loading": true, "parameters": {"type": "object", "properties": {}}}]}]);
+    let items = json!([
+        {"type": "tool_search_output", "call_id": search["call_id"], "execution": "client", "status": "completed",
+         "tools": found},
+        {"role": "user", "content": "The phase? [[tool]]"},
+    ]);
+    let asked = json!({"model": MODEL, "tools": [{"type": "tool_search", "execution": "client"}]});
+    let gone_on = with(asked.clone(), json!({"input": items, "previous_response_id": first["id"]}));
+    let mut sent_back = vec![json!({"role": "user", "content": "Use tool_search"}), search];
+    sent_back.extend(items.as_array().unwrap().clone());
+    for body in [gone_on, with(asked, json!({ "input": sent_back }))] {
+        let reply = send(&t, &body).await;
+        assert_eq!(reply.status(), 200, "{reply:?}");
+        let call = item(&reply.json(), "function_call").clone();
+        assert_eq!((&call["namespace"], &call["name"]), (&json!("mcp__moon__"), &json!("phase")));
+        let report = reply.header("x-gateway-translation");
+        assert!(report.contains("merged:input[") && report.contains("dropped:tools[0]"), "{report}");
+    }
+    let bad = json!({"model": MODEL, "input": [{"type": "tool_search_output", "tools": "x"}]});
+    assert_eq!(send(&t, &bad).await.openai_error()["param"], "input[0].tools");
     t.finish().await;
 }
 

@@ -8,8 +8,8 @@ mod codec;
 mod request;
 mod told;
 
-use axum::Json;
 use axum::extract::State;
+use axum::{Json, Router, routing};
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use utoipa_axum::router::OpenApiRouter;
@@ -43,6 +43,13 @@ const ID: usize = 12;
 /// The routes of jobs.
 pub(super) fn router() -> OpenApiRouter<Gateway> {
     OpenApiRouter::new().routes(routes!(create)).routes(routes!(list)).routes(routes!(get)).routes(routes!(stop))
+}
+
+/// The routes for ARNs whose slash the client left as it is.
+pub(super) fn unencoded() -> Router<Gateway> {
+    Router::new()
+        .route("/model-invocation-job/{job}/{rest}", routing::get(get))
+        .route("/model-invocation-job/{job}/{rest}/stop", routing::post(stop))
 }
 
 /// CreateModelInvocationJob

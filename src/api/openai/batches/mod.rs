@@ -103,7 +103,15 @@ async fn list(
     Configured(batches): Configured<Batches>,
     Parameters(parameters): Parameters<BTreeMap<String, String>>,
 ) -> Result<Json<List>> {
-    let page = batches.list(&caller, filter(parameters)?).await?;
+    let filter = filter(parameters)?;
+    if let Some(mark) = &filter.after {
+        let unknown = |_| Error::invalid("after", "There is no batch with this id.");
+        batches.batch(&caller, mark).await.and_then(own).map_err(|error| match error.kind() {
+            Kind::NotFound => unknown(error),
+            _ => error,
+        })?;
+    }
+    let page = batches.list(&caller, filter).await?;
     let data: Vec<Batch> = page.batches.into_iter().map(told::batch).collect();
     let id = |batch: Option<&Batch>| batch.map(|batch| batch.id.clone());
     let (first_id, last_id) = (id(data.first()), id(data.last()));

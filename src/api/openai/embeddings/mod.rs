@@ -9,6 +9,8 @@ pub(super) mod record;
 mod tests;
 mod wire;
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use base64::Engine as _;
@@ -105,10 +107,11 @@ impl Wish {
 
     /// The calls to make.
     fn parts(&self, family: Embedding) -> Result<Vec<Part>> {
+        let own: Arc<[String]> = self.settings.extra.keys().cloned().collect();
         let one = |calls: std::ops::Range<usize>| -> Result<Part> {
             let list: &[Input] = &self.inputs.list[calls.clone()];
             let blame = if list.len() == 1 { self.inputs.path(calls.start) } else { "input".to_owned() };
-            Ok(Part { body: family.body(list, &self.settings)?, blame: Some(blame) })
+            Ok(Part { body: family.body(list, &self.settings)?, blame: Some(blame), own: Arc::clone(&own) })
         };
         family.calls(&self.inputs.list).into_iter().map(one).collect()
     }

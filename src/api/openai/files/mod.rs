@@ -61,9 +61,17 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Json<FileObject>> {
     caller.require(Scope::Batch)?;
+    if request.headers().contains_key(IDEMPOTENCY) {
+        let message = "An upload is not looked at before it is taken, so none can be known as a repeat: send it without \
+                       Idempotency-Key. A file that was sent twice costs nothing and can be deleted.";
+        return Err(Error::unsupported("Idempotency-Key", message));
+    }
     let file = Box::pin(form::receive(&files, &caller, request)).await?;
     Ok(Json(file.into()))
 }
+
+/// The header that names a call, so that it is made once.
+const IDEMPOTENCY: &str = "idempotency-key";
 
 /// What a list is asked for.
 #[derive(Debug, Default, Deserialize)]

@@ -6,6 +6,8 @@
 mod settings;
 mod wire;
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use http::HeaderMap;
@@ -62,7 +64,8 @@ pub(super) async fn create(
     let origin =
         Origin { surface: "openai", operation: "images", trail, end_user: request.user, status: error::status };
 
-    let parts = std::iter::repeat_n(native, count).map(|body| Part { body, blame: None }).collect();
+    let parts =
+        std::iter::repeat_n(native, count).map(|body| Part { body, blame: None, own: Arc::default() }).collect();
     let (answers, served) = fan_out::invoke(&gateway, &caller, &origin, (&model, &headers), parts).await?;
     let created = gateway.clock().now().seconds();
     // What the models make when nothing is asked for.

@@ -16,9 +16,10 @@ pub(in crate::api) use native::speaks_responses;
 
 use std::task::{Context as TaskContext, Poll, ready};
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
 use bytes::BytesMut;
 use http::HeaderMap;
 use utoipa_axum::router::OpenApiRouter;
@@ -50,6 +51,14 @@ pub(super) fn router() -> OpenApiRouter<Gateway> {
         .routes(routes!(stored::retrieve, stored::delete))
         .routes(routes!(stored::input_items))
         .routes(routes!(stored::cancel))
+}
+
+/// The routes under the paths of Azure's clients.
+pub(super) fn azure() -> Router<Gateway> {
+    Router::new()
+        .route("/openai/responses", post(create))
+        .route("/openai/responses/{response_id}", get(stored::retrieve).delete(stored::delete))
+        .route("/openai/responses/{response_id}/input_items", get(stored::input_items))
 }
 
 /// Create a response

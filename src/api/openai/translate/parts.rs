@@ -2,7 +2,7 @@
 
 use crate::api::conversation::{self, At, Builder, CachePoints, Label};
 use crate::api::openai::found::Found;
-use crate::api::openai::wire::{CacheControl, File, Part, TextOrList, Url};
+use crate::api::openai::wire::{CacheBreakpoint, CacheControl, File, Part, TextOrList, Url};
 use crate::converse::{CachePoint, ContentBlock, ToolResultBlock};
 use crate::error::Error;
 use crate::families::Traits;
@@ -160,7 +160,27 @@ impl Parts<'_, '_> {
                 return Err(Error::invalid(at.dot("type"), message));
             }
         };
-        Ok(block.map(|block| (block, part.cache_control.map(|mark| (at.dot("cache_control"), mark)))))
+        let mark = Self::mark_of(at, part.cache_control, part.prompt_cache_breakpoint)?;
+        Ok(block.map(|block| (block, mark)))
+    }
+
+    /// The mark of the part at `at`, in Anthropic's words or in OpenAI's. Both together are one.
+    fn mark_of(
+        at: At,
+        control: Option<CacheControl>,
+        breakpoint: Option<CacheBreakpoint>,
+    ) -> Result<Option<(At, CacheControl)>, Error> {
+        if let Some(breakpoint) = &breakpoint {
+            conversation::check_breakpoint(at.dot("prompt_cache_breakpoint"), &breakpoint.mode)?;
+        }
+        Ok(match (control, breakpoint) {
+            (Some(control), _) => Some((at.dot("cache_control"), control)),
+            (None, Some(_)) => {
+                let plain = CacheControl { kind: "ephemeral".to_owned(), ttl: None };
+                Some((at.dot("prompt_cache_breakpoint"), plain))
+            }
+            (None, None) => None,
+        })
     }
 
     fn file(&mut self, at: At, file: File) -> Result<ContentBlock, Error> {

@@ -177,7 +177,7 @@ pub(super) fn drop_untranslatable(wire: &ChatRequest, report: &mut Report) {
         ("verbosity", wire.verbosity.as_deref().is_some_and(|verbosity| verbosity != "medium")),
         ("prompt_cache_key", wire.prompt_cache_key.is_some()),
         ("prompt_cache_retention", wire.prompt_cache_retention.is_some()),
-        ("prompt_cache_options", wire.prompt_cache_options.is_some()),
+        ("prompt_cache_options", wire.prompt_cache_options.as_ref().is_some_and(conversation::says_more_than_marks)),
         ("moderation", wire.moderation.is_some()),
     ];
     for (field, _) in dropped.into_iter().filter(|(_, present)| *present) {
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn what_openai_alone_does_is_left_out_and_named() {
-        let fields = r#""prompt_cache_options":{"mode":"explicit"},"moderation":{"model":"m"},"prompt_cache_key":"k""#;
+        let fields = r#""prompt_cache_options":{"mode":"implicit"},"moderation":{"model":"m"},"prompt_cache_key":"k""#;
         let report = "dropped:prompt_cache_key,dropped:prompt_cache_options,dropped:moderation";
         assert_eq!(translated(fields, &Traits::default()), (json!({}), report.into()));
     }

@@ -181,3 +181,29 @@ fn a_cache_mark_on_nothing_or_beside_another_is_reported() {
     let twice = r#"{"role":"user",MARK,"content":[{"type":"text","text":"hi",MARK}]}"#;
     assert_eq!(reported(&twice.replace("MARK", mark), ""), "dropped:messages[0].cache_control");
 }
+
+#[test]
+fn a_breakpoint_of_openais_is_a_cache_point_behind_its_part() {
+    let body = br#"{"model":"m","prompt_cache_options":{"mode":"explicit"},"messages":[
+        {"role":"system","content":[{"type":"text","text":"be kind","prompt_cache_breakpoint":{"mode":"explicit"}}]},
+        {"role":"user","content":[{"type":"text","text":"a","prompt_cache_breakpoint":{"mode":"explicit"}},
+            {"type":"text","text":"b"}]}]}"#;
+    let translated = request(wire::parse(body).unwrap(), &Traits::default()).unwrap();
+    assert_eq!(translated.report.to_string(), "");
+    let sent = serde_json::to_value(&translated.request).unwrap();
+    let point = json!({"cachePoint": {"type": "default"}});
+    assert_eq!(sent["system"], json!([{"text": "be kind"}, point]));
+    assert_eq!(sent["messages"][0]["content"], json!([{"text": "a"}, point, {"text": "b"}]));
+    let marked = |mode: &str| {
+        format!(
+            r#"{{"role":"user","content":[{{"type":"text","text":"a","prompt_cache_breakpoint":{{"mode":"{mode}"}}}}]}}"#
+        )
+    };
+    let refused = format!(r#"{{"model":"m","messages":[{}]}}"#, marked("implicit"));
+    let error = request(wire::parse(refused.as_bytes()).unwrap(), &Traits::default()).unwrap_err();
+    assert_eq!(error.blamed(), Some("messages[0].content[0].prompt_cache_breakpoint.mode"));
+    let body = format!(r#"{{"model":"m","messages":[{}]}}"#, marked("explicit"));
+    let none = Traits { caching: None, ..Traits::default() };
+    let translated = request(wire::parse(body.as_bytes()).unwrap(), &none).unwrap();
+    assert_eq!(translated.report.to_string(), "dropped:messages[0].content[0].prompt_cache_breakpoint");
+}

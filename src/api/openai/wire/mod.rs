@@ -10,9 +10,9 @@ pub use completion::{
     PromptDetails, Usage,
 };
 pub use request::{
-    CacheControl, ChatRequest, Custom, CustomCall, CustomFormat, CustomGrammar, File, Function, FunctionCall, ImageUrl,
-    InputAudio, JsonSchema, Message, Part, PerformanceConfig, ResponseFormat, Role, StreamOptions, TextOrList,
-    ThinkingBlock, Tool, ToolCall, VideoUrl,
+    CacheBreakpoint, CacheControl, ChatRequest, Custom, CustomCall, CustomFormat, CustomGrammar, File, Function,
+    FunctionCall, ImageUrl, InputAudio, JsonSchema, Message, Part, PerformanceConfig, ResponseFormat, Role,
+    StreamOptions, TextOrList, ThinkingBlock, Tool, ToolCall, VideoUrl,
 };
 pub use url::Url;
 

@@ -140,6 +140,15 @@ pub struct CacheControl {
     pub ttl: Option<String>,
 }
 
+/// Marks what is worth caching, up to here; as OpenAI has it
+/// (<https://platform.openai.com/docs/guides/prompt-caching>).
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(expecting = "an object")]
+pub struct CacheBreakpoint {
+    /// `explicit`.
+    pub mode: String,
+}
+
 /// Who said a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
@@ -270,6 +279,8 @@ pub struct Part {
     pub video_url: Option<VideoUrl>,
     /// The part is worth caching, and what is before it.
     pub cache_control: Option<CacheControl>,
+    /// The same, by OpenAI's name.
+    pub prompt_cache_breakpoint: Option<CacheBreakpoint>,
     /// Everything else.
     #[serde(flatten)]
     #[schema(value_type = HashMap<String, Value>)]

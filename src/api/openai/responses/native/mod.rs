@@ -48,15 +48,35 @@ pub(super) enum Lane {
 }
 
 /// The native lane where the catalog says that the runtime takes the model's responses, by a name of its own: AWS refuses
-/// application profiles there (<https://docs.aws.amazon.com/bedrock/latest/userguide/inference-responses.html>). Custom tools and namespaces, which
-/// Bedrock knows nothing of, and the calls of a team with a guardrail, which AWS does not say to take there, are for the translation, if
-/// the model can be asked that way.
+/// application profiles there (<https://docs.aws.amazon.com/bedrock/latest/userguide/inference-responses.html>). Tools that the model does not take
+/// there, and the calls of a team with a guardrail, which AWS does not say to take there, are for the translation, if the model can be
+/// asked that way.
 pub(super) fn lane(caller: &Caller, model: &Resolved, head: &Head) -> Lane {
     let converses = model.model.as_ref().is_some_and(|model| model.apis.converse == Some(true));
-    let is_strange = |tool: &ToolHead| matches!(tool.kind(), "custom" | "namespace");
+    let is_openais = is_openais(model);
+    let is_strange = |tool: &ToolHead| match tool.kind() {
+        "custom" => !is_openais,
+        "namespace" => !is_openais || RESERVED.contains(&tool.name()),
+        _ => false,
+    };
     let wants_it = head.tools.iter().flatten().any(is_strange) || caller.team.guardrail.is_some();
     let is_translated = converses && wants_it;
     if resolves_to_one(model) && model.hosting().is_none() && !is_translated { Lane::Native } else { Lane::Converse }
+}
+
+/// The names of groups of tools that Bedrock refuses, because the servers' own tools are in groups of these names, also where
+/// there are none.
+const RESERVED: [&str; 5] = ["browser", "functions", "image_gen", "python", "web"];
+
+/// Whether the model is one of OpenAI's: the runtime takes all tools from them that a client runs, `custom` and `namespace`,
+/// and the search for tools, too; from others only `function`.
+fn is_openais(model: &Resolved) -> bool {
+    provider(model.model.as_deref()) == "openai"
+}
+
+/// Whether a tool is one that OpenAI runs, and that agents do without.
+fn is_extra(tool: &ToolHead, model: &Resolved) -> bool {
+    translate::is_extra(tool.kind()) && !(tool.kind() == "tool_search" && is_openais(model))
 }
 
 /// Whether the native lane may be the one for `body`.
@@ -165,7 +185,7 @@ async fn prepare(
         report.add(Action::Dropped, TOLD_BY_CLIENT);
     }
     edits.remove(&members, &removed);
-    leave_out_extras(&members, head, &mut edits, &mut report);
+    leave_out_extras(&members, (head, &model.resolved), &mut edits, &mut report);
     set(&members, &mut edits, "store", "false");
     name_tier(&members, &mut edits, headers)?;
 
@@ -236,8 +256,13 @@ const TOLD_BY_CLIENT: &str = "client_metadata";
 
 /// Leaves out the tools that OpenAI runs and that agents offer beside their own, whatever the model: AWS refuses a request
 /// that has one. A request for nothing else is AWS's to refuse.
-fn leave_out_extras(members: &Members<'_>, head: &Head, edits: &mut Edits<'_>, report: &mut Report) {
-    let is_extra = |tool: &ToolHead| translate::is_extra(tool.kind());
+fn leave_out_extras(
+    members: &Members<'_>,
+    (head, model): (&Head, &Resolved),
+    edits: &mut Edits<'_>,
+    report: &mut Report,
+) {
+    let is_extra = |tool: &ToolHead| is_extra(tool, model);
     let heads = head.tools.as_deref().unwrap_or_default();
     if heads.iter().all(is_extra) || !heads.iter().any(is_extra) {
         return;
@@ -316,18 +341,27 @@ mod tests {
 
     #[test]
     fn tools_that_openai_runs_are_left_out_beside_the_clients_own_alone() {
-        let sent = |body: &str| {
+        let catalog = Catalog::embedded(&[]).unwrap();
+        let sent_to = |model: &str, body: &str| {
             let (members, head) = (Members::read(body.as_bytes()).unwrap(), head(body.as_bytes()).unwrap());
             let (mut edits, mut report) = (Edits::new(body.as_bytes()), Report::default());
-            leave_out_extras(&members, &head, &mut edits, &mut report);
+            leave_out_extras(&members, (&head, &catalog.resolve(model).unwrap()), &mut edits, &mut report);
             (String::from_utf8(edits.apply().to_vec()).unwrap(), report.to_string())
         };
+        let sent = |body: &str| sent_to("grok-4.6", body);
         let own = r#"{"type":"function" ,"name":"f"}"#;
         let (body, report) = sent(&format!(
             r#"{{"model":"m","tools":[{{"type":"web_search","x":1}}, {own},{{"type":"tool_search"}}, {own}]}}"#
         ));
         assert_eq!(body, format!(r#"{{"model":"m","tools":[{own},{own}]}}"#));
         assert_eq!(report, "dropped:tools[0],dropped:tools[2]");
+        // Of OpenAI's own models AWS takes the search for tools.
+        let (body, report) = sent_to(
+            "gpt-5.4",
+            &format!(r#"{{"model":"m","tools":[{{"type":"image_generation"}}, {own},{{"type":"tool_search"}}]}}"#),
+        );
+        assert_eq!(body, format!(r#"{{"model":"m","tools":[{own},{{"type":"tool_search"}}]}}"#));
+        assert_eq!(report, "dropped:tools[0]");
         for untouched in [
             r#"{"model":"m","tools":[{"type":"web_search"}]}"#,
             r#"{"model":"m","tools":[{"type":"function"},{"type":"mcp"}]}"#,

@@ -1,11 +1,15 @@
 //! The items of a conversation, one by one.
 
+use serde_json::Value;
+
 use super::{reasoning, tools};
-use crate::api::conversation::{self, At, Builder, Conversation, Dialect, Grain, Label, ToolAnswer, ToolNames};
+use crate::api::conversation::{
+    self, At, Builder, CachePoints, Conversation, Dialect, Grain, Label, ToolAnswer, ToolNames,
+};
 use crate::api::openai::found::Found;
 use crate::api::openai::responses::wire::{Item, Part, Role};
 use crate::api::openai::wire::{TextOrList, Url};
-use crate::converse::{ContentBlock, Document, Image, Object, SystemBlock, ToolResultBlock};
+use crate::converse::{CachePoint, ContentBlock, Document, Image, Object, SystemBlock, ToolResultBlock};
 use crate::error::Error;
 use crate::families::Traits;
 use crate::report::{Action, Report};
@@ -42,6 +46,7 @@ impl Input<'_> {
         let mut reader = Reader {
             builder: Builder::new(&DIALECT, names, traits, report),
             provider: self.provider,
+            points: CachePoints::new(traits),
             thoughts: Vec::new(),
         };
         if let Some(text) = self.instructions.filter(|text| !text.is_empty()) {
@@ -60,18 +65,25 @@ impl Input<'_> {
 struct Reader<'a> {
     builder: Builder<'a>,
     provider: &'a str,
+    points: CachePoints,
     /// Reasoning that waits for what the assistant did next: no turn may end with it.
     thoughts: Vec<(At, ContentBlock)>,
 }
 
 impl Reader<'_> {
     fn add(&mut self, at: At, item: Item) -> Result<(), Error> {
+        if let Some(kind @ ("tool_search_call" | "tool_search_output")) = item.kind.as_deref() {
+            // The tools that were found are offered with the others; that somebody searched for them says no more.
+            let action = if kind == "tool_search_call" { Action::Dropped } else { Action::Merged };
+            self.builder.report().add(action, at);
+            return Ok(());
+        }
         self.look_at_extra(at, &item.extra);
         match item.kind.as_deref() {
             None | Some("message") => self.message(at, item),
             Some("function_call") => {
-                let arguments = item.arguments.as_deref().unwrap_or_default();
-                let Some(input) = conversation::arguments(arguments) else {
+                let arguments = item.arguments.as_ref().map_or(Some(""), Value::as_str);
+                let Some(input) = arguments.and_then(conversation::arguments) else {
                     let message = "`arguments` has to be the text of a JSON object.";
                     return Err(Error::invalid(at.dot("arguments"), message));
                 };
@@ -86,7 +98,7 @@ impl Reader<'_> {
                 let id = item.call_id.ok_or_else(|| missing(at, "call_id"))?;
                 let output = item.output.ok_or_else(|| missing(at, "output"))?;
                 let content = self.pieces(at, "output", Some(output), Allowed::Everything)?;
-                let content = content.into_iter().map(Piece::into_result).collect();
+                let content = self.results_of(content);
                 self.builder.result(at, ToolAnswer { id, content, status: None, cache_point: None })
             }
             Some("reasoning") => {
@@ -118,11 +130,12 @@ impl Reader<'_> {
             Role::User => {
                 self.forget_thoughts();
                 let pieces = self.pieces(at, "content", content, Allowed::Everything)?;
-                self.builder.user(at, pieces.into_iter().map(Piece::into_block));
+                let blocks = self.blocks_of(pieces);
+                self.builder.user(at, blocks);
             }
             Role::Assistant => {
                 let pieces = self.pieces(at, "content", content, Allowed::Text)?;
-                let mut blocks: Vec<_> = pieces.into_iter().map(Piece::into_block).collect();
+                let mut blocks = self.blocks_of(pieces);
                 if !blocks.is_empty() {
                     blocks.splice(0..0, self.thoughts.drain(..).map(|(_, thought)| thought));
                 }
@@ -130,10 +143,42 @@ impl Reader<'_> {
             }
             Role::System | Role::Developer => {
                 let pieces = self.pieces(at, "content", content, Allowed::Text)?;
-                self.builder.instruct(at, pieces.into_iter().filter_map(Piece::into_instruction).collect());
+                let mut blocks = Vec::with_capacity(pieces.len());
+                for (piece, mark) in pieces {
+                    blocks.extend(piece.into_instruction());
+                    blocks.extend(self.point(mark).map(SystemBlock::CachePoint));
+                }
+                self.builder.instruct(at, blocks);
             }
         }
         Ok(())
+    }
+
+    /// The cache point that a mark at `mark` asks for.
+    fn point(&mut self, mark: Option<At>) -> Option<CachePoint> {
+        self.points.point(mark?, None, self.builder.report())
+    }
+
+    /// Pieces of a turn, each followed by the cache point that it is marked for.
+    fn blocks_of(&mut self, pieces: Vec<Marked>) -> Vec<ContentBlock> {
+        let mut blocks = Vec::with_capacity(pieces.len());
+        for (piece, mark) in pieces {
+            blocks.push(piece.into_block());
+            blocks.extend(self.point(mark).map(ContentBlock::CachePoint));
+        }
+        blocks
+    }
+
+    /// Pieces of a tool's answer, which cannot be cached in part.
+    fn results_of(&mut self, pieces: Vec<Marked>) -> Vec<ToolResultBlock> {
+        let mut results = Vec::with_capacity(pieces.len());
+        for (piece, mark) in pieces {
+            if let Some(mark) = mark {
+                self.builder.report().add(Action::Dropped, mark);
+            }
+            results.push(piece.into_result());
+        }
+        results
     }
 
     fn call(&mut self, at: At, id: Option<String>, name: Option<String>, input: Object) -> Result<(), Error> {
@@ -172,20 +217,32 @@ impl Reader<'_> {
         field: &'static str,
         content: Option<TextOrList<Part>>,
         allowed: Allowed,
-    ) -> Result<Vec<Piece>, Error> {
+    ) -> Result<Vec<Marked>, Error> {
         match content {
             None => Ok(Vec::new()),
             // Content that is the empty string says the same as none.
             Some(TextOrList::Text(text)) if text.is_empty() => Ok(Vec::new()),
             Some(TextOrList::Text(text)) => {
-                Ok(self.builder.text(at.dot(field), text).into_iter().map(Piece::Text).collect())
+                Ok(self.builder.text(at.dot(field), text).into_iter().map(|text| (Piece::Text(text), None)).collect())
             }
             Some(TextOrList::List(parts)) => {
                 let mut pieces = Vec::with_capacity(parts.len());
                 for (j, part) in parts.into_iter().enumerate() {
                     let at = at.at(field, j);
                     self.look_at_part(at, &part.extra);
-                    pieces.extend(self.piece(at, part, allowed)?);
+                    let mark = match &part.prompt_cache_breakpoint {
+                        Some(breakpoint) => {
+                            let at = at.dot("prompt_cache_breakpoint");
+                            conversation::check_breakpoint(at, &breakpoint.mode)?;
+                            Some(at)
+                        }
+                        None => None,
+                    };
+                    match self.piece(at, part, allowed)? {
+                        Some(piece) => pieces.push((piece, mark)),
+                        // There is nothing to mark.
+                        None => mark.into_iter().for_each(|mark| self.builder.report().add(Action::Dropped, mark)),
+                    }
                 }
                 Ok(pieces)
             }
@@ -271,6 +328,9 @@ enum Allowed {
     Text,
     Everything,
 }
+
+/// A part, and where the mark stands that it is worth caching.
+type Marked = (Piece, Option<At>);
 
 /// A part that is worth sending.
 enum Piece {

@@ -15,12 +15,10 @@ use crate::report::{Action, Report};
 pub struct Namespaces(HashMap<String, (String, String)>);
 
 impl Namespaces {
-    /// Takes the tools of `offered` out of their groups, each with its place.
-    pub(super) fn flatten(offered: Vec<Tool>, report: &mut Report) -> Result<(Vec<(At, Tool)>, Self), Error> {
+    /// Takes the tools of `offered` out of their groups, each with its place, and remembers the groups.
+    pub(super) fn flatten(&mut self, offered: Vec<(At, Tool)>, report: &mut Report) -> Result<Vec<(At, Tool)>, Error> {
         let mut flat = Vec::with_capacity(offered.len());
-        let mut namespaces = Self::default();
-        for (i, mut tool) in offered.into_iter().enumerate() {
-            let at = At::item("tools", i);
+        for (at, mut tool) in offered {
             if tool.kind != NAMESPACE {
                 flat.push((at, tool));
                 continue;
@@ -46,12 +44,12 @@ impl Namespaces {
                     });
                 }
                 let joined = joined(&namespace, &name);
-                namespaces.0.insert(joined.clone(), (namespace.clone(), name));
+                self.0.insert(joined.clone(), (namespace.clone(), name));
                 member.name = Some(joined);
                 flat.push((at, member));
             }
         }
-        Ok((flat, namespaces))
+        Ok(flat)
     }
 
     /// The namespace and the name that `joined` was made of.

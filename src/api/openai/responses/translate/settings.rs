@@ -73,7 +73,7 @@ pub(super) fn drop_untranslatable(wire: &Request, report: &mut Report) -> Result
         ("top_logprobs", wire.top_logprobs.is_some_and(|count| count > 0)),
         ("prompt_cache_key", wire.prompt_cache_key.is_some()),
         ("prompt_cache_retention", wire.prompt_cache_retention.is_some()),
-        ("prompt_cache_options", wire.prompt_cache_options.is_some()),
+        ("prompt_cache_options", wire.prompt_cache_options.as_ref().is_some_and(conversation::says_more_than_marks)),
         ("context_management", wire.context_management.is_some()),
         ("moderation", wire.moderation.is_some()),
         ("background_options", wire.background_options.is_some()),

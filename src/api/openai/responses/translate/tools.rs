@@ -24,7 +24,11 @@ pub(super) struct Offer {
 impl Offer {
     /// Takes the tools out of `wire`; `items` name those that the history used.
     pub(super) fn read(wire: &mut Request, items: &[(At, Item)], report: &mut Report) -> Result<Self, Error> {
-        let (offered, namespaces) = Namespaces::flatten(wire.tools.take().unwrap_or_default(), report)?;
+        let listed = wire.tools.take().unwrap_or_default();
+        let listed = listed.into_iter().enumerate().map(|(i, tool)| (At::item("tools", i), tool)).collect();
+        let mut namespaces = Namespaces::default();
+        let mut offered = namespaces.flatten(listed, report)?;
+        add_new(&mut offered, namespaces.flatten(found(items)?, report)?);
         let offered = own(offered, report)?;
         let (choice, allowed) = wanted(wire.tool_choice.as_ref())?;
         let names = names(&offered, items, report)?;
@@ -48,6 +52,27 @@ impl Offer {
         let parallel = if wire.parallel_tool_calls == Some(false) { Parallel::Forbidden } else { Parallel::Allowed };
         let tools = Tools { offered: specs, choice, parallel, used: Vec::new() };
         Ok(Self { caller: CallerTools { names, custom }, namespaces, tools })
+    }
+}
+
+/// The tools that a search of the client's has found: it is over, so they are offered as the others are.
+fn found(items: &[(At, Item)]) -> Result<Vec<(At, Tool)>, Error> {
+    let mut all = Vec::new();
+    for (at, item) in items.iter().filter(|(_, item)| item.kind.as_deref() == Some("tool_search_output")) {
+        let tools = item.extra.get("tools").filter(|tools| !tools.is_null()).cloned();
+        let wrong = |_| Error::invalid(at.dot("tools"), "`tools` has to be a list of tools.");
+        let tools: Vec<Tool> = tools.map(serde_json::from_value).transpose().map_err(wrong)?.unwrap_or_default();
+        all.extend(tools.into_iter().enumerate().map(|(i, tool)| (at.at("tools", i), tool)));
+    }
+    Ok(all)
+}
+
+/// Adds those tools to the offer that are not in it: what is found may have been offered, to be loaded when it is needed.
+fn add_new(offered: &mut Vec<(At, Tool)>, found: Vec<(At, Tool)>) {
+    for (at, tool) in found {
+        if tool.name.as_deref().is_none_or(|name| !offers(offered, name)) {
+            offered.push((at, tool));
+        }
     }
 }
 

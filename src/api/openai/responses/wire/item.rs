@@ -2,10 +2,11 @@
 //! were read. Null counts as absent throughout.
 
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::api::conversation::picture_type;
-use crate::api::openai::wire::{TextOrList, Url};
+use crate::api::openai::wire::{CacheBreakpoint, TextOrList, Url};
 use crate::converse::Object;
 
 /// Who said a message.
@@ -32,7 +33,7 @@ pub enum Role {
 #[schema(as = ResponsesItem)]
 pub struct Item {
     /// `message`, also if absent; `function_call`, `function_call_output`, `custom_tool_call`,
-    /// `custom_tool_call_output`, `reasoning` or `item_reference`.
+    /// `custom_tool_call_output`, `reasoning` or `item_reference`. Of a `tool_search_output` the tools are offered.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<String>,
     /// The item's id.
@@ -57,9 +58,9 @@ pub struct Item {
     /// Of a call: the group that the tool was offered in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<String>,
-    /// Of a `function_call`: the text of a JSON object.
+    /// Of a `function_call`: the text of a JSON object; of a `tool_search_call`, which is left out: what was searched for.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub arguments: Option<String>,
+    pub arguments: Option<Value>,
     /// Of a `custom_tool_call`: the text the tool gets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
@@ -114,6 +115,9 @@ pub struct Part {
     /// Of `input_file`: its name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub filename: Option<String>,
+    /// The part is worth caching, and what is before it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt_cache_breakpoint: Option<CacheBreakpoint>,
     /// Everything else.
     #[serde(flatten)]
     #[schema(value_type = HashMap<String, Value>)]
