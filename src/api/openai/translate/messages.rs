@@ -100,7 +100,9 @@ fn add(
         wire::Role::Tool | wire::Role::Function => Allowed::Results,
         _ => Allowed::Text,
     };
-    if message.content.is_none() && matches!(message.role, wire::Role::User | wire::Role::System | wire::Role::Developer) {
+    if message.content.is_none()
+        && matches!(message.role, wire::Role::User | wire::Role::System | wire::Role::Developer)
+    {
         // An empty one may be meant; none at all is a slip that would be answered as if nothing had been said.
         return Err(Error::invalid(at.dot("content"), "A message of this role has to have content."));
     }
