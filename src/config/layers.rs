@@ -96,9 +96,10 @@ fn meant(schema: &Value, text: &str) -> Option<Vec<String>> {
             ("", _) => Some(vec![key.clone()]),
             (rest, inside) if rest.starts_with('_') => {
                 let mut keys = vec![key.clone()];
-                match inner["additionalProperties"].is_object() {
-                    true => keys.push(inside.to_owned()),
-                    false => keys.extend(meant(inner, inside)?),
+                if inner["additionalProperties"].is_object() {
+                    keys.push(inside.to_owned());
+                } else {
+                    keys.extend(meant(inner, inside)?);
                 }
                 Some(keys)
             }

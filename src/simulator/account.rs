@@ -170,9 +170,12 @@ async fn change_policy(State(door): State<Door>, body: Bytes) -> Answer {
 
 async fn add_bucket(State(door): State<Door>, body: Bytes) -> Answer {
     let mut unknown = None;
-    let answer = read(&body, |order: Named<Name, Bucket>| match super::is_region(&order.value.region) {
-        true => door.simulator.set_bucket(&order.key.name, order.value),
-        false => unknown = Some(order.value.region),
+    let answer = read(&body, |order: Named<Name, Bucket>| {
+        if super::is_region(&order.value.region) {
+            door.simulator.set_bucket(&order.key.name, order.value);
+        } else {
+            unknown = Some(order.value.region);
+        }
     });
     unknown.map_or(answer, |region| refused(&format!("AWS has no Region \"{region}\"")))
 }

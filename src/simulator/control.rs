@@ -13,7 +13,7 @@ const PAGE: usize = 100;
 const CREATED: &str = "2025-01-01T00:00:00Z";
 
 /// Answers `ListFoundationModels`; every filter of AWS but that of customization, which no model here has.
-pub(crate) fn list_models(context: &Context<'_>) -> Result<Reply, Failure> {
+pub(crate) fn list_models(context: &Context<'_>) -> Reply {
     let query = query(context.query);
     let filter = |name: &str| query.get(name).map(String::as_str);
     let today = context.today();
@@ -26,7 +26,7 @@ pub(crate) fn list_models(context: &Context<'_>) -> Result<Reply, Failure> {
             && filter("byCustomizationType").is_none()
     });
     let summaries: Vec<Value> = listed.map(|model| summary(context, model)).collect();
-    Ok(Reply::json(&json!({"modelSummaries": summaries})))
+    Reply::json(&json!({"modelSummaries": summaries}))
 }
 
 /// Answers `GetFoundationModel`.

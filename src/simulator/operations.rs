@@ -262,7 +262,7 @@ impl Operation {
             Self::Job(id) => jobs::get(context, id),
             Self::ListJobs => jobs::list(context),
             Self::StopJob(id) => jobs::stop(context, id),
-            Self::ListFoundationModels => control::list_models(context),
+            Self::ListFoundationModels => Ok(control::list_models(context)),
             Self::FoundationModel(id) => control::model(context, id),
             Self::ListInferenceProfiles => control::list_profiles(context),
             Self::InferenceProfile(id) => control::profile(context, id),

@@ -171,9 +171,12 @@ async fn a_role_and_what_it_may_do_are_told() {
     let decisions: Vec<&str> =
         xml.split("<EvalDecision>").skip(1).map(|rest| rest.split('<').next().unwrap()).collect();
     assert_eq!(decisions, ["allowed", "explicitDeny", "implicitDeny"], "{xml}");
-    let (status, xml) =
-        iam(&simulator, &keys, "Action=SimulatePrincipalPolicy&PolicySourceArn=nonsense&ActionNames.member.1=a:B")
-            .await;
+    let (status, xml) = iam(
+        &simulator,
+        &keys,
+        "Action=SimulatePrincipalPolicy&PolicySourceArn=no-arn-but-long-enough-for-one&ActionNames.member.1=a:B",
+    )
+    .await;
     assert_eq!((status, element(&xml, "Code")), (400, "InvalidInput"));
     let wrong = signed(
         &simulator,

@@ -84,11 +84,15 @@ fn forget_unknown(name: &str, value: &mut Value) {
         }
         ("list", Value::Array(items)) => {
             let target = shape.member.as_deref().unwrap_or_default();
-            items.iter_mut().for_each(|item| forget_unknown(target, item));
+            for item in items {
+                forget_unknown(target, item);
+            }
         }
         ("map", Value::Object(object)) => {
             let target = shape.value.as_deref().unwrap_or_default();
-            object.values_mut().for_each(|value| forget_unknown(target, value));
+            for value in object.values_mut() {
+                forget_unknown(target, value);
+            }
         }
         _ => {}
     }
