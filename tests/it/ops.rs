@@ -122,7 +122,8 @@ async fn an_arn_that_a_refusal_names_is_not_in_the_log() {
     let arn = "arn:aws:bedrock:us-east-1:123412341234:inference-profile/us.amazon.nova-lite-v1:0";
     let embedding = t.request(Method::POST, "/v1/embeddings").json(&json!({"model": arn, "input": "hello"}));
     let unquoted = t.request(Method::POST, &format!("/model/{arn}/converse")).json(&json!({"messages": []}));
-    for (request, status) in [(embedding, 400), (unquoted, 404)] {
+    let nowhere = t.request(Method::POST, &format!("/model/{arn}/nothing")).json(&json!({"messages": []}));
+    for (request, status) in [(embedding, 400), (unquoted, 400), (nowhere, 404)] {
         let reply = Reply::to(request.bearer_auth(t.key())).await;
         assert_eq!(reply.status(), status, "{reply:?}");
         let id = reply.header("x-request-id");

@@ -26,7 +26,12 @@ fn context() -> Context {
 fn content() -> impl Strategy<Value = Value> {
     let text = prop::sample::select(vec!["", " ", "\n", "a", "b c"]).prop_map(|text| json!(text));
     let part = text.clone().prop_map(|text| json!({"type": "text", "text": text}));
-    prop_oneof![Just(Value::Null), text, prop::collection::vec(part, 0..3).prop_map(Value::from)]
+    prop_oneof![text, prop::collection::vec(part, 0..3).prop_map(Value::from)]
+}
+
+/// The assistant and its tools may say nothing at all.
+fn content_if_any() -> impl Strategy<Value = Value> {
+    prop_oneof![1 => Just(Value::Null), 2 => content()]
 }
 
 /// A message of any role; one of the assistant may call tools, and then all results follow, perhaps with more between.
@@ -34,7 +39,8 @@ fn messages() -> impl Strategy<Value = Vec<Value>> {
     let id = prop::sample::select(vec!["1", "2", "a b", "a_b"]);
     let plain = (prop::sample::select(vec!["system", "developer", "user", "assistant"]), content())
         .prop_map(|(role, content)| vec![json!({"role": role, "content": content})]);
-    let calls = (prop::collection::hash_set(id, 1..4), content(), content(), any::<bool>()).prop_map(
+    let silent = Just(vec![json!({"role": "assistant", "content": null})]);
+    let calls = (prop::collection::hash_set(id, 1..4), content_if_any(), content_if_any(), any::<bool>()).prop_map(
         |(ids, said, answer, interrupted)| {
             let call = |id: &&str| json!({"id": id, "type": "function", "function": {"name": "f.g", "arguments": ""}});
             let calls: Vec<_> = ids.iter().map(call).collect();
@@ -48,7 +54,7 @@ fn messages() -> impl Strategy<Value = Vec<Value>> {
             messages
         },
     );
-    prop::collection::vec(prop_oneof![plain, calls], 1..8).prop_map(|groups| groups.concat())
+    prop::collection::vec(prop_oneof![4 => plain, 1 => silent, 4 => calls], 1..8).prop_map(|groups| groups.concat())
 }
 
 fn check_turn(turn: &Message, asked: &mut Vec<String>) {
