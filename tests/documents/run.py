@@ -11,7 +11,8 @@ A page has a folder and, unless it starts a gateway itself, a fresh `serve --loc
     ```sh background                 started, and ended with the page, or by the next block that starts a gateway
     ```sh stopped                    run while the page's gateway is stopped, which is started again
     ```sh [...] needs THING          run where there is `postgres` (TEST_POSTGRES_URL), `aws`, `kubectl` (--tools), `docker` (--docker),
-                                     `cluster` (all of --tools, Postgres, TEST_REDIS_URL and bwrap)
+                                     `cluster` (all of --tools, Postgres, TEST_REDIS_URL and bwrap), `registry` (--docker,
+                                     --tools, and the programs of registry.py)
     ```sh [...] without THING        run where there is none
     ```sh no-run: REASON             not run; the reason is told
     ```toml FILE                     written to that file
@@ -24,10 +25,10 @@ readers: it sets up, or looks at, what the text around it takes for granted.
 
 Run as written, but for: `cargo run -- ` is BINARY, and `cargo build` puts it where cargo would; `bgw_...` is the key that
 `serve --local` printed; the ports 8080, 9090 and 4567 of 127.0.0.1 are free ones, and https://bedrock.example.com is the
-gateway's; `sudo` installs below the page's folder; `aws` talks to moto, a simulated AWS, and `kubectl` to cluster.py,
-where db.example.com and valkey.example.com are the stores of the tests (without it `kubectl create` makes nothing:
---dry-run=client). The folder is empty, and $REPOSITORY is where the repository is. The runbooks are run by
-tests/observability, in front of a gateway under load.
+gateway's; `sudo` installs below the page's folder; `aws` talks to moto, a simulated AWS, whose registry of images is that of
+registry.py, and `kubectl` to cluster.py, where db.example.com and valkey.example.com are the stores of the tests (without it
+`kubectl create` makes nothing: --dry-run=client). The folder is empty, and $REPOSITORY is where the repository is. The runbooks
+are run by tests/observability, in front of a gateway under load.
 """
 
 import argparse
@@ -55,6 +56,8 @@ TIMEOUT_DOCKER = 3600  # building the image is a release build
 READY = 60
 CLUSTER_STORE = "postgres://gateway:...@db.example.com/gateway?sslmode=require"
 CLUSTER_SHARED = "rediss://default:...@valkey.example.com:6379"
+REGISTRY = "$ACCOUNT.dkr.ecr.$REGION.amazonaws.com"
+THINGS = ("postgres", "aws", "kubectl", "docker", "cluster", "registry")
 
 WRAPPERS = {
     "bedrock-gateway": """
@@ -85,8 +88,15 @@ WRAPPERS = {
         fi
         exec "$REAL_KUBECTL" "$@"
     """,
-    # What a page wants every container to be told, without its readers.
-    "docker": '[ "$1" = run ] && shift && set -- run $DOCKER_RUN "$@"; exec "$REAL_DOCKER" "$@"\n',
+    # DOCKER_RUN is what a page wants every container to be told, without its readers.
+    "docker": """
+        case "$1" in
+          run) shift; set -- run $DOCKER_RUN "$@" ;;
+          login)  # when the registry is up
+            "$REAL_CURL" --silent --output /dev/null --retry 120 --retry-delay 1 --retry-connrefused "http://${@: -1}" ;;
+        esac
+        exec "$REAL_DOCKER" "$@"
+    """,
     "curl": 'exec "$REAL_CURL" --fail-with-body "$@"\n',
 }
 
@@ -105,7 +115,7 @@ class Block:
     @property
     def words(self) -> tuple[str, str, str]:
         """How it is run, and the thing `needs` or `without` which."""
-        found = re.fullmatch(r"(fails|background|stopped|)(?:(?:^| )(needs|without) (postgres|aws|kubectl|docker|cluster))?", self.mark)
+        found = re.fullmatch(rf"(fails|background|stopped|)(?:(?:^| )(needs|without) ({'|'.join(THINGS)}))?", self.mark)
         if not found:
             raise Wrong(f"line {self.line}: nobody knows the mark {self.mark!r}")
         return found[1], found[2] or "", found[3] or ""
@@ -435,6 +445,11 @@ def main() -> int:
         if asked.docker:
             env |= {"REAL_DOCKER": shutil.which("docker") or "docker"}
             things.add("docker")
+        if asked.docker and aws and shutil.which("docker-registry") and shutil.which("htpasswd"):
+            pushed = held.enter_context(tempfile.TemporaryDirectory(prefix="bedrock-gateway-registry-"))
+            registry = held.enter_context(server(asked.tools, "registry.py", aws, pushed, stderr=subprocess.DEVNULL))
+            names |= {REGISTRY: registry.removeprefix("http://")}
+            things.add("registry")
         given = {"env": env, "things": things, "names": names}
         pool = held.enter_context(ThreadPoolExecutor(max_workers=os.cpu_count()))
         for page, told, wrong in pool.map(lambda page: try_page(binary, page, given), chosen):
