@@ -23,7 +23,7 @@ def lines():
 
 def called(line):
     """The arguments of the program in this line, if it is called there: as a command, or as what a container is to run."""
-    words = shlex.split(re.sub(r"^\w+=\$\(", "", line), comments=True)  # of KEY=$(...), what is inside
+    words = shlex.split(re.sub(r"^(\w+=|for \w+ in )\$\(", "", line), comments=True)  # what is inside of $(...)
     if words[:1] == ["kubectl"]:
         words = words[words.index("--"):] if "--" in words else []
     name = r"(/usr/local/bin/)?bedrock-gateway" if words[:2] != ["docker", "run"] else r"bedrock-gateway:[\d.]+"
