@@ -31,7 +31,7 @@ use crate::telemetry::panics::Work;
 use crate::tenancy::{Caller, OnDisconnect};
 
 /// The name of a call: <https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/>.
-const NAME: HeaderName = HeaderName::from_static("idempotency-key");
+pub(super) const NAME: HeaderName = HeaderName::from_static("idempotency-key");
 /// Says of an answer that it was told before.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 /// How often a repeat looks again whose call was dropped before it had an answer.

@@ -21,6 +21,7 @@ use super::error::ErrorBody;
 use crate::api::batch::Configured;
 use crate::api::body;
 use crate::api::caller::{Body, Parameters, Segment};
+use crate::api::idempotency;
 use crate::batch::{Batches, Endpoint, Filter, NewBatch};
 use crate::error::{Error, Kind, Result};
 use crate::gateway::Gateway;
@@ -72,7 +73,7 @@ async fn create(
 ) -> Result<Json<Batch>> {
     caller.require(Scope::Batch)?;
     let request: Request = body::read(&body)?;
-    let name = headers.get("idempotency-key").map(HeaderValue::as_bytes);
+    let name = headers.get(idempotency::NAME).map(HeaderValue::as_bytes);
     let id = id(&caller, name, &request);
     let new = new_batch(id.clone(), request)?;
     let batch = match batches.submit(&caller, new).await {

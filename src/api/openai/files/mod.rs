@@ -23,6 +23,7 @@ use self::wire::{FileDeleted, FileList, FileObject, FileUpload};
 use super::error::{ErrorBody, ErrorObject};
 use crate::api::batch::Configured;
 use crate::api::caller::{Parameters, Segment};
+use crate::api::idempotency;
 use crate::batch::files::{Files, Filter, Order};
 use crate::error::{Error, Result};
 use crate::gateway::Gateway;
@@ -61,7 +62,7 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Json<FileObject>> {
     caller.require(Scope::Batch)?;
-    if request.headers().contains_key(IDEMPOTENCY) {
+    if request.headers().contains_key(idempotency::NAME) {
         let message = "An upload is not looked at before it is taken, so none can be known as a repeat: send it without \
                        Idempotency-Key. A file that was sent twice costs nothing and can be deleted.";
         return Err(Error::unsupported("Idempotency-Key", message));
@@ -69,9 +70,6 @@ pub(super) async fn create(
     let file = Box::pin(form::receive(&files, &caller, request)).await?;
     Ok(Json(file.into()))
 }
-
-/// The header that names a call, so that it is made once.
-const IDEMPOTENCY: &str = "idempotency-key";
 
 /// What a list is asked for.
 #[derive(Debug, Default, Deserialize)]
